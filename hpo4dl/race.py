@@ -1,0 +1,169 @@
+"""What all optimizers share: who races, how far each was trained, what is running; ask and tell.
+
+An optimizer says what to train next in `_decide`; everything else is here. What an optimizer knows is a function of
+(seed, the order of its asks and tells), and every random draw comes from a generator derived from (seed, purpose,
+number of asks so far). `replay` and `tell`, fed with a journal, therefore bring an optimizer back to exactly where it
+was, without taking any decision again.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from ConfigSpace import ConfigurationSpace
+from numpy.typing import NDArray
+
+from .errors import ArgumentError
+from .space import Space
+from .trial import LearningCurve, Trial
+
+
+class Race:
+    """The state of a race and its ask-and-tell interface; subclasses decide.
+
+    Args:
+        configuration_space: what to search.
+        max_epochs: epochs of one configuration at most, >= 1.
+        minimize: whether smaller metrics are better; default False.
+        seed: an integer >= 0; None draws one, which `seed` then holds.
+        initial_configurations: raced first, in this order.
+        candidates: restricts the race to these configurations.
+
+    Raises:
+        ArgumentError: an argument is not as above.
+    """
+
+    def __init__(
+        self,
+        configuration_space: ConfigurationSpace,
+        max_epochs: int,
+        *,
+        minimize: bool = False,
+        seed: int | None = None,
+        initial_configurations: Sequence[Mapping[str, object]] = (),
+        candidates: Sequence[Mapping[str, object]] | None = None,
+    ) -> None:
+        self.space = Space(configuration_space, candidates)
+        self.max_epochs = check_count('max_epochs', max_epochs)
+        self.minimize = minimize
+        self.seed = draw_seed() if seed is None else check_count('seed', seed, least=0)
+        self.curves: dict[int, LearningCurve] = {}
+        self.running: dict[int, Trial] = {}
+        self.asks = 0
+        self._tried: set[bytes] = set()
+        self._initial = deque(unique([self._initial_point(c) for c in initial_configurations]))
+
+    def ask(self) -> Trial | None:
+        """The next step to train, or None when there is none now: nothing is left, or only what is running."""
+        trial = self._decide()
+        if trial is not None:
+            self.replay(trial)
+        return trial
+
+    def replay(self, trial: Trial) -> None:
+        """Take note that `trial` was asked for: what `ask` does beside deciding. For resuming from a journal."""
+        if trial.id not in self.curves:
+            point = self.space.to_cube(trial.configuration)
+            self._tried.add(point.tobytes())
+            if self._initial and self._initial[0].tobytes() == point.tobytes():
+                self._initial.popleft()
+            self.curves[trial.id] = LearningCurve(trial.id, trial.configuration, point)
+        self.running[trial.id] = trial
+        self.asks += 1
+
+    def tell(
+        self,
+        trial: Trial,
+        metrics: Sequence[float] | Mapping[int, float] | None = None,
+        failed: str | None = None,
+    ) -> None:
+        """Report what became of a step.
+
+        Args:
+            trial: what `ask` returned.
+            metrics: one value an epoch from `trial.previous_epoch + 1` on, or a mapping from epoch to value.
+                A value that is not finite makes the trial failed; the values before it count.
+            failed: why the trial is not to be trained further, if so.
+
+        Raises:
+            ArgumentError: the trial is not running, an epoch was not asked for, or there is neither a metric nor
+                a failure.
+        """
+        if self.running.get(trial.id) is None:
+            raise ArgumentError('trial', trial, f'a trial that was asked for and not yet told, one of {list(self.running)}')
+        by_epoch = self._by_epoch(trial, metrics)
+        if not by_epoch and failed is None:
+            raise ArgumentError('metrics', metrics, 'at least one value, or a reason in `failed`')
+        del self.running[trial.id]
+        curve = self.curves[trial.id]
+        for epoch, metric in sorted(by_epoch.items()):
+            if not np.isfinite(metric):
+                failed = failed or f'the metric of epoch {epoch} is {metric}'
+                break
+            curve.epochs.append(epoch)
+            curve.values.append(-float(metric) if self.minimize else float(metric))
+            curve.epoch = epoch
+        if failed is not None:
+            curve.failed = failed
+        self._learn(curve)
+
+    def is_alive(self, trial_id: int) -> bool:
+        """Whether the trial may still be asked for, so that its checkpoint is needed."""
+        curve = self.curves[trial_id]
+        return curve.failed is None and curve.epoch < self.max_epochs
+
+    def _initial_point(self, configuration: Mapping[str, object]) -> NDArray[np.float64]:
+        point = self.space.to_cube(configuration, 'initial_configurations')
+        if self.space.finite is not None and point.tobytes() not in map(np.ndarray.tobytes, self.space.finite):
+            raise ArgumentError('initial_configurations', configuration, 'configurations that `candidates` allows')
+        return point
+
+    def _decide(self) -> Trial | None:
+        raise NotImplementedError
+
+    def _learn(self, curve: LearningCurve) -> None:
+        """Called after every tell with the curve that grew or failed."""
+
+    def _rng(self, purpose: str) -> np.random.Generator:
+        return np.random.default_rng([self.seed, zlib.crc32(purpose.encode()), self.asks])
+
+    def _start(self, epoch: int, point: NDArray[np.float64] | None = None) -> Trial | None:
+        """The first step of a new trial: at `point`, else the next initial one, else a random one; None: all tried."""
+        if point is None and self._initial:
+            point = self._initial[0]
+        if point is None:
+            point = self.space.draw(self._rng('draw'), self._tried)
+        return None if point is None else Trial(len(self.curves), self.space.decode(point), 0, epoch)
+
+    def _continue(self, curve: LearningCurve, epoch: int) -> Trial:
+        return Trial(curve.trial_id, curve.configuration, curve.epoch, epoch)
+
+    def _by_epoch(self, trial: Trial, metrics: Sequence[float] | Mapping[int, float] | None) -> dict[int, float]:
+        if metrics is None:
+            return {}
+        if not isinstance(metrics, Mapping):
+            metrics = dict(enumerate(metrics, trial.previous_epoch + 1))
+        if any(not trial.previous_epoch < epoch <= trial.epoch for epoch in metrics):
+            raise ArgumentError('metrics', metrics, f'epochs from {trial.previous_epoch + 1} to {trial.epoch}')
+        return dict(metrics)
+
+
+def check_count(argument: str, value: object, least: int = 1) -> int:
+    """`value` as an int; raises ArgumentError unless it is a whole number >= least."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ArgumentError(argument, value, f'a whole number >= {least}')
+    return int(value)
+
+
+def draw_seed() -> int:
+    """A fresh seed from the operating system."""
+    return int(np.random.SeedSequence().generate_state(1)[0])
+
+
+def unique(points: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """The points without repetitions, in order."""
+    return list({point.tobytes(): point for point in points}.values())
+
