@@ -1,0 +1,99 @@
+"""The README's code and the examples run, and do what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / 'examples'
+
+
+def python_blocks() -> list[str]:
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    return re.findall(r'^```python\n(.*?)^```$', readme, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, and the user's home, is an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope='module')
+def digits() -> ModuleType:
+    pytest.importorskip('sklearn')
+    spec = importlib.util.spec_from_file_location('digits', EXAMPLES / 'digits.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_quickstart_is_what_the_readme_shows() -> None:
+    assert (EXAMPLES / 'quickstart.py').read_text(encoding='utf-8') in python_blocks()
+
+
+def test_quickstart_finds_the_minimum(empty_folder: Path) -> None:
+    incumbent = runpy.run_path(str(EXAMPLES / 'quickstart.py'))['incumbent']
+    assert incumbent['configuration']['x'] == pytest.approx(2, abs=0.05)
+    assert incumbent['metric'] == pytest.approx((incumbent['configuration']['x'] - 2) ** 2)
+
+
+@pytest.mark.parametrize('optimizer', ['sgd', 'adam', 'rmsprop'])
+def test_digits_three_epochs_and_three_more_are_six(digits: ModuleType, tmp_path: Path, optimizer: str) -> None:
+    configuration = {
+        'learning_rate': 0.01,
+        'weight_decay': 1e-4,
+        'width': 16,
+        'num_layers': 2,
+        'dropout': 0.2,
+        'optimizer': optimizer,
+        'momentum': 0.9,
+    }
+    at_once, in_two = tmp_path / 'at_once', tmp_path / 'in_two'
+    at_once.mkdir()
+    in_two.mkdir()
+    expected = digits.objective_function(configuration, 6, 0, str(at_once))
+    first = digits.objective_function(configuration, 3, 0, str(in_two))
+    torch.rand(7)  # what happens between two calls does not matter
+    assert first + digits.objective_function(configuration, 6, 3, str(in_two)) == expected
+    models = [torch.load(folder / digits.CHECKPOINT, **digits.LOAD)['model'] for folder in (at_once, in_two)]
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+    assert len({result['metric'] for result in expected}) > 1, 'nothing was learnt, so nothing was tested'
+
+
+def test_digits_splits_are_disjoint_and_in_proportion(digits: ModuleType) -> None:
+    sizes = {split: len(labels) for split, (_, labels) in digits.DATA.items()}
+    assert sizes == {'train': 800, 'validation': 400, 'test': 597}
+    everything = torch.cat([images for images, _ in digits.DATA.values()])
+    assert len(torch.unique(everything, dim=0)) == 1797
+    for _, labels in digits.DATA.values():
+        counts = torch.bincount(labels, minlength=10) / len(labels)
+        assert counts.min() > 0.09
+        assert counts.max() < 0.11
+
+
+def test_digits_momentum_belongs_to_sgd_alone(digits: ModuleType) -> None:
+    sampled = [dict(configuration) for configuration in digits.search_space().sample_configuration(50)]
+    assert {configuration['optimizer'] for configuration in sampled} == {'sgd', 'adam', 'rmsprop'}
+    assert all(('momentum' in c) == (c['optimizer'] == 'sgd') for c in sampled)
+
+
+def test_digits_ends_with_the_comparison(digits: ModuleType, empty_folder: Path) -> None:
+    command = [sys.executable, '-W', 'error', EXAMPLES / 'digits.py', '--max-budget=5', '--max-epochs=2', '--seeds=1']
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r'^seed 0, +dyhpo: 5 epochs in', done.stdout, re.MULTILINE)
+    assert re.search(r'^  dyhpo +0\.\d{3}\n  random +0\.\d{3}\n\Z', done.stdout, re.MULTILINE)
