@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from numbers import Real
 from typing import Any, Protocol
 
@@ -128,17 +129,16 @@ class Number:
     origin: float
     step: float
     whole: bool
-    grid: float = field(init=False)
-    """Coordinates are multiples of 1 / grid."""
     can_move = True
     n_features = 1
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def grid(self) -> float:
+        """Coordinates are multiples of 1 / grid."""
         u = np.linspace(0, 1, 1001)
         error = np.max(np.abs(self.distribution.cumulative(self.distribution.quantile(u)) - u))
         # Two decimals fewer than survive the way to the value and back; few do if the range is narrow and far from 0.
-        decimals = np.clip(-np.log10(max(error, 1e-16)) - 2, 2, 12)
-        object.__setattr__(self, 'grid', 10.0 ** int(decimals))
+        return float(10.0 ** int(np.clip(-np.log10(max(error, 1e-16)) - 2, 2, 12)))
 
     @property
     def accepted(self) -> str:
@@ -159,7 +159,9 @@ class Number:
         u = np.rint(u * self.grid) / self.grid
         # Where steps are narrower than the grid, a coordinate may be that of a neighbour; its neighbour's is its own.
         for _ in range(3 if self.step else 0):
-            u = self.coordinate(self.value(u))
+            before, u = u, self.coordinate(self.value(u))
+            if np.array_equal(before, u):
+                break
         return u
 
     def decode(self, u: float) -> Any:
@@ -236,6 +238,7 @@ class Normal:
     mean: float
     deviation: float
 
+    @cached_property
     def _standard(self) -> tuple[float, float, float, float, float]:
         """scale, left, right, P(z < left), P(left < z < right), all of z = (value - mean) / scale."""
         # Probabilities near 1 have lost their digits: in the upper tail, look at the mirror image (scale < 0).
@@ -244,12 +247,12 @@ class Normal:
         return scale, left, right, special.ndtr(left), special.ndtr(right) - special.ndtr(left)
 
     def cumulative(self, value: Array) -> Array:
-        scale, _, _, below, mass = self._standard()
+        scale, _, _, below, mass = self._standard
         share = (special.ndtr((value - self.mean) / scale) - below) / mass
         return np.asarray(share if scale > 0 else 1 - share)
 
     def quantile(self, u: Array) -> Array:
-        scale, left, right, below, mass = self._standard()
+        scale, left, right, below, mass = self._standard
         z = special.ndtri(below + mass * (u if scale > 0 else 1 - u))
         return np.asarray(self.mean + scale * np.clip(z, left, right))
 
@@ -259,21 +262,23 @@ class FlatTails:
     """`core`, but flat over its outermost probability: no value between low and high is too rare for the grid."""
 
     core: Beta | Normal
-    left: float = field(init=False)
-    right: float = field(init=False)
 
-    def __post_init__(self) -> None:
-        left, right = self.core.quantile(np.array([FLAT, 1 - FLAT]))
-        object.__setattr__(self, 'left', float(left))
-        object.__setattr__(self, 'right', float(right))
+    @cached_property
+    def _knots(self) -> tuple[Array, Array]:
+        """Where it is flat: from u[0] to u[1], that is value[0] to value[1], and from u[2] to u[3]."""
+        u = np.array([0, FLAT, 1 - FLAT, 1])
+        left, right = self.core.quantile(u[1:3])
+        return u, np.array([self.core.low, left, right, self.core.high])
 
     def cumulative(self, value: Array) -> Array:
-        u = np.where(value < self.left, np.interp(value, [self.core.low, self.left], [0, FLAT]), self.core.cumulative(value))
-        return np.where(value > self.right, np.interp(value, [self.right, self.core.high], [1 - FLAT, 1]), u)
+        u, knots = self._knots
+        is_flat = (value < knots[1]) | (value > knots[2])
+        return np.where(is_flat, np.interp(value, knots, u), self.core.cumulative(value))
 
     def quantile(self, u: Array) -> Array:
-        value = np.where(u < FLAT, np.interp(u, [0, FLAT], [self.core.low, self.left]), self.core.quantile(u))
-        return np.where(u > 1 - FLAT, np.interp(u, [1 - FLAT, 1], [self.right, self.core.high]), value)
+        flat, knots = self._knots
+        is_flat = (u < FLAT) | (u > 1 - FLAT)
+        return np.where(is_flat, np.interp(u, flat, knots), self.core.quantile(u))
 
 
 @dataclass(frozen=True)
@@ -324,7 +329,7 @@ def hyperparameter_coordinate(hyperparameter: Any) -> Coordinate:
     distribution: Distribution = Uniform(low, high)
     if hasattr(hyperparameter, 'alpha'):
         distribution = FlatTails(Beta(low, high, hyperparameter.alpha, hyperparameter.beta))
-    elif is_normal and Normal(low, high, mean, deviation)._standard()[-1] > 1e-290:
+    elif is_normal and Normal(low, high, mean, deviation)._standard[-1] > 1e-290:
         distribution = FlatTails(Normal(low, high, mean, deviation))
     if hyperparameter.log:
         distribution = Log(distribution)
@@ -354,13 +359,9 @@ def find(values: Sequence[Any], value: Any) -> int | None:
     for i, known in enumerate(values):
         if known is value:
             return i
-    for i, known in enumerate(values):
-        try:
-            if known == value:
-                return i
-        except (TypeError, ValueError):  # of arrays, say: equal only to itself
-            continue
-    return None
+    if hasattr(value, '__array__') and not isinstance(value, np.generic):
+        return None  # its == would return an array
+    return next((i for i, known in enumerate(values) if known == value), None)
 
 
 def _is_within(value: Any, lower: float, upper: float, whole: bool) -> bool:

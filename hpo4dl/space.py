@@ -30,7 +30,7 @@ Mask = NDArray[np.bool_]
 
 FEW = 10_000
 """Spaces of at most that many points are enumerated."""
-TRIES = 10_000
+TRIES = 3_000
 """Random points that `Space.draw` looks at before it walks from the default configuration, and again then."""
 
 
@@ -92,14 +92,14 @@ class Space:
                 if point.tobytes() not in tried and self.is_legal(point):
                     return np.array(point)
         # The clauses forbid nearly everything, but never the default: walk from there through what is legal.
-        walk = self.to_cube(self._default)[None]
+        near = walk = self.to_cube(self._default)[None]
         for _ in range(TRIES // 100):
-            near = self.neighbours(rng, walk, 100, scale=rng.choice([0.003, 0.03, 0.3]))
             legal = [point for point in near if self.is_legal(point)]
             for point in legal:
                 if point.tobytes() not in tried:
                     return np.array(point)
             walk = np.array([*walk, *legal])[-100:]
+            near = self.neighbours(rng, walk, 100, scale=rng.choice([0.003, 0.03, 0.3]))
         return None
 
     def neighbours(self, rng: np.random.Generator, points: Array, n: int, scale: float) -> Array:
@@ -315,7 +315,8 @@ def write_space(space: ConfigurationSpace) -> str:
 
     Raises:
         ArgumentError: what `read_space` would read of it is not this space: there are categories other than strings
-            and numbers, or (before ConfigSpace 0.7) quantised, beta or normal hyperparameters.
+            and numbers, or ConfigSpace's own JSON is incomplete (before version 1 it cannot read forbidden relations,
+            before 0.7 it forgets quantisation and the bounds of normal and beta hyperparameters).
     """
     try:
         if hasattr(space, 'to_serialized_dict'):
@@ -331,7 +332,7 @@ def write_space(space: ConfigurationSpace) -> str:
             return text
         reason = 'what ConfigSpace writes of it is not what it reads'
     except Exception as error:  # whatever ConfigSpace and json raise
-        reason = str(error)
+        reason = f'{type(error).__name__}: {error}'
     raise ArgumentError('configuration_space', space, f'a space that ConfigSpace can write as JSON ({reason})')
 
 
