@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,9 @@ class Event:
     """Epochs to be trained in all."""
     seconds: float
     """Wall clock since `run` began."""
+
+
+Callback = Callable[[Event], object]
 
 
 def log_line(event: Event) -> None:

@@ -1,0 +1,95 @@
+"""A Gaussian process: kernels and the exact marginal likelihood in torch, the posterior in NumPy and SciPy.
+
+    X      (n, p)  inputs
+    y      (n,)    targets
+    K      (n, n)  covariance of the targets, the noise on its diagonal
+    L      (n, n)  its lower Cholesky factor, K = L L^T
+    alpha  (n,)    K^-1 (y - mean)
+    Ks     (n, m)  covariance of the targets with the latent values at m new inputs
+    kss    (m,)    prior variance of these
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from torch import Tensor
+
+Array = NDArray[np.float64]
+
+
+def squared_distance(a: Tensor, b: Tensor) -> Tensor:
+    """(n, m) squared Euclidean distances between the rows of (n, p) and (m, p), never negative."""
+    cross = (a * a).sum(1)[:, None] + (b * b).sum(1)[None] - 2 * a @ b.T
+    return cross.clamp_min(0.0)
+
+
+def rbf(d2: Tensor) -> Tensor:
+    """exp(-d^2 / 2) (Rasmussen & Williams 2006, Equation 4.9)."""
+    return torch.exp(-0.5 * d2)
+
+
+def matern12(d2: Tensor) -> Tensor:
+    """exp(-d) (Rasmussen & Williams 2006, Equation 4.18)."""
+    return torch.exp(-(d2 + 1e-12).sqrt())
+
+
+def matern32(d2: Tensor) -> Tensor:
+    """(1 + sqrt 3 d) exp(-sqrt 3 d) (Rasmussen & Williams 2006, Equation 4.17)."""
+    d = (3 * d2 + 1e-12).sqrt()
+    return (1 + d) * torch.exp(-d)
+
+
+def matern52(d2: Tensor) -> Tensor:
+    """(1 + sqrt 5 d + 5 d^2 / 3) exp(-sqrt 5 d) (Rasmussen & Williams 2006, Equation 4.17)."""
+    d = (5 * d2 + 1e-12).sqrt()
+    return (1 + d + 5 * d2 / 3) * torch.exp(-d)
+
+
+def log_marginal_likelihood(K: Tensor, y: Tensor) -> Tensor:
+    """log N(y; 0, K) (Rasmussen & Williams 2006, Equation 2.30), differentiable.
+
+    Raises:
+        torch.linalg.LinAlgError: K is not positive definite in floating point.
+    """
+    L = torch.linalg.cholesky(K)
+    white = torch.linalg.solve_triangular(L, y[:, None], upper=False)
+    return -0.5 * (white * white).sum() - L.diagonal().log().sum() - 0.5 * len(y) * math.log(2 * math.pi)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What the targets tell of latent values elsewhere (Rasmussen & Williams 2006, Algorithm 2.1)."""
+
+    L: Array
+    white: Array
+    """(n,) L^-1 (y - mean)."""
+    mean: float
+
+    @classmethod
+    def condition(cls, K: Array, y: Array, mean: float) -> Posterior:
+        """Condition on targets; where K cannot be factored, the least jitter that helps is added to its diagonal.
+
+        Raises:
+            scipy.linalg.LinAlgError: K is not finite, or no jitter helps.
+        """
+        if not np.isfinite(K).all():
+            raise LinAlgError('the covariance is not finite')
+        scale = float(np.mean(np.diag(K)))
+        for jitter in (0.0, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2):
+            try:
+                L = cholesky(K + jitter * scale * np.eye(len(K)), lower=True, check_finite=False)
+            except LinAlgError:
+                continue
+            return cls(L, solve_triangular(L, y - mean, lower=True, check_finite=False), mean)
+        raise LinAlgError('the covariance is not positive definite')
+
+    def predict(self, Ks: Array, kss: Array) -> tuple[Array, Array]:
+        """(m,) means and (m,) variances of the latent values."""
+        V = solve_triangular(self.L, Ks, lower=True, check_finite=False)
+        return self.mean + V.T @ self.white, np.maximum(kss - np.einsum('nm,nm->m', V, V), 1e-12)
