@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from hpo4dl.space import Space
 
+MANY = int(os.environ.get('HPO4DL_MANY_POINTS', '500'))  # raise it to look for rarer failures
 OLD = not hasattr(ConfigurationSpace, 'add')  # ConfigSpace < 1
 
 
@@ -129,8 +131,8 @@ def test_points_are_canonical_and_values_native_and_legal(make: Callable[[], Any
     hyperparameter = make()
     space = Space(build([hyperparameter]))
     rng = np.random.default_rng(0)
-    points = space.sample(rng, 2000)
-    moved = [space.neighbours(rng, points[:50], 500, scale) for scale in (1e-6, 0.01, 0.3, 5.0)]
+    points = space.sample(rng, MANY)
+    moved = [space.neighbours(rng, points[:50], MANY // 4, scale) for scale in (1e-6, 0.01, 0.3, 5.0)]
     natives = {*map(type, getattr(hyperparameter, 'choices', ())), int, float, str}
     for point in np.concatenate([points, *moved]):
         configuration = space.decode(point)

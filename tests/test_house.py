@@ -22,6 +22,7 @@ READING_ORDER = """
     errors
     files
     trial
+    coordinates
     space
     gp features acquisition
     surrogate

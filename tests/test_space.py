@@ -184,10 +184,10 @@ def spaces(draw: st.DrawFn) -> Any:
 
 
 @given(configuration_space=spaces())
-@settings(deadline=None, derandomize=True, max_examples=100)
+@settings(deadline=None, derandomize=True, max_examples=60)
 def test_activity_agrees_with_configspace_in_any_space(configuration_space: Any) -> None:
     space = Space(configuration_space)
-    points = points_of(space, 40)
+    points = points_of(space, 20)
     for point in points:
         assert_agrees(configuration_space, space, point)
     encoded = space.encode(points)

@@ -1,0 +1,314 @@
+"""The tuner through its public interface."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ConfigSpace import ConfigurationSpace
+
+import hpo4dl
+from hpo4dl import ArgumentError, DyHPO, EveryTrialFailedError, RunLockedError, Tuner
+
+NAMES = ['dyhpo', 'hyperband', 'asha', 'random']
+
+
+def space() -> ConfigurationSpace:
+    return ConfigurationSpace({'x': (-5.0, 10.0)})
+
+
+class Quadratic:
+    """Counts the epochs of each configuration in its checkpoint, and checks that none is trained twice or skipped."""
+
+    def __init__(self, dies_at: int = -1) -> None:
+        self.calls: list[tuple[float, int, int]] = []
+        self.dies_at = dies_at
+
+    def __call__(self, configuration, epoch, previous_epoch, checkpoint_path):
+        if len(self.calls) == self.dies_at:
+            raise KeyboardInterrupt
+        file = Path(checkpoint_path) / 'epochs'
+        assert int(file.read_text() if file.exists() else 0) == previous_epoch
+        file.write_text(str(epoch))
+        self.calls.append((configuration['x'], previous_epoch, epoch))
+        return [
+            {'epoch': i, 'metric': (configuration['x'] - 2) ** 2 + 1 / i, 'half': i / 2}
+            for i in range(previous_epoch + 1, epoch + 1)
+        ]
+
+
+def tune(folder: Path, objective, **arguments):
+    settings = {'max_epochs': 9, 'max_budget': 40, 'minimize': True, 'seed': 0, 'num_configurations': 50, **arguments}
+    settings.setdefault('configuration_space', space())
+    return Tuner(objective, output_path=folder, progress=False, **settings)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_spends_the_budget_exactly_and_returns_the_best_of_the_journal(tmp_path: Path, name: str) -> None:
+    objective = Quadratic()
+    tuner = tune(tmp_path, objective, optimizer=name)
+    incumbent = tuner.run()
+    assert sum(epoch - previous for _, previous, epoch in objective.calls) == 40 == tuner.epochs_spent
+    rows = list(csv.DictReader((tuner.run_folder / 'hpo4dl_results.csv').open()))
+    assert len(rows) == 40
+    assert incumbent['metric'] == min(float(row['metric']) for row in rows) == float(rows[-1]['best_metric'])
+    assert incumbent['half'] == incumbent['epoch'] / 2
+    assert int((tuner.run_folder / 'best_trial' / 'epochs').read_text()) >= incumbent['epoch']
+    assert all(json.loads(line) for line in (tuner.run_folder / 'journal.jsonl').read_text().splitlines())
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_same_seed_same_decisions_other_seed_others(tmp_path: Path, name: str) -> None:
+    objectives = [Quadratic() for _ in range(3)]
+    for objective, seed in zip(objectives, [3, 3, 4]):
+        tune(tmp_path, objective, optimizer=name, seed=seed).run()
+    assert objectives[0].calls == objectives[1].calls != objectives[2].calls
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('dies_at', [0, 1, 3])
+def test_resumed_run_is_the_uninterrupted_one(tmp_path: Path, name: str, dies_at: int) -> None:
+    whole, first, second = Quadratic(), Quadratic(dies_at), Quadratic()
+    expected = tune(tmp_path, whole, optimizer=name).run()
+    tuner = tune(tmp_path, first, optimizer=name)
+    with pytest.raises(KeyboardInterrupt):
+        tuner.run()
+    incumbent = Tuner.resume(tuner.run_folder, second, progress=False).run()
+    assert first.calls + second.calls == whole.calls
+    for key in ('configuration', 'configuration_id', 'epoch', 'metric'):
+        assert incumbent[key] == expected[key]
+
+
+def test_resume_late_in_a_dyhpo_run_is_exact(tmp_path: Path) -> None:
+    whole, first, second = Quadratic(), Quadratic(31), Quadratic()
+    tune(tmp_path, whole).run()
+    tuner = tune(tmp_path, first)
+    with pytest.raises(KeyboardInterrupt):
+        tuner.run()
+    with (tuner.run_folder / 'journal.jsonl').open('a') as journal:
+        journal.write('{"event": "resu')  # a write that a kill cut short
+    Tuner.resume(tuner.run_folder, second, progress=False).run()
+    assert first.calls + second.calls == whole.calls
+
+
+def test_resume_of_an_ended_run_returns_its_incumbent_and_goes_on_with_more_budget(tmp_path: Path) -> None:
+    objective = Quadratic()
+    tuner = tune(tmp_path, objective)
+    incumbent = tuner.run()
+    assert Tuner.resume(tuner.run_folder, objective, progress=False).run() == incumbent
+    assert len(objective.calls) == 40
+    again = Tuner.resume(tuner.run_folder, objective, max_budget=45, progress=False)
+    again.run()
+    assert again.epochs_spent == 45
+
+
+def test_damage_in_the_middle_names_the_line(tmp_path: Path) -> None:
+    tuner = tune(tmp_path, Quadratic(), max_budget=4)
+    tuner.run()
+    journal = tuner.run_folder / 'journal.jsonl'
+    lines = journal.read_bytes().split(b'\n')
+    lines[2] = lines[2].replace(b'1', b'2', 1)
+    journal.write_bytes(b'\n'.join(lines))
+    with pytest.raises(hpo4dl.JournalError, match='line 3'):
+        Tuner.resume(tuner.run_folder, Quadratic(), progress=False).run()
+
+
+@pytest.mark.parametrize(
+    ('returned', 'reason'),
+    [
+        (None, 'returned None'),
+        ({'metric': 1.0}, 'accepted: a dict with epoch and metric'),
+        ({'epoch': 7, 'metric': 1.0}, 'asked for were 1 to 3'),
+        ({'epoch': 3, 'metric': math.nan}, 'not a finite number'),
+        ({'epoch': 3, 'metric': math.inf}, 'not a finite number'),
+        ({'epoch': 3, 'metric': None}, 'not a finite number'),
+        ({'epoch': 3, 'metric': '0.5'}, 'not a finite number'),
+        ({'epoch': 3, 'metric': 1j}, 'not a finite number'),
+        ([{'epoch': 3, 'metric': 1.0}, {'epoch': 3, 'metric': 2.0}], 'more than once'),
+        ({'epoch': 2, 'metric': 1.0}, 'the last one returned is 2'),
+    ],
+)
+def test_unusable_results_fail_the_trial_and_the_race_goes_on(tmp_path: Path, returned, reason: str) -> None:
+    calls = []
+
+    def objective(configuration, epoch, previous_epoch, checkpoint_path):
+        calls.append(epoch)
+        return returned if len(calls) == 2 else {'epoch': epoch, 'metric': configuration['x']}
+
+    tuner = tune(tmp_path, objective, optimizer='random', max_epochs=3, max_budget=12)
+    tuner.run()
+    assert len(calls) == 4
+    journal = [json.loads(line) for line in (tuner.run_folder / 'journal.jsonl').read_text().splitlines()]
+    failed = [event['failed'] for event in journal if event['event'] == 'result']
+    assert [bool(f) for f in failed] == [False, True, False, False]
+    assert reason in failed[1]
+
+
+def test_what_is_usable_before_a_nan_counts(tmp_path: Path) -> None:
+    def objective(configuration, epoch, previous_epoch, checkpoint_path):
+        return [{'epoch': 1, 'metric': 5.0}, {'epoch': 2, 'metric': math.nan}, {'epoch': 3, 'metric': 9.0}]
+
+    tuner = tune(tmp_path, objective, optimizer='random', max_epochs=3, max_budget=3, minimize=False)
+    assert tuner.run()['metric'] == 5.0
+
+
+@pytest.mark.parametrize('number', [np.float32(0.5), np.array(0.5), np.array([0.5]), torch.tensor(0.5), torch.ones(1) / 2])
+def test_scalars_of_numpy_and_torch_are_numbers(tmp_path: Path, number) -> None:
+    def objective(configuration, epoch, previous_epoch, checkpoint_path):
+        return {'epoch': np.int64(epoch), 'metric': number}
+
+    assert tune(tmp_path, objective, optimizer='random', max_budget=9).run()['metric'] == 0.5
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_failure_is_bounded_and_named(tmp_path: Path, name: str) -> None:
+    def objective(configuration, epoch, previous_epoch, checkpoint_path):
+        raise RuntimeError('no CUDA here')
+
+    with pytest.raises(EveryTrialFailedError, match='10 times .*no CUDA here'):
+        tune(tmp_path, objective, optimizer=name, max_budget=1000).run()
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_space_of_six_is_trained_to_the_end(tmp_path: Path, name: str) -> None:
+    calls = []
+
+    def objective(configuration, epoch, previous_epoch, checkpoint_path):
+        calls.append(epoch - previous_epoch)
+        return {'epoch': epoch, 'metric': configuration['n']}
+
+    six = ConfigurationSpace({'n': (1, 6)})
+    tuner = tune(tmp_path, objective, optimizer=name, configuration_space=six, max_budget=1000)
+    assert tuner.run()['metric'] == 1
+    assert sum(calls) == 6 * 9
+    assert 'nothing is left' in tuner.stopped
+
+
+def test_target_time_limit_and_signal_stop(tmp_path: Path) -> None:
+    tuner = tune(tmp_path, Quadratic(), target=30.0, max_budget=None)
+    assert tuner.run()['metric'] <= 30
+    assert tuner.stopped.startswith('target')
+    tuner = tune(tmp_path, Quadratic(), time_limit=0.2, max_budget=None, optimizer='random')
+    tuner.run()
+    assert tuner.stopped.startswith('time_limit')
+
+    quadratic = Quadratic()
+
+    def interrupted(*arguments):
+        if len(quadratic.calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return quadratic(*arguments)
+
+    before = signal.getsignal(signal.SIGTERM)
+    tuner = tune(tmp_path, interrupted)
+    tuner.run()
+    assert tuner.stopped.startswith('SIGTERM')
+    assert len(quadratic.calls) == 3
+    assert signal.getsignal(signal.SIGTERM) is before
+    Tuner.resume(tuner.run_folder, quadratic, progress=False).run()
+    assert len(quadratic.calls) == 40
+
+
+@pytest.mark.parametrize(
+    ('argument', 'value'),
+    [
+        ('objective_function', lambda x: x),
+        ('objective_function', 3),
+        ('configuration_space', {'x': (0, 1)}),
+        ('configuration_space', ConfigurationSpace()),
+        ('max_epochs', 0),
+        ('max_epochs', 2.5),
+        ('max_budget', -1),
+        ('max_budget', None),
+        ('optimizer', 'bohb'),
+        ('minimize', 'yes'),
+        ('num_configurations', 0),
+        ('seed', -1),
+        ('device', 'abacus'),
+        ('time_limit', 0),
+        ('target', math.nan),
+        ('initial_configurations', [{'y': 1}]),
+        ('candidates', []),
+        ('keep_checkpoints', 'none'),
+        ('callbacks', [3]),
+        ('output_path', 7),
+        ('output_path', '/dev/null/below'),
+        ('storage_path', '/dev/null/below'),
+    ],
+)
+def test_a_bad_argument_is_named_at_once(tmp_path: Path, argument: str, value) -> None:
+    arguments = {
+        'objective_function': Quadratic(),
+        'configuration_space': space(),
+        'max_epochs': 3,
+        'max_budget': 9,
+        'output_path': tmp_path,
+        argument: value,
+    }
+    with pytest.raises(ArgumentError, match=argument) as error:
+        Tuner(**arguments)
+    assert 'accepted' in str(error.value)
+
+
+def test_initial_configurations_come_first_and_candidates_restrict(tmp_path: Path) -> None:
+    objective = Quadratic()
+    tune(tmp_path, objective, initial_configurations=[{'x': 1.5}, {'x': -1.0}]).run()
+    assert [x for x, _, _ in objective.calls[:2]] == [1.5, -1.0]
+    objective = Quadratic()
+    tune(tmp_path, objective, candidates=[{'x': 0.1}, {'x': 7.0}, {'x': 3.3}], max_budget=100).run()
+    assert {x for x, _, _ in objective.calls} == {0.1, 7.0, 3.3}
+    assert sum(epoch - previous for _, previous, epoch in objective.calls) == 27
+
+
+def test_callbacks_are_told_and_may_fail(tmp_path: Path) -> None:
+    events = []
+
+    def broken(event):
+        raise ValueError('mine')
+
+    tune(tmp_path, Quadratic(), max_budget=5, callbacks=[events.append, broken]).run()
+    assert [event.epochs_spent for event in events] == [1, 2, 3, 4, 5]
+
+
+def test_an_object_as_optimizer_and_two_runs_in_one_second(tmp_path: Path) -> None:
+    optimizer = DyHPO(space(), 9, minimize=True, seed=0, horizon='next', num_configurations=50)
+    one = tune(tmp_path, Quadratic(), optimizer=optimizer)
+    two = tune(tmp_path, Quadratic(), optimizer='random')
+    assert one.run_folder != two.run_folder
+    one.run()
+
+
+def test_a_second_tuner_on_the_folder_is_refused(tmp_path: Path) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def objective(configuration, epoch, previous_epoch, checkpoint_path):
+        inside.set()
+        leave.wait(20)
+        return {'epoch': epoch, 'metric': 1.0}
+
+    tuner = tune(tmp_path, objective, max_budget=1)
+    thread = threading.Thread(target=tuner.run)
+    thread.start()
+    assert inside.wait(20)
+    try:
+        with pytest.raises(RunLockedError, match=str(os.getpid())):
+            Tuner.resume(tuner.run_folder, objective, progress=False).run()
+    finally:
+        leave.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(('keep', 'left'), [('all', 3), ('alive', 0), ('best', 0)])
+def test_keep_checkpoints_bounds_what_is_kept(tmp_path: Path, keep: str, left: int) -> None:
+    tuner = tune(tmp_path, Quadratic(), optimizer='random', max_budget=27, keep_checkpoints=keep)
+    tuner.run()
+    assert len(list((tuner.run_folder / 'checkpoints').glob('trial_*/attempt_*/epochs'))) == left
+    assert (tuner.run_folder / 'best_trial' / 'epochs').read_text() == '9'
