@@ -234,7 +234,7 @@ CLOSED_FORMS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize('name', [name for name in CLOSED_FORMS if name in HYPERPARAMETERS])
 def test_floats_have_the_distribution_of_the_closed_form(name: str) -> None:
     space = Space(build([HYPERPARAMETERS[name]()]))
-    (values,) = columns(space, space.sample(np.random.default_rng(1), 4000))
+    (values,) = columns(space, space.sample(np.random.default_rng(1), 2000))
     assert scipy.stats.kstest(values, CLOSED_FORMS[name]).pvalue > 1e-3
 
 
@@ -245,10 +245,10 @@ FLOATS = [name for name, make in HYPERPARAMETERS.items() if isinstance(make().de
 def test_floats_have_the_distribution_of_configspace(name: str) -> None:
     hyperparameter = HYPERPARAMETERS[name]()
     space = Space(build([hyperparameter]))
-    (values,) = columns(space, space.sample(np.random.default_rng(2), 3000))
+    (values,) = columns(space, space.sample(np.random.default_rng(2), 1500))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        theirs = [c['x'] for c in seeded(build([hyperparameter])).sample_configuration(3000)]
+        theirs = [c['x'] for c in seeded(build([hyperparameter])).sample_configuration(1500)]
     assert scipy.stats.ks_2samp(values, theirs).pvalue > 1e-3
 
 
@@ -300,7 +300,7 @@ def chi_square(values: Sequence[Any], expected: dict[Any, float]) -> float:
 def test_discrete_values_have_the_probabilities_of_the_closed_form(name: str) -> None:
     # Beside it a float, lest the space is finite, whose sample is without replacement.
     space = Space(build([HYPERPARAMETERS[name](), uniform('y')]))
-    values = columns(space, space.sample(np.random.default_rng(4), 20000))[space.names.index('x')]
+    values = columns(space, space.sample(np.random.default_rng(4), 8000))[space.names.index('x')]
     known, probabilities = DISCRETE[name]
     assert chi_square(values, dict(zip(known, probabilities))) > 1e-3
 
@@ -308,8 +308,8 @@ def test_discrete_values_have_the_probabilities_of_the_closed_form(name: str) ->
 @pytest.mark.parametrize('name', ['integer', 'integer, two values', 'category, weights', 'ordinal', 'beta integer'])
 def test_discrete_values_have_the_frequencies_of_configspace(name: str) -> None:
     configuration_space = seeded(build([HYPERPARAMETERS[name](), uniform('y')]))
-    theirs = [c['x'] for c in configuration_space.sample_configuration(5000)]
+    theirs = [c['x'] for c in configuration_space.sample_configuration(3000)]
     space = Space(configuration_space)
-    ours = columns(space, space.sample(np.random.default_rng(5), 5000))[space.names.index('x')]
+    ours = columns(space, space.sample(np.random.default_rng(5), 3000))[space.names.index('x')]
     table = [[values.count(value) for value in sorted(set(theirs) | set(ours), key=str)] for values in (ours, theirs)]
     assert scipy.stats.chi2_contingency(table)[1] > 1e-3

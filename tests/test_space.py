@@ -93,7 +93,7 @@ def deep_learning(forbid: bool = True, relation: bool = True) -> Any:
     return build(everything, conditions, forbidden if forbid else [])
 
 
-def points_of(space: Space, n: int = 500, seed: int = 0) -> np.ndarray:
+def points_of(space: Space, n: int = 200, seed: int = 0) -> np.ndarray:
     """Sampled points and neighbours of them."""
     rng = np.random.default_rng(seed)
     points = space.sample(rng, n)
@@ -208,9 +208,9 @@ def test_a_space_survives_json(configuration_space: Any) -> None:
 
 def test_conditional_values_keep_their_distribution() -> None:
     space = Space(deep_learning())
-    configurations = [space.decode(point) for point in space.sample(np.random.default_rng(0), 20000)]
+    configurations = [space.decode(point) for point in space.sample(np.random.default_rng(0), 8000)]
     momentum = [c['momentum'] for c in configurations if 'momentum' in c]
-    assert scipy.stats.binomtest(len(momentum), 20000, 2 / 3).pvalue > 1e-3
+    assert scipy.stats.binomtest(len(momentum), 8000, 2 / 3).pvalue > 1e-3
     assert scipy.stats.kstest(momentum, scipy.stats.uniform(0, 0.99).cdf).pvalue > 1e-3
     with_nesterov = sum('nesterov' in c for c in configurations)
     assert scipy.stats.binomtest(with_nesterov, len(momentum), 0.49 / 0.99).pvalue > 1e-3
@@ -425,7 +425,7 @@ def test_draw_finds_the_little_that_tight_clauses_leave() -> None:
     space = Space(build([a, b, f], [], forbidden))
     rng = np.random.default_rng(0)
     tried: set[bytes] = set()
-    for _ in range(20):
+    for _ in range(8):
         point = space.draw(rng, tried)
         assert point is not None
         configuration = space.decode(point)
