@@ -164,14 +164,16 @@ class DyHPO(Race):
                 curve_so_far.append(z)
             if len(targets) >= MAX_ROWS:
                 break
-        return self._rows([c.trial_id for c in chosen], [c.point for c in chosen], epochs, curve_so_far), np.array(targets)
+        rows = self._rows([c.trial_id for c in chosen], [c.point for c in chosen], epochs, curve_so_far)
+        return rows, np.array(targets)
 
     def _at(self, curves: list[LearningCurve], points: Array, epochs: NDArray[np.int64]) -> Rows:
         """Trials, then points that belong to none, at the given epochs."""
         normalise = self._normaliser()
         so_far = [normalise(np.array(c.values)) if c.values else np.empty(0) for c in curves]
+        so_far += [np.empty(0)] * len(points)
         ids = [c.trial_id for c in curves] + list(range(-1, -len(points) - 1, -1))
-        return self._rows(ids, [*(c.point for c in curves), *points], list(epochs), so_far + [np.empty(0)] * len(points))
+        return self._rows(ids, [*(c.point for c in curves), *points], list(epochs), so_far)
 
     def _rows(self, trials: list[int], points: list[Array], epochs: list[int], curves: list[Array]) -> Rows:
         padded = np.zeros((len(curves), self.max_epochs))

@@ -59,7 +59,8 @@ def log_marginal_likelihood(K: Tensor, y: Tensor) -> Tensor:
     """
     L = torch.linalg.cholesky(K)
     white = torch.linalg.solve_triangular(L, y[:, None], upper=False)
-    return -0.5 * (white * white).sum() - L.diagonal().log().sum() - 0.5 * len(y) * math.log(2 * math.pi)
+    value: Tensor = -0.5 * (white * white).sum() - L.diagonal().log().sum() - 0.5 * len(y) * math.log(2 * math.pi)
+    return value
 
 
 @dataclass(frozen=True)

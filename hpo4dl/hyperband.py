@@ -82,7 +82,13 @@ class Hyperband(Race):
     """
 
     def __init__(
-        self, configuration_space: ConfigurationSpace, max_epochs: int, *, eta: int = 3, rounds: int | None = None, **race: Any
+        self,
+        configuration_space: ConfigurationSpace,
+        max_epochs: int,
+        *,
+        eta: int = 3,
+        rounds: int | None = None,
+        **race: Any,
     ) -> None:
         super().__init__(configuration_space, max_epochs, **race)
         self.eta = check_count('eta', eta, least=2)

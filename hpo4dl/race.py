@@ -93,7 +93,8 @@ class Race:
                 a failure.
         """
         if self.running.get(trial.id) is None:
-            raise ArgumentError('trial', trial, f'a trial that was asked for and not yet told, one of {list(self.running)}')
+            asked = f'a trial that was asked for and not yet told, one of {list(self.running)}'
+            raise ArgumentError('trial', trial, asked)
         by_epoch = self._by_epoch(trial, metrics)
         if not by_epoch and failed is None:
             raise ArgumentError('metrics', metrics, 'at least one value, or a reason in `failed`')

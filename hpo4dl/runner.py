@@ -112,7 +112,7 @@ def as_epoch(value: object) -> int | None:
 
 
 def plain(value: object) -> Any:
-    """`value` as JSON can hold it: containers and finite numbers as such, all else as its text, cut to 1000 characters."""
+    """`value` as JSON can hold it: containers and finite numbers as such, all else as text of <= 1000 characters."""
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, str):

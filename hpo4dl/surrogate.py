@@ -91,10 +91,11 @@ class Surrogate:
         self.n_features = n_features
         self.seed = seed
         self.device = torch.device(device or 'cpu')
+        self._fitted = False
         self._reset()
 
     def fit(self, rows: Rows, z: Array) -> None:
-        """Improve the parameters on normalised values z (n,). Never raises: a fit that fails restarts from the prior."""
+        """Improve the parameters on normalised values z (n,). Never raises: after a failure they are the prior's."""
         index = np.unique(np.linspace(0, len(z) - 1, min(len(z), MAX_FIT)).round().astype(np.int64))
         rows, z = rows.take(index), z[index]
         steps = STEPS if self._fitted else FIRST_STEPS
@@ -104,7 +105,7 @@ class Surrogate:
                 loss = -self._log_posterior(rows, self._tensor(z))
                 if not torch.isfinite(loss):
                     raise ArithmeticError('the marginal likelihood is not finite')
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 self._adam.step()
             if not all(torch.isfinite(p).all() for p in self._parameters):
                 raise ArithmeticError('a parameter is not finite')
@@ -121,7 +122,8 @@ class Surrogate:
         for _ in range(2):
             try:
                 with torch.no_grad():
-                    K = self._kernel(rows, rows) + self._noise() * torch.eye(len(z), dtype=torch.float64).to(self.device)
+                    K = self._kernel(rows, rows)
+                    K.diagonal().add_(self._noise())
                     Ks, kss = self._kernel(rows, at), self._prior_variance(len(at.t))
                     mean = float(self.mean)
                 posterior = Posterior.condition(K.cpu().numpy(), z, mean)

@@ -115,6 +115,11 @@ class Tuner:
         ArgumentError: an argument cannot be used.
     """
 
+    run_folder: Path
+    """The run's own folder, absolute."""
+    stopped: str | None
+    """Why `run` ended; None as long as it did not."""
+
     def __init__(
         self,
         objective_function: Objective,
@@ -157,7 +162,7 @@ class Tuner:
             num_configurations=check_count('num_configurations', num_configurations),
             seed=draw_seed() if seed is None else check_count('seed', seed, least=0),
             device=check_device(device),
-            storage_path=None if storage_path is None else str(Path(check_path('storage_path', storage_path)).absolute()),
+            storage_path=None if storage_path is None else os.path.abspath(check_path('storage_path', storage_path)),
             time_limit=None if time_limit is None else check_number('time_limit', time_limit, positive=True),
             target=None if target is None else check_number('target', target),
             initial_configurations=[space.plain(dict(c)) for c in initial_configurations],
@@ -250,9 +255,9 @@ class Tuner:
         with Lock(self.run_folder, self._take_over), self._stopping_on_signals():
             self._take_up()
             try:
-                self.stopped = self._race()
-                self._journal.append({'event': 'stop', 'reason': self.stopped})
-                if self._signal is None and not self.stopped.startswith('time_limit'):
+                self.stopped = reason = self._race()
+                self._journal.append({'event': 'stop', 'reason': reason})
+                if self._signal is None and not reason.startswith('time_limit'):
                     self._checkpoints.end()
             finally:
                 if self._shows_line and self._rows:
@@ -280,7 +285,7 @@ class Tuner:
             if not callable(callback):
                 raise ArgumentError('callbacks', callback, 'functions that take one event')
         self._callbacks = [terminal_line if self._shows_line else log_line, *callbacks]
-        self.stopped: str | None = None
+        self.stopped = None
         self._spent = 0
         self._attempts = 0
         self._best: dict[str, Any] | None = None

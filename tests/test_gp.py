@@ -74,6 +74,7 @@ def test_distances_are_scipys(data) -> None:
 
 
 def test_repeated_points_without_noise_are_conditioned_on_all_the_same() -> None:
-    mean, variance = Posterior.condition(np.ones((3, 3)), np.array([1.0, 1.0, 1.0]), 0.0).predict(np.ones((3, 1)), np.ones(1))
+    posterior = Posterior.condition(np.ones((3, 3)), np.ones(3), 0.0)
+    mean, variance = posterior.predict(np.ones((3, 1)), np.ones(1))
     assert mean == pytest.approx([1], abs=1e-3)
     assert variance == pytest.approx([0], abs=1e-3)

@@ -57,7 +57,8 @@ def test_spends_the_budget_exactly_and_returns_the_best_of_the_journal(tmp_path:
     tuner = tune(tmp_path, objective, optimizer=name)
     incumbent = tuner.run()
     assert sum(epoch - previous for _, previous, epoch in objective.calls) == 40 == tuner.epochs_spent
-    rows = list(csv.DictReader((tuner.run_folder / 'hpo4dl_results.csv').open()))
+    table = (tuner.run_folder / 'hpo4dl_results.csv').read_text(encoding='utf-8')
+    rows = list(csv.DictReader(table.splitlines()))
     assert len(rows) == 40
     assert incumbent['metric'] == min(float(row['metric']) for row in rows) == float(rows[-1]['best_metric'])
     assert incumbent['half'] == incumbent['epoch'] / 2
@@ -160,7 +161,10 @@ def test_what_is_usable_before_a_nan_counts(tmp_path: Path) -> None:
     assert tuner.run()['metric'] == 5.0
 
 
-@pytest.mark.parametrize('number', [np.float32(0.5), np.array(0.5), np.array([0.5]), torch.tensor(0.5), torch.ones(1) / 2])
+NUMBERS = [np.float32(0.5), np.array(0.5), np.array([0.5]), torch.tensor(0.5), torch.ones(1) / 2]
+
+
+@pytest.mark.parametrize('number', NUMBERS)
 def test_scalars_of_numpy_and_torch_are_numbers(tmp_path: Path, number) -> None:
     def objective(configuration, epoch, previous_epoch, checkpoint_path):
         return {'epoch': np.int64(epoch), 'metric': number}
@@ -173,7 +177,7 @@ def test_every_failure_is_bounded_and_named(tmp_path: Path, name: str) -> None:
     def objective(configuration, epoch, previous_epoch, checkpoint_path):
         raise RuntimeError('no CUDA here')
 
-    with pytest.raises(EveryTrialFailedError, match='10 times .*no CUDA here'):
+    with pytest.raises(EveryTrialFailedError, match=r'10 times .*no CUDA here'):
         tune(tmp_path, objective, optimizer=name, max_budget=1000).run()
 
 
