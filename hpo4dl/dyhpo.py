@@ -7,12 +7,15 @@ improvement that the surrogate sees in them at a horizon:
   for improvement on the best value seen at any epoch (after MFPI-random of Rakotoarison et al. 2024);
 - 'next': the published rule: one epoch ahead, improvement on the incumbent of that fidelity (Algorithm 1).
 
-The surrogate learns in `tell`, on a schedule that depends on nothing but the number of observations; `ask` only reads.
+The surrogate learns in `tell`: it is fitted on a schedule that depends on nothing but the number of tells, and
+conditioned on each observation in between; `ask` only reads.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,32 +62,35 @@ class DyHPO(Race):
             raise ArgumentError('horizon', horizon, ' or '.join(map(repr, HORIZONS)))
         self.num_configurations = check_count('num_configurations', num_configurations)
         self.horizon = horizon
-        self._surrogate = Surrogate(self.space.n_features, self.seed, device)
-        self._observations = 0
+        self._surrogate = Surrogate(self.space.n_features, self.max_epochs, self.seed, device)
+        self._normalise: Normaliser | None = None
+        self._tells = 0
         self._next_fit = 2
 
-    def _learn(self, curve: LearningCurve) -> None:
-        self._observations += 1
-        if self._observations >= self._next_fit:
-            self._next_fit = self._observations + max(1, self._observations // 10)
-            rows, z = self._observed()
-            if len(z):
-                self._surrogate.fit(rows, z)
+    def _learn(self, trial: Trial) -> None:
+        self._tells += 1
+        curve = self.curves[trial.id]
+        if self._tells < self._next_fit:
+            if self._normalise is not None:
+                self._surrogate.append(*self._observed([curve], since=trial.previous_epoch))
+            return
+        values = [value for curve in self.curves.values() for value in curve.values]
+        if values:
+            self._next_fit = self._tells + max(1, self._tells // 10)
+            self._normalise = Normaliser.of(np.array(values))
+            best_first = sorted(self.curves.values(), key=lambda c: -max(c.values, default=-math.inf))
+            self._surrogate.fit(*self._observed(best_first))
 
     def _decide(self) -> Trial | None:
-        values = [value for curve in self.curves.values() for value in curve.values]
-        if self._initial or len(self.curves) < INITIAL or not values:
+        if self._initial or len(self.curves) < INITIAL or self._normalise is None:
             first = self._start(1)
             if first is not None:
                 return first
         paused = [c for c in self.curves.values() if self.is_alive(c.trial_id) and c.trial_id not in self.running]
+        if self._normalise is None:  # all were started, and there is no value yet
+            return self._continue(paused[0], paused[0].epoch + 1) if paused else None
         points = self._new_points()
-        if not len(points) and not paused:
-            return self._start(1)
-        rows, z = self._observed()
-        if not len(z):  # nothing but trials that run
-            return self._start(1) or (self._continue(paused[0], paused[0].epoch + 1) if paused else None)
-        score = self._score(rows, z, paused, points)
+        score = self._score(self._normalise, paused, points)
         for index in np.argsort(-score, kind='stable'):
             if index < len(paused):
                 return self._continue(paused[index], paused[index].epoch + 1)
@@ -93,32 +99,23 @@ class DyHPO(Race):
                 return self._start(1, np.array(point))
         return self._start(1)
 
-    def _score(self, rows: Rows, z: Array, paused: list[LearningCurve], points: Array) -> Array:
+    def _score(self, normalise: Normaliser, paused: list[LearningCurve], points: Array) -> Array:
         """(m,) log expected improvement of the paused trials, then of the new points."""
-        epochs = np.array([c.epoch for c in paused] + [0] * len(points))
+        epochs = np.array([c.epoch for c in paused] + [0] * len(points), dtype=np.int64)
+        best: Array | float
         if self.horizon == 'next':
             ahead = epochs + 1
+            best_by_epoch: dict[int, float] = {}
+            for curve in self.curves.values():
+                for epoch, value in zip(curve.epochs, curve.values):
+                    best_by_epoch[epoch] = max(value, best_by_epoch.get(epoch, -math.inf))
+            best = normalise(incumbent_at(ahead, best_by_epoch))
         else:
             ahead = np.minimum(epochs + self._rng('horizon').integers(1, self.max_epochs + 1), self.max_epochs)
-        rows, z = self._believe(rows, z)
-        mu, sigma = self._surrogate.predict(rows, z, self._at(paused, points, ahead))
-        best_by_epoch: dict[int, float] = {}
-        normalise = self._normaliser()
-        for curve in self.curves.values():
-            for epoch, value in zip(curve.epochs, normalise(np.array(curve.values))):
-                best_by_epoch[epoch] = max(float(value), best_by_epoch.get(epoch, -math.inf))
-        best = incumbent_at(ahead, best_by_epoch) if self.horizon == 'next' else max(best_by_epoch.values())
+            best = normalise(np.array([max(max(c.values) for c in self.curves.values() if c.values)]))
+        running = self._rows([self.curves[i] for i in self.running], [t.epoch for t in self.running.values()])
+        mu, sigma = self._surrogate.predict(self._rows(paused, ahead, points), running)
         return log_expected_improvement(mu, sigma, best)
-
-    def _believe(self, rows: Rows, z: Array) -> tuple[Rows, Array]:
-        """The observations, and for each running trial its predicted mean where it trains to (Kriging believer)."""
-        if not self.running:
-            return rows, z
-        running = [self.curves[trial_id] for trial_id in self.running]
-        epochs = np.array([trial.epoch for trial in self.running.values()])
-        at = self._at(running, np.empty((0, len(self.space.names))), epochs)
-        mu, _ = self._surrogate.predict(rows, z, at)
-        return _stack(rows, at), np.concatenate([z, mu])
 
     def _new_points(self) -> Array:
         """(m, d) points that were not tried: three of four fresh, the others near the best trials."""
@@ -136,55 +133,45 @@ class DyHPO(Race):
             fresh = [] if left is None else [left]
         return np.array(fresh).reshape(-1, len(self.space.names))
 
-    def _normaliser(self) -> Normaliser:
-        return Normaliser.of(np.array([value for curve in self.curves.values() for value in curve.values]))
-
-    def _observed(self) -> tuple[Rows, Array]:
-        """The observations that the surrogate sees, thinned to log-spaced epochs, and their normalised values."""
-        curves = [c for c in self.curves.values() if c.values or c.failed is not None]
-        if not any(c.values for c in curves):
-            return self._rows([], [], [], []), np.empty(0)
-        normalise = self._normaliser()
-        curves.sort(key=lambda c: (-max(c.values, default=-math.inf), c.trial_id))
+    def _observed(self, curves: Iterable[LearningCurve], since: int = 0) -> tuple[Rows, Array]:
+        """Observations and their normalised values: curves thinned to log-spaced epochs, those > `since` alone."""
+        assert self._normalise is not None
         chosen: list[LearningCurve] = []
         epochs: list[int] = []
         targets: list[float] = []
-        curve_so_far: list[Array] = []
         for curve in curves:
-            z = normalise(np.array(curve.values))
-            for i in _thinned(len(z)):
-                chosen.append(curve)
-                epochs.append(curve.epochs[i])
-                targets.append(float(z[i]))
-                curve_so_far.append(z[:i])
+            z = self._normalise(np.array(curve.values))
+            kept = [i for i in _thinned(len(z)) if curve.epochs[i] > since]
+            epochs += [curve.epochs[i] for i in kept]
+            targets += [float(z[i]) for i in kept]
             if curve.failed is not None and curve.epoch < self.max_epochs:
-                chosen.append(curve)
                 epochs.append(curve.epoch + 1)
                 targets.append(WORST)
-                curve_so_far.append(z)
+            chosen += [curve] * (len(epochs) - len(chosen))
             if len(targets) >= MAX_ROWS:
                 break
-        rows = self._rows([c.trial_id for c in chosen], [c.point for c in chosen], epochs, curve_so_far)
-        return rows, np.array(targets)
+        return self._rows(chosen, epochs), np.array(targets)
 
-    def _at(self, curves: list[LearningCurve], points: Array, epochs: NDArray[np.int64]) -> Rows:
-        """Trials, then points that belong to none, at the given epochs."""
-        normalise = self._normaliser()
-        so_far = [normalise(np.array(c.values)) if c.values else np.empty(0) for c in curves]
-        so_far += [np.empty(0)] * len(points)
-        ids = [c.trial_id for c in curves] + list(range(-1, -len(points) - 1, -1))
-        return self._rows(ids, [*(c.point for c in curves), *points], list(epochs), so_far)
-
-    def _rows(self, trials: list[int], points: list[Array], epochs: list[int], curves: list[Array]) -> Rows:
-        padded = np.zeros((len(curves), self.max_epochs))
-        for i, values in enumerate(curves):
-            padded[i, : len(values)] = values
+    def _rows(
+        self, curves: Sequence[LearningCurve], epochs: Sequence[int] | NDArray[np.int64], points: Array | None = None
+    ) -> Rows:
+        """Curves, then points that belong to no trial, each at its epoch."""
+        d, n = len(self.space.names), len(curves)
+        at = np.array([curve.point for curve in curves]).reshape(-1, d)
+        if points is not None:
+            at = np.concatenate([at, points])
+        padded, length = np.zeros((len(at), self.max_epochs)), np.zeros(len(at), dtype=np.int64)
+        for i, (curve, epoch) in enumerate(zip(curves, epochs)):
+            length[i] = bisect_left(curve.epochs, epoch)
+            padded[i, : length[i]] = curve.values[: length[i]]
+        if self._normalise is not None:
+            padded[:n] = np.where(np.arange(self.max_epochs) < length[:n, None], self._normalise(padded[:n]), 0.0)
         return Rows(
-            trial=np.array(trials, dtype=np.int64),
-            x=self.space.encode(np.array(points).reshape(-1, len(self.space.names))),
-            t=np.log(np.maximum(np.array(epochs, dtype=float), 1)) / math.log(max(self.max_epochs, 2)),
+            trial=np.array([c.trial_id for c in curves] + list(range(-1, n - len(at) - 1, -1)), dtype=np.int64),
+            x=self.space.encode(at),
+            t=np.log(np.maximum(np.asarray(epochs, dtype=float), 1)) / math.log(max(self.max_epochs, 2)),
             curve=padded,
-            length=np.array([len(values) for values in curves], dtype=np.int64),
+            length=length,
         )
 
 
@@ -196,12 +183,3 @@ def _thinned(n: int) -> list[int]:
         step = max(step + 1, round(step * 1.5))
     return [*kept, n - 1] if n else []
 
-
-def _stack(a: Rows, b: Rows) -> Rows:
-    return Rows(
-        np.concatenate([a.trial, b.trial]),
-        np.concatenate([a.x, b.x]),
-        np.concatenate([a.t, b.t]),
-        np.concatenate([a.curve, b.curve]),
-        np.concatenate([a.length, b.length]),
-    )

@@ -26,11 +26,18 @@ class CurveEncoder(nn.Module):
 
     def forward(self, curve: Tensor, length: Tensor) -> Tensor:
         """(n, 2 * filters)."""
+        code = curve.new_zeros(len(curve), 2 * len(self.bias))
+        begun = (length > 0).nonzero()[:, 0]
+        if len(begun):
+            code = code.index_copy(0, begun, self._encode(curve[begun, : int(length.max())], length[begun]))
+        return code
+
+    def _encode(self, curve: Tensor, length: Tensor) -> Tensor:
         mask = (torch.arange(curve.shape[1], device=curve.device)[None] < length[:, None]).to(curve.dtype)
         channels = torch.stack([curve * mask, mask], dim=1)
         code = torch.tanh(nn.functional.conv1d(channels, self.weight, self.bias, padding=1)) * mask[:, None]
-        mean = code.sum(2) / length.clamp_min(1)[:, None]
-        last = code.gather(2, (length - 1).clamp_min(0)[:, None, None].expand(-1, code.shape[1], 1))[:, :, 0]
+        mean = code.sum(2) / length[:, None]
+        last = code.gather(2, (length - 1)[:, None, None].expand(-1, code.shape[1], 1))[:, :, 0]
         return torch.cat([mean, last], dim=1)
 
 

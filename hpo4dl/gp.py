@@ -90,6 +90,18 @@ class Posterior:
             return cls(L, solve_triangular(L, y - mean, lower=True, check_finite=False), mean)
         raise LinAlgError('the covariance is not positive definite')
 
+    def extend(self, Ks: Array, Kss: Array, y: Array) -> Posterior:
+        """Condition on k more targets too: Ks (n, k) and Kss (k, k) are their covariances; rows are added to L.
+
+        Raises:
+            scipy.linalg.LinAlgError: the covariance of all is not positive definite in floating point.
+        """
+        below = solve_triangular(self.L, Ks, lower=True, check_finite=False).T
+        corner = cholesky(Kss - below @ below.T, lower=True)
+        L = np.block([[self.L, np.zeros(Ks.shape)], [below, corner]])
+        white = solve_triangular(corner, y - self.mean - below @ self.white, lower=True, check_finite=False)
+        return Posterior(L, np.concatenate([self.white, white]), self.mean)
+
     def predict(self, Ks: Array, kss: Array) -> tuple[Array, Array]:
         """(m,) means and (m,) variances of the latent values."""
         V = solve_triangular(self.L, Ks, lower=True, check_finite=False)

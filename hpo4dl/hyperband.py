@@ -120,7 +120,7 @@ class Hyperband(Race):
             return None
         return self._start(self._next_bracket()[0].epoch) or best_paused(self, self.eta)
 
-    def _learn(self, curve: LearningCurve) -> None:
+    def _learn(self, trial: Trial) -> None:
         self._open = [b for b in self._open if not self._is_finished(b)]
 
     def _bracket_with_room(self) -> Bracket:

@@ -109,7 +109,7 @@ class Race:
             curve.epoch = epoch
         if failed is not None:
             curve.failed = failed
-        self._learn(curve)
+        self._learn(trial)
 
     def is_alive(self, trial_id: int) -> bool:
         """Whether the trial may still be asked for, so that its checkpoint is needed."""
@@ -125,8 +125,8 @@ class Race:
     def _decide(self) -> Trial | None:
         raise NotImplementedError
 
-    def _learn(self, curve: LearningCurve) -> None:
-        """Called after every tell with the curve that grew or failed."""
+    def _learn(self, trial: Trial) -> None:
+        """Called after every tell, when the trial's curve has grown or failed."""
 
     def _rng(self, purpose: str) -> np.random.Generator:
         return np.random.default_rng([self.seed, zlib.crc32(purpose.encode()), self.asks])

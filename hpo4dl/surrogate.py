@@ -54,6 +54,15 @@ class Rows:
     length: NDArray[np.int64]
     """(n,) how many of them there are."""
 
+    def join(self, other: Rows) -> Rows:
+        return Rows(
+            np.concatenate([self.trial, other.trial]),
+            np.concatenate([self.x, other.x]),
+            np.concatenate([self.t, other.t]),
+            np.concatenate([self.curve, other.curve]),
+            np.concatenate([self.length, other.length]),
+        )
+
     def take(self, index: NDArray[np.int64]) -> Rows:
         return Rows(self.trial[index], self.x[index], self.t[index], self.curve[index], self.length[index])
 
@@ -83,20 +92,27 @@ class Surrogate:
 
     Args:
         n_features: columns of the encoded configurations, d.
+        max_epochs: length that curves are padded to, c.
         seed: of the network's first weights.
         device: where fits are computed; default the CPU.
     """
 
-    def __init__(self, n_features: int, seed: int, device: str | None = None) -> None:
+    def __init__(self, n_features: int, max_epochs: int, seed: int, device: str | None = None) -> None:
         self.n_features = n_features
+        self.max_epochs = max_epochs
         self.seed = seed
         self.device = torch.device(device or 'cpu')
         self._fitted = False
         self._reset()
+        self._posterior, self._rows, self._z = self._prior()
 
     def fit(self, rows: Rows, z: Array) -> None:
-        """Improve the parameters on normalised values z (n,). Never raises: after a failure they are the prior's."""
+        """Improve the parameters on normalised values z (n,), and condition on these alone.
+
+        Never raises: after a failure the parameters are the medians of their priors.
+        """
         index = np.unique(np.linspace(0, len(z) - 1, min(len(z), MAX_FIT)).round().astype(np.int64))
+        all_rows, all_z = rows, z
         rows, z = rows.take(index), z[index]
         steps = STEPS if self._fitted else FIRST_STEPS
         try:
@@ -111,30 +127,65 @@ class Surrogate:
                 raise ArithmeticError('a parameter is not finite')
             self._fitted = True
         except (RuntimeError, ArithmeticError) as error:  # torch's LinAlgError is a RuntimeError
-            logger.info('the surrogate starts again from its prior: a fit failed: %s', error)
-            self._reset()
+            self._reset(error)
+        self._condition(all_rows, all_z)
 
-    def predict(self, rows: Rows, z: Array, at: Rows) -> tuple[Array, Array]:
-        """(m,) mean and (m,) standard deviation of the latent values at `at`, given values z (n,) at `rows`.
+    def append(self, rows: Rows, z: Array) -> None:
+        """Condition on more observations, without fitting: rows are added to the Cholesky factor. Never raises."""
+        together, values = self._rows.join(rows), np.concatenate([self._z, z])
+        try:
+            self._posterior = self._extended(rows, z)
+            self._rows, self._z = together, values
+        except LinAlgError:
+            self._condition(together, values)
 
-        Never raises: where the parameters are of no use, those of the prior are taken.
+    def predict(self, at: Rows, running: Rows | None = None) -> tuple[Array, Array]:
+        """(m,) mean and (m,) standard deviation of the latent values at `at`.
+
+        `running` are places whose values are to come; each counts as if it were as predicted (Kriging believer), which
+        leaves all means as they are. Never raises; what cannot be computed is N(0, 1).
         """
+        posterior, rows = self._posterior, self._rows
+        if running is not None and len(running.t):
+            try:
+                posterior, rows = self._extended(running, self.predict(running)[0]), rows.join(running)
+            except LinAlgError as error:
+                logger.info('what is running is left out of account: %s', error)
+        mu, variance = posterior.predict(self._covariance(rows, at), self._prior_variance(len(at.t)))
+        if not (np.isfinite(mu).all() and np.isfinite(variance).all()):
+            return np.zeros(len(at.t)), np.ones(len(at.t))
+        return mu, np.sqrt(variance)
+
+    def _condition(self, rows: Rows, z: Array) -> None:
         for _ in range(2):
             try:
-                with torch.no_grad():
-                    K = self._kernel(rows, rows)
-                    K.diagonal().add_(self._noise())
-                    Ks, kss = self._kernel(rows, at), self._prior_variance(len(at.t))
-                    mean = float(self.mean)
-                posterior = Posterior.condition(K.cpu().numpy(), z, mean)
-                mu, variance = posterior.predict(Ks.cpu().numpy(), kss.cpu().numpy())
-                return mu, np.sqrt(variance)
-            except (LinAlgError, RuntimeError) as error:
-                logger.info('the surrogate starts again from its prior: %s', error)
-                self._reset()
-        return np.zeros(len(at.t)), np.ones(len(at.t))
+                K = self._covariance(rows, rows)
+                K[np.diag_indices_from(K)] += self._noise().item()
+                self._posterior = Posterior.condition(K, z, self.mean.item())
+                self._rows, self._z = rows, z
+                return
+            except LinAlgError as error:
+                self._reset(error)
+        self._posterior, self._rows, self._z = self._prior()
 
-    def _reset(self) -> None:
+    def _prior(self) -> tuple[Posterior, Rows, Array]:
+        """Conditioned on nothing."""
+        nothing = np.empty(0)
+        no = np.empty(0, dtype=np.int64)
+        rows = Rows(no, np.empty((0, self.n_features)), nothing, np.empty((0, self.max_epochs)), no)
+        return Posterior(np.empty((0, 0)), nothing, self.mean.item()), rows, nothing
+
+    def _extended(self, rows: Rows, z: Array) -> Posterior:
+        Kss = self._covariance(rows, rows) + self._noise().item() * np.eye(len(z))
+        return self._posterior.extend(self._covariance(self._rows, rows), Kss, z)
+
+    def _covariance(self, a: Rows, b: Rows) -> Array:
+        with torch.no_grad():
+            return np.asarray(self._kernel(a, b).cpu().numpy())
+
+    def _reset(self, error: Exception | None = None) -> None:
+        if error is not None:
+            logger.info('the surrogate starts again from its prior: %s', error)
         d = self.n_features
         # Medians of the priors below: parameters are logarithms, but for the mean.
         self.log_length_x = self._parameter([math.sqrt(2) + 0.5 * math.log(max(d, 1))] * d)
@@ -162,8 +213,8 @@ class Surrogate:
     def _noise(self) -> Tensor:
         return self.log_s_n.exp() + 1e-4
 
-    def _prior_variance(self, m: int) -> Tensor:
-        return (self.log_s_x.exp() + self.log_s_c.exp() + self.log_s_d.exp()).expand(m)
+    def _prior_variance(self, m: int) -> Array:
+        return np.full(m, (self.log_s_x.exp() + self.log_s_c.exp() + self.log_s_d.exp()).item())
 
     def _phi(self, rows: Rows) -> Tensor:
         phi: Tensor = self.features(
