@@ -1,10 +1,10 @@
 """DyHPO (Wistuba et al. 2022): a race in which a surrogate picks, epoch by epoch, whom to train one step further.
 
-Every decision weighs fresh points of the space, neighbours of the best trials, and all paused trials, by the expected
-improvement that the surrogate sees in them at a horizon:
+The race starts with successive halving: nine random trials for one epoch, the best three of them for three, the best
+one of these for nine. From then on, every decision weighs fresh points of the space, neighbours of the best trials, and
+all paused trials, by the expected improvement that the surrogate sees in them at a horizon:
 
-- 'random' (default): each decision looks h epochs ahead of every candidate, h drawn from 1, ..., max_epochs, and asks
-  for improvement on the best value seen at any epoch (after MFPI-random of Rakotoarison et al. 2024);
+- 'last' (default): improvement of the value at max_epochs on the best value seen at any epoch;
 - 'next': the published rule: one epoch ahead, improvement on the incumbent of that fidelity (Algorithm 1).
 
 The surrogate learns in `tell`: it is fitted on a schedule that depends on nothing but the number of tells, and
@@ -30,9 +30,9 @@ from .trial import LearningCurve, Trial
 
 Array = NDArray[np.float64]
 
-HORIZONS = ('random', 'next')
-INITIAL = 8
-"""Random configurations that are trained for an epoch before the surrogate is asked."""
+HORIZONS = ('last', 'next')
+START = ((9, 1), (3, 3), (1, 9))
+"""Successive halving before the surrogate is asked: (trials, epochs) of each rung."""
 MAX_ROWS = 800
 """Observations that the surrogate is conditioned on; those of the best trials are kept."""
 
@@ -44,7 +44,7 @@ class DyHPO(Race):
         configuration_space, max_epochs, minimize, seed, initial_configurations, candidates: as in `Race`.
         num_configurations: new points weighed before each decision; default 1000.
         device: where the surrogate is fitted; default the CPU.
-        horizon: 'random' (default), or 'next', the published rule.
+        horizon: 'last' (default), or 'next', the published rule.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class DyHPO(Race):
         *,
         num_configurations: int = 1000,
         device: str | None = None,
-        horizon: str = 'random',
+        horizon: str = 'last',
         **race: Any,
     ) -> None:
         super().__init__(configuration_space, max_epochs, **race)
@@ -82,10 +82,9 @@ class DyHPO(Race):
             self._surrogate.fit(*self._observed(best_first))
 
     def _decide(self) -> Trial | None:
-        if self._initial or len(self.curves) < INITIAL or self._normalise is None:
-            first = self._start(1)
-            if first is not None:
-                return first
+        first = self._first()
+        if first is not None:
+            return first
         paused = [c for c in self.curves.values() if self.is_alive(c.trial_id) and c.trial_id not in self.running]
         if self._normalise is None:  # all were started, and there is no value yet
             return self._continue(paused[0], paused[0].epoch + 1) if paused else None
@@ -99,6 +98,21 @@ class DyHPO(Race):
                 return self._start(1, np.array(point))
         return self._start(1)
 
+    def _first(self) -> Trial | None:
+        """The next step of the start; None when it is over, or waits for what is running."""
+        if self._initial or len(self.curves) < START[0][0] or self._normalise is None:
+            first = self._start(1)
+            if first is not None:
+                return first
+        curves = [curve for curve in self.curves.values() if curve.trial_id < START[0][0] and curve.failed is None]
+        for (_, below), (trials, epochs) in zip(START, START[1:]):
+            reached = [curve for curve in curves if curve.epoch >= below]
+            reached.sort(key=lambda curve: -curve.values[bisect_left(curve.epochs, below)])
+            for curve in reached[:trials]:
+                if curve.epoch < min(epochs, self.max_epochs) and curve.trial_id not in self.running:
+                    return self._continue(curve, curve.epoch + 1)
+        return None
+
     def _score(self, normalise: Normaliser, paused: list[LearningCurve], points: Array) -> Array:
         """(m,) log expected improvement of the paused trials, then of the new points."""
         epochs = np.array([c.epoch for c in paused] + [0] * len(points), dtype=np.int64)
@@ -111,7 +125,7 @@ class DyHPO(Race):
                     best_by_epoch[epoch] = max(value, best_by_epoch.get(epoch, -math.inf))
             best = normalise(incumbent_at(ahead, best_by_epoch))
         else:
-            ahead = np.minimum(epochs + self._rng('horizon').integers(1, self.max_epochs + 1), self.max_epochs)
+            ahead = np.full(len(epochs), self.max_epochs)
             best = normalise(np.array([max(max(c.values) for c in self.curves.values() if c.values)]))
         running = self._rows([self.curves[i] for i in self.running], [t.epoch for t in self.running.values()])
         mu, sigma = self._surrogate.predict(self._rows(paused, ahead, points), running)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from typing import Generic
 
 import numpy as np
 import torch
@@ -25,7 +26,8 @@ from scipy.linalg import LinAlgError
 from torch import Tensor
 
 from .features import Features
-from .gp import Posterior, log_marginal_likelihood, matern12, matern32, matern52, rbf, squared_distance
+from .gp import Posterior, log_marginal_likelihood
+from .kernel import Matrix, matern12, matern32, matern52, rbf, squared_distance
 
 Array = NDArray[np.float64]
 
@@ -65,6 +67,40 @@ class Rows:
 
     def take(self, index: NDArray[np.int64]) -> Rows:
         return Rows(self.trial[index], self.x[index], self.t[index], self.curve[index], self.length[index])
+
+
+@dataclass(frozen=True)
+class Kernel(Generic[Matrix]):
+    """The kernel above, with its parameters: in torch, to be fitted, or in NumPy, to predict with."""
+
+    length_x: Matrix
+    """(d,)"""
+    length_t: Matrix
+    length_c: Matrix
+    s_x: Matrix
+    s_c: Matrix
+    s_d: Matrix
+
+    def __call__(self, a: Places[Matrix], b: Places[Matrix]) -> Matrix:
+        """(n, m) covariance of latent values."""
+        d2_x = squared_distance(a.x / self.length_x, b.x / self.length_x)
+        d2_t = (a.t[:, None] - b.t[None]) ** 2
+        same = a.trial[:, None] == b.trial[None]
+        near = self.s_x * matern52(d2_x) * matern32(d2_t / self.length_t**2)
+        own = self.s_c * same * matern12(d2_t / self.length_c**2)
+        deep = self.s_d * rbf(squared_distance(a.phi, b.phi))
+        return near + own + deep  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Places(Generic[Matrix]):
+    """What the kernel sees of `Rows`."""
+
+    trial: Tensor | NDArray[np.int64]
+    x: Matrix
+    t: Matrix
+    phi: Matrix
+    """(n, 8) their features."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +217,13 @@ class Surrogate:
 
     def _covariance(self, a: Rows, b: Rows) -> Array:
         with torch.no_grad():
-            return np.asarray(self._kernel(a, b).cpu().numpy())
+            p = self._kernel()
+            numpy = [t.cpu().numpy() for t in (p.length_x, p.length_t, p.length_c, p.s_x, p.s_c, p.s_d)]
+            kernel: Kernel[Array] = Kernel(*numpy)
+            return kernel(self._places(a), self._places(b))
+
+    def _places(self, rows: Rows) -> Places[Array]:
+        return Places(rows.trial, rows.x, rows.t, self._phi(rows).cpu().numpy())
 
     def _reset(self, error: Exception | None = None) -> None:
         if error is not None:
@@ -222,22 +264,15 @@ class Surrogate:
         )
         return phi
 
-    def _kernel(self, a: Rows, b: Rows) -> Tensor:
-        """(n, m) covariance of latent values."""
-        length_x = self.log_length_x.exp()
-        d2_x = squared_distance(self._tensor(a.x) / length_x, self._tensor(b.x) / length_x)
-        d2_t = (self._tensor(a.t)[:, None] - self._tensor(b.t)[None]) ** 2
-        same = self._tensor((a.trial[:, None] == b.trial[None]).astype(np.float64))
-        return (
-            self.log_s_x.exp() * matern52(d2_x) * matern32(d2_t / self.log_length_t.exp() ** 2)
-            + self.log_s_c.exp() * same * matern12(d2_t / self.log_length_c.exp() ** 2)
-            + self.log_s_d.exp() * rbf(squared_distance(self._phi(a), self._phi(b)))
-        )
+    def _kernel(self) -> Kernel[Tensor]:
+        logs = (self.log_length_x, self.log_length_t, self.log_length_c, self.log_s_x, self.log_s_c, self.log_s_d)
+        return Kernel(*[log.exp() for log in logs])
 
     def _log_posterior(self, rows: Rows, z: Tensor) -> Tensor:
         """Log marginal likelihood plus log priors, up to a constant."""
         n = len(z)
-        K = self._kernel(rows, rows) + self._noise() * torch.eye(n, dtype=torch.float64, device=self.device)
+        at = Places(self._tensor(rows.trial), self._tensor(rows.x), self._tensor(rows.t), self._phi(rows))
+        K = self._kernel()(at, at) + self._noise() * torch.eye(n, dtype=torch.float64, device=self.device)
         d = max(self.n_features, 1)
         prior = (
             log_normal(self.log_length_x, math.sqrt(2) + 0.5 * math.log(d), math.sqrt(3)).sum()

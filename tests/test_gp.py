@@ -8,7 +8,8 @@ import torch
 from scipy.spatial.distance import cdist
 from scipy.stats import multivariate_normal
 
-from hpo4dl.gp import Posterior, log_marginal_likelihood, matern12, matern32, matern52, rbf, squared_distance
+from hpo4dl.gp import Posterior, log_marginal_likelihood
+from hpo4dl.kernel import matern12, matern32, matern52, rbf, squared_distance
 
 
 @pytest.fixture
@@ -78,3 +79,19 @@ def test_repeated_points_without_noise_are_conditioned_on_all_the_same() -> None
     mean, variance = posterior.predict(np.ones((3, 1)), np.ones(1))
     assert mean == pytest.approx([1], abs=1e-3)
     assert variance == pytest.approx([0], abs=1e-3)
+
+
+@pytest.mark.parametrize('kernel', [rbf, matern12, matern32, matern52])
+def test_kernels_are_the_same_in_numpy_and_torch(data, kernel) -> None:
+    X, _, Xs = data
+    np.testing.assert_allclose(kernel(squared_distance(X, Xs)), covariance(0.7 * X, 0.7 * Xs, kernel), atol=1e-10)
+
+
+def test_a_posterior_that_grew_is_one_that_was_conditioned_on_all(data) -> None:
+    X, y, Xs = data
+    K, Ks = covariance(X, X) + 0.01 * np.eye(12), covariance(X, Xs)
+    at_once = Posterior.condition(K, y, 0.3)
+    grown = Posterior.condition(K[:5, :5], y[:5], 0.3)
+    for a, b in [(5, 6), (6, 12)]:
+        grown = grown.extend(K[:a, a:b], K[a:b, a:b], y[a:b])
+    np.testing.assert_allclose(grown.predict(Ks, np.ones(7)), at_once.predict(Ks, np.ones(7)), atol=1e-10)

@@ -83,7 +83,7 @@ def lcbench(folder: Path, task: str) -> Problem:
         accuracy = session.run(None, {'x_cat': codes, 'x_cont': inputs})[0][:, 1]
         return np.clip(accuracy, 0, 100).reshape(len(x), 52).astype(float) / 100
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def one(x: tuple[float, ...]) -> np.ndarray:
         return curves(np.array([x]))[0]
 
