@@ -89,7 +89,7 @@ class Kernel(Generic[Matrix]):
         near = self.s_x * matern52(d2_x) * matern32(d2_t / self.length_t**2)
         own = self.s_c * same * matern12(d2_t / self.length_c**2)
         deep = self.s_d * rbf(squared_distance(a.phi, b.phi))
-        return near + own + deep  # type: ignore[no-any-return]
+        return near + own + deep
 
 
 @dataclass(frozen=True)
