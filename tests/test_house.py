@@ -24,7 +24,7 @@ READING_ORDER = """
     trial
     coordinates
     space
-    gp features acquisition
+    kernel gp features acquisition
     surrogate
     race
     random_search hyperband
