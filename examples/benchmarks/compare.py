@@ -46,8 +46,8 @@ class Job(NamedTuple):
     """The interpreter that has the peer; None for our own."""
 
 
-Runs = dict[tuple[str, str, int], dict[str, Any]]
-"""Records of races by tuner, problem and seed."""
+Runs = dict[str, dict[tuple[str, int], dict[str, Any]]]
+"""Records of races, by tuner, then by problem and seed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -75,7 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if tuner in pythons
     ]  # fmt: skip
     race([job for job in wanted if not job.file.exists()], options.workers)
-    runs = {job[:3]: json.loads(job.file.read_text()) for job in wanted if job.file.exists()}
+    runs: Runs = {}
+    for job in wanted:
+        if job.file.exists():
+            runs.setdefault(job.tuner, {})[job.problem, job.seed] = json.loads(job.file.read_text())
     text = table(runs, options.epochs)
     (output / 'table.md').write_text(text, encoding='utf-8')
     print(text, end='')
@@ -85,8 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def chosen(names: Sequence[str], data: Path | None) -> list[str]:
     """The problems of these names, or whose names begin so."""
     known = problems.names(data)
-    found = [[each for each in known if each.startswith(name)] or [name] for name in names]
-    return list(dict.fromkeys(sum(found, [])))
+    return list(dict.fromkeys(found for n in names for found in [k for k in known if k.startswith(n)] or [n]))
 
 
 def interpreters(tuners: Sequence[str], venvs: Path) -> dict[str, str | None]:
@@ -158,19 +160,14 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def of_kind(runs: Runs, kind: str) -> tuple[list[str], list[tuple[str, int]]]:
-    """The tuners raced on problems of that kind, and the (problem, seed) that all of them finished."""
-    tuners = list(dict.fromkeys(tuner for tuner, problem, _ in runs if kind_of(problem) == kind))
-    races = dict.fromkeys((problem, seed) for _, problem, seed in runs if kind_of(problem) == kind)
-    return tuners, [race for race in races if all((tuner, *race) in runs for tuner in tuners)]
-
-
-def kind_of(problem: str) -> str:
-    return problem.partition('-')[0]
-
-
-def kinds(runs: Runs) -> list[str]:
-    return list(dict.fromkeys(kind_of(problem) for _, problem, _ in runs))
+def by_kind(runs: Runs) -> dict[str, tuple[list[str], list[tuple[str, int]]]]:
+    """For each kind of problem, its tuners and the (problem, seed) that all of these finished."""
+    kinds: dict[str, tuple[list[str], list[tuple[str, int]]]] = {}
+    for kind in dict.fromkeys(problem.partition('-')[0] for of_tuner in runs.values() for problem, _ in of_tuner):
+        raced = {tuner: [race for race in runs[tuner] if race[0].startswith(f'{kind}-')] for tuner in runs}
+        tuners = [tuner for tuner in runs if raced[tuner]]
+        kinds[kind] = tuners, [race for race in raced[tuners[0]] if all(race in raced[tuner] for tuner in tuners)]
+    return kinds
 
 
 def mean_and_error(values: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -193,15 +190,14 @@ def table(runs: Runs, epochs: int) -> str:
     """Markdown: for each kind of problem, regrets and overhead, then ranks, as mean ± standard error."""
     marks = [mark for mark in MARKS if mark <= epochs]
     text = ''
-    for kind in kinds(runs):
-        tuners, races = of_kind(runs, kind)
+    for kind, (tuners, races) in by_kind(runs).items():
         names = [problem for problem, _ in races]
         text += f'### {kind}: {len(set(names))} problems, {len(races)} races that every tuner finished\n\n'
         if not races:
             continue
-        regret = np.array([[runs[tuner, *race]['regret'] for race in races] for tuner in tuners])
+        regret = np.array([[runs[tuner][race]['regret'] for race in races] for tuner in tuners])
         at_marks = regret[:, :, np.array(marks) - 1]
-        seconds = [[runs[tuner, *race]['seconds'] for race in races] for tuner in tuners]
+        seconds = [[runs[tuner][race]['seconds'] for race in races] for tuner in tuners]
         ms = np.array([[[1000 * np.mean(s), np.sum(s)] for s in row] for row in seconds])
         columns = np.concatenate([at_marks, regret.mean(axis=2, keepdims=True), ms], axis=2)
         heads = [*(f'regret at {mark}' for mark in marks), 'AUC', 'ms a decision', 's a race']
@@ -214,7 +210,8 @@ def table(runs: Runs, epochs: int) -> str:
 def markdown(rows: list[str], heads: list[str], cells: list[tuple[np.ndarray, np.ndarray]]) -> str:
     lines = [f'| tuner | {" | ".join(heads)} |', '|---' * (len(heads) + 1) + '|']
     for row, (mean, error) in zip(rows, cells):
-        lines.append(f'| {row} | {" | ".join(f"{m:.3g} ± {e:.2g}" for m, e in zip(mean, error))} |')
+        told = [f'{m:.3g}' if np.isnan(e) else f'{m:.3g} ± {e:.2g}' for m, e in zip(mean, error)]
+        lines.append(f'| {row} | {" | ".join(told)} |')
     return '\n'.join(lines) + '\n\n'
 
 
@@ -224,28 +221,25 @@ def plot(runs: Runs, epochs: int, file: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         return say('no plot: matplotlib is not installed')
-    shown = [kind for kind in kinds(runs) if of_kind(runs, kind)[1]]
-    tuners = list(dict.fromkeys(tuner for tuner, _, _ in runs))
+    shown = {kind: found for kind, found in by_kind(runs).items() if found[1]}
     styles = {
         tuner: {'color': COLOURS[i % 7], 'linestyle': ('-', '--', ':')[i // 7 % 3], 'label': tuner}
-        for i, tuner in enumerate(tuners)
+        for i, tuner in enumerate(runs)
     }
     figure = Figure(figsize=(5.5 * (len(shown) + 1), 5.5), layout='constrained')
     axes = figure.subplots(1, len(shown) + 1, squeeze=False)[0]
     x = np.arange(1, epochs + 1)
-    for axis, kind in zip(axes, shown):
-        raced, races = of_kind(runs, kind)
-        for tuner in raced:
-            regret = np.array([runs[tuner, *race]['regret'] for race in races])
+    for axis, (kind, (tuners, races)) in zip(axes, shown.items()):
+        for tuner in tuners:
+            regret = np.array([runs[tuner][race]['regret'] for race in races])
             mean, error = mean_and_error(regret, [problem for problem, _ in races])
             low, high = np.maximum([mean - 1.96 * error, mean + 1.96 * error], 1e-3)
             axis.plot(x, np.maximum(mean, 1e-3), **styles[tuner])
             axis.fill_between(x, low, high, color=styles[tuner]['color'], alpha=0.1, linewidth=0)
         axis.set(xlabel='epochs trained', ylabel='normalised regret', title=kind, yscale='log')
-    for tuner in tuners:
-        of_tuner = [record for (name, _, _), record in runs.items() if name == tuner]
-        observations = np.concatenate([record['observations'] for record in of_tuner])
-        milliseconds = 1000 * np.concatenate([record['seconds'] for record in of_tuner])
+    for tuner, races in runs.items():
+        observations = np.concatenate([record['observations'] for record in races.values()])
+        milliseconds = 1000 * np.concatenate([record['seconds'] for record in races.values()])
         bins = (observations * 20 // epochs).astype(int)
         used = np.unique(bins)
         means = [milliseconds[bins == each].mean() for each in used]

@@ -1,4 +1,4 @@
-"""Optuna: TPE with the Hyperband pruner, an epoch at a time. On a table, what it suggests stands for the nearest row."""
+"""Optuna: TPE with the Hyperband pruner, an epoch at a time. On a table, a suggestion stands for the nearest row."""
 
 from __future__ import annotations
 

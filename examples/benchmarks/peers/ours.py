@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 REQUIREMENTS: list[str] = []
@@ -10,15 +11,15 @@ REQUIREMENTS: list[str] = []
 def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
     import hpo4dl
 
-    optimizers = {'dyhpo': hpo4dl.DyHPO, 'asha': hpo4dl.ASHA, 'hyperband': hpo4dl.Hyperband, 'random': hpo4dl.RandomSearch}
-    name, _, horizon = tuner.partition('-')
-    optimizer = optimizers[name](
-        problem.space,
-        problem.max_epochs,
-        minimize=problem.minimize,
-        seed=seed,
-        candidates=problem.candidates,
-        **({'horizon': horizon} if horizon else {}),
+    make = {
+        'dyhpo': hpo4dl.DyHPO,
+        'dyhpo-next': functools.partial(hpo4dl.DyHPO, horizon='next'),
+        'asha': hpo4dl.ASHA,
+        'hyperband': hpo4dl.Hyperband,
+        'random': hpo4dl.RandomSearch,
+    }[tuner]
+    optimizer = make(
+        problem.space, problem.max_epochs, minimize=problem.minimize, seed=seed, candidates=problem.candidates
     )
     while (trial := optimizer.ask()) is not None:
         values = training(trial.configuration, trial.epoch)
