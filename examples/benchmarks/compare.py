@@ -198,8 +198,8 @@ def table(runs: Runs, epochs: int) -> str:
         regret = np.array([[runs[tuner][race]['regret'] for race in races] for tuner in tuners])
         at_marks = regret[:, :, np.array(marks) - 1]
         seconds = [[runs[tuner][race]['seconds'] for race in races] for tuner in tuners]
-        ms = np.array([[[1000 * np.mean(s), np.sum(s)] for s in row] for row in seconds])
-        columns = np.concatenate([at_marks, regret.mean(axis=2, keepdims=True), ms], axis=2)
+        overhead = np.array([[[1000 * np.mean(s or np.nan), np.sum(s)] for s in row] for row in seconds])
+        columns = np.concatenate([at_marks, regret.mean(axis=2, keepdims=True), overhead], axis=2)
         heads = [*(f'regret at {mark}' for mark in marks), 'AUC', 'ms a decision', 's a race']
         text += markdown(tuners, heads, [mean_and_error(rows, names) for rows in columns])
         ranks = rankdata(at_marks, axis=0)

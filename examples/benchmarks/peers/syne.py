@@ -1,6 +1,7 @@
 """Syne Tune's schedulers that pause and resume: ASHA, MOBSTER, Hyper-Tune, DyHPO, called as its own Tuner calls them.
 
-On a table they are restricted to its rows (`restrict_configurations`).
+Settings are the library's own, one bracket for Hyper-Tune among them. On a table they are restricted to its rows
+(`restrict_configurations`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
         options['restrict_configurations'] = [dict(candidate) for candidate in problem.candidates]
         if tuner != 'syne-asha':
             options['skip_local_optimization'] = True
-    special = {'syne-dyhpo': {}, 'syne-hypertune': {'type': 'promotion', 'brackets': 4}}
     make = {'syne-asha': ASHA, 'syne-mobster': MOBSTER, 'syne-hypertune': HyperTune, 'syne-dyhpo': DyHPO}[tuner]
     scheduler = make(
         space,
@@ -41,7 +41,7 @@ def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
         grace_period=1,
         random_seed=seed,
         search_options=options,
-        **special.get(tuner, {'type': 'promotion'}),
+        type='dyhpo' if tuner == 'syne-dyhpo' else 'promotion',
     )
     trials: list[Trial] = []
     reached: dict[int, int] = {}
