@@ -34,6 +34,9 @@ MARKS = (25, 50, 100, 200, 300, 500)
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 """Okabe and Ito's, which colour-blind readers can tell apart; line styles tell those that share one."""
 
+LEAST = 1e-3
+"""Where regret ends in the plot, whose axis is logarithmic."""
+
 
 class Job(NamedTuple):
     tuner: str
@@ -63,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     data = options.data and options.data.resolve()
     output = options.output.resolve()
+    output.mkdir(parents=True, exist_ok=True)
     os.environ.update({f'{library}_NUM_THREADS': '1' for library in ('OMP', 'OPENBLAS', 'MKL')})
 
     pythons = interpreters(options.tuners, (options.venvs or output / 'venvs').resolve())
@@ -216,27 +220,31 @@ def markdown(rows: list[str], heads: list[str], cells: list[tuple[np.ndarray, np
 
 
 def plot(runs: Runs, epochs: int, file: Path) -> None:
-    """For each kind of problem: regret over epochs, mean and 95% confidence band; then overhead over observations."""
+    """For each kind of problem: regret over epochs, mean ± standard error; then overhead over observations."""
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator, NullFormatter
     except ImportError:
         return say('no plot: matplotlib is not installed')
     shown = {kind: found for kind, found in by_kind(runs).items() if found[1]}
     styles = {
         tuner: {'color': COLOURS[i % 7], 'linestyle': ('-', '--', ':')[i // 7 % 3], 'label': tuner}
-        for i, tuner in enumerate(runs)
+        for i, tuner in enumerate(peers.TUNERS)
     }
-    figure = Figure(figsize=(5.5 * (len(shown) + 1), 5.5), layout='constrained')
-    axes = figure.subplots(1, len(shown) + 1, squeeze=False)[0]
+    panels = len(shown) + 1
+    figure = Figure(figsize=(12, 4.5 * math.ceil(panels / 2) + 0.7), layout='constrained')
+    axes = [figure.add_subplot(math.ceil(panels / 2), 2, i + 1, yscale='log') for i in range(panels)]
     x = np.arange(1, epochs + 1)
     for axis, (kind, (tuners, races)) in zip(axes, shown.items()):
-        for tuner in tuners:
-            regret = np.array([runs[tuner][race]['regret'] for race in races])
-            mean, error = mean_and_error(regret, [problem for problem, _ in races])
-            low, high = np.maximum([mean - 1.96 * error, mean + 1.96 * error], 1e-3)
-            axis.plot(x, np.maximum(mean, 1e-3), **styles[tuner])
-            axis.fill_between(x, low, high, color=styles[tuner]['color'], alpha=0.1, linewidth=0)
-        axis.set(xlabel='epochs trained', ylabel='normalised regret', title=kind, yscale='log')
+        regret = [np.array([runs[tuner][race]['regret'] for race in races]) for tuner in tuners]
+        curves = [mean_and_error(each, [problem for problem, _ in races]) for each in regret]
+        for tuner, (mean, _) in zip(tuners, curves):
+            axis.plot(x, np.maximum(mean, LEAST), **styles[tuner])
+        axis.set_ylim(axis.get_ylim())  # of the means: bands may reach below zero
+        for tuner, (mean, error) in zip(tuners, curves):
+            low, high = np.maximum(mean - error, LEAST), np.maximum(mean + error, LEAST)
+            axis.fill_between(x, low, high, color=styles[tuner]['color'], alpha=0.12, linewidth=0)
+        axis.set(xlabel='epochs trained', ylabel='normalised regret', title=f'{kind}, mean ± standard error')
     for tuner, races in runs.items():
         observations = np.concatenate([record['observations'] for record in races.values()])
         milliseconds = 1000 * np.concatenate([record['seconds'] for record in races.values()])
@@ -244,7 +252,11 @@ def plot(runs: Runs, epochs: int, file: Path) -> None:
         used = np.unique(bins)
         means = [milliseconds[bins == each].mean() for each in used]
         axes[-1].plot((used + 0.5) * epochs / 20, means, **styles[tuner])
-    axes[-1].set(xlabel='observations', ylabel='ms a decision', title='overhead', yscale='log')
+    axes[-1].set(xlabel='observations', ylabel='ms a decision', title='overhead of decisions')
+    for axis in axes:
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter('{x:g}')
+        axis.yaxis.set_minor_formatter(NullFormatter())
     figure.legend(*axes[-1].get_legend_handles_labels(), loc='outside lower center', ncols=7, frameon=False)
     figure.savefig(file, dpi=120)
 
