@@ -229,5 +229,5 @@ def test_a_bad_eta_is_named(kind, argument: str, value) -> None:
 
 
 def test_bad_rounds_are_named() -> None:
-    with pytest.raises(ArgumentError, match='rounds.*whole number >= 1'):
+    with pytest.raises(ArgumentError, match=r'rounds.*whole number >= 1'):
         Hyperband(space(), 9, rounds=0)
