@@ -94,7 +94,7 @@ races = given(workers=st.integers(1, 5), seed=st.integers(0, 2**32), failing=st.
 
 
 @pytest.mark.parametrize('kind', FAST)
-@settings(max_examples=15, deadline=None)
+@settings(deadline=None, derandomize=True, max_examples=15)
 @races
 def test_no_step_is_trained_twice_whoever_ends_first(kind, workers: int, seed: int, failing: float) -> None:
     assert not Workers(make(kind, seed=seed), workers, seed, failing).run(60)
@@ -106,7 +106,7 @@ def test_no_step_of_dyhpo_is_trained_twice(workers: int) -> None:
 
 
 @pytest.mark.parametrize('kind', FAST)
-@settings(max_examples=15, deadline=None)
+@settings(deadline=None, derandomize=True, max_examples=15)
 @races
 def test_a_small_space_is_trained_to_the_end(kind, workers: int, seed: int, failing: float) -> None:
     race = Workers(make(kind, small_space(), seed=seed), workers, seed, failing)
