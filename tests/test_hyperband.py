@@ -137,7 +137,7 @@ def test_failed_trials_are_not_promoted() -> None:
         if trial.id < 7:
             optimizer.tell(trial, failed='out of memory')
         else:
-            optimizer.tell(trial, [float(trial.id)])
+            optimizer.tell(trial, [trial.id - 100.0])
     promoted = [optimizer.ask() for _ in range(2)]
     assert [(trial.id, trial.epoch) for trial in promoted] == [(8, 3), (7, 3)]
     assert optimizer.ask().previous_epoch == 0  # the next bracket, while these two run
