@@ -59,6 +59,50 @@ def test_quickstart_finds_the_minimum_with_a_tenth_of_its_budget(empty_folder: P
     assert incumbent['metric'] == pytest.approx((incumbent['configuration']['x'] - 2) ** 2)
 
 
+def run_block(marker: str, names: dict[str, Any], **replaced: str) -> dict[str, Any]:
+    """Executes the README's block with `marker` in it."""
+    (source,) = [block for block in python_blocks() if marker in block]
+    for old, new in replaced.items():
+        assert old in source
+        source = source.replace(old, new)
+    exec(source, names)
+    return names
+
+
+def test_the_checkpoints_resume_and_ask_and_tell_of_the_readme_work(empty_folder: Path) -> None:
+    names = run_block('torch.save', {})
+    objective_function = names['objective_function']
+    curves = []
+    for steps in ([4], [1, 2, 4]):
+        checkpoint_path = Path(f'checkpoint_{len(steps)}')
+        checkpoint_path.mkdir()
+        torch.manual_seed(0)
+        curve: list[dict[str, Any]] = []
+        for previous_epoch, epoch in zip([0, *steps], steps):
+            curve += objective_function({'lr': 0.1}, epoch, previous_epoch, str(checkpoint_path))
+        curves.append(curve)
+    assert curves[0] == curves[1]
+    assert [result['epoch'] for result in curves[0]] == [1, 2, 3, 4]
+    assert curves[0][-1]['metric'] < curves[0][0]['metric']
+
+    configspace = ConfigurationSpace({'lr': (0.001, 0.5)})
+    tuner = Tuner(objective_function, configspace, 3, 8, 'out', minimize=True, num_configurations=10)
+    first = tuner.run()
+    names = {'Tuner': Tuner, 'objective_function': objective_function}
+    folders = {'hpo4dl_results/experiment_20261124-120000': str(tuner.run_folder)}
+    assert run_block('Tuner.resume', names, **folders)['incumbent'] == first
+
+    names = run_block('optimizer.ask()', {'configspace': configspace})
+    assert names['optimizer'].curves[0].epochs == [1]
+
+
+def test_the_readme_explains_every_parameter_of_the_tuner() -> None:
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    table = readme.partition('## Parameters of `Tuner`')[2].partition('\n## ')[0]
+    explained = re.findall(r'\w+', ' '.join(re.findall(r'^\| (`.*?`) \|', table, re.MULTILINE)))
+    assert sorted(explained) == sorted(inspect.signature(Tuner).parameters)
+
+
 # The parameters of `Tuner` in hpo4dl 0.1.0 on PyPI, in its order, with its defaults; three had none.
 PUBLISHED = {
     'objective_function': inspect.Parameter.empty,
