@@ -200,16 +200,18 @@ def test_asha_is_algorithm_2_whatever_the_order_in_which_jobs_end(
     shuffled = random.Random(seed)
     running: list[Trial] = []
     n = 0
-    for _ in range(80):
+    for _ in range(50):
         while len(running) < workers:
             trial = optimizer.ask()
             assert (trial.id, trial.epoch) == algorithm_2(rungs, eta, reached, promoted, n)
             n = max(n, trial.id + 1)
             running.append(trial)
-        trial = running.pop(shuffled.randrange(len(running)))
-        value = shuffled.choice([0.0, shuffled.random()])  # ties too
-        optimizer.tell(trial, {trial.epoch: value})
-        reached[trial.epoch][trial.id] = value
+        # Several may end before the next is asked for, so that more than one rung can promote.
+        for _ in range(shuffled.randint(1, len(running))):
+            trial = running.pop(shuffled.randrange(len(running)))
+            value = shuffled.choice([0.0, shuffled.random()])  # ties too
+            optimizer.tell(trial, {trial.epoch: value})
+            reached[trial.epoch][trial.id] = value
 
 
 def test_a_failed_trial_keeps_its_place_in_the_rungs_but_is_not_promoted() -> None:
