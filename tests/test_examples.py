@@ -192,7 +192,7 @@ def test_digits_momentum_belongs_to_sgd_alone(digits: ModuleType) -> None:
 def test_digits_ends_with_the_comparison(digits: ModuleType, empty_folder: Path) -> None:
     command = [sys.executable, '-W', 'error', EXAMPLES / 'digits.py', '--max-budget=5', '--max-epochs=2', '--seeds=1']
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert re.search(r'^seed 0, +dyhpo: 5 epochs in', done.stdout, re.MULTILINE)
     assert re.search(r'^  dyhpo +0\.\d{3}\n  random +0\.\d{3}\n\Z', done.stdout, re.MULTILINE)
