@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,16 +96,16 @@ class Hyperband(Race):
         self.rounds = None if rounds is None else check_count('rounds', rounds)
         self._open: list[Bracket] = []
         self._opened = 0
+        self._members: set[int] = set()  # of the rungs that open brackets work on
 
     def replay(self, trial: Trial) -> None:
         if trial.id not in self.curves:
             self._bracket_with_room().trial_ids.append(trial.id)
+            self._members.add(trial.id)
         super().replay(trial)
 
     def is_alive(self, trial_id: int) -> bool:
-        return super().is_alive(trial_id) and (
-            self.space.finite is not None or any(trial_id in self._standing(b)[1] for b in self._open)
-        )
+        return super().is_alive(trial_id) and (self.space.finite is not None or trial_id in self._members)
 
     def _decide(self) -> Trial | None:
         for open_bracket in self._open:
@@ -122,6 +123,7 @@ class Hyperband(Race):
 
     def _learn(self, trial: Trial) -> None:
         self._open = [b for b in self._open if not self._is_finished(b)]
+        self._members = {trial_id for b in self._open for trial_id in self._standing(b)[1]}
 
     def _bracket_with_room(self) -> Bracket:
         for open_bracket in self._open:
@@ -175,13 +177,22 @@ class ASHA(Race):
     ) -> None:
         super().__init__(configuration_space, max_epochs, **race)
         self.eta = check_count('eta', eta, least=2)
+        # (-value, trial) of what reached each rung, best first
+        self._rungs: dict[int, list[tuple[float, int]]] = {e: [] for e in rung_epochs(self.max_epochs, self.eta)}
+
+    def _learn(self, trial: Trial) -> None:
+        curve = self.curves[trial.id]
+        for epoch, rung in self._rungs.items():
+            if trial.previous_epoch < epoch <= curve.epoch and value_at(curve, epoch) > -float('inf'):
+                insort(rung, (-value_at(curve, epoch), trial.id))
 
     def _decide(self) -> Trial | None:
-        epochs = rung_epochs(self.max_epochs, self.eta)
-        for rung, above in reversed(list(zip(epochs, epochs[1:]))):
-            reached = [c for c in self.curves.values() if value_at(c, rung) > -float('inf') and c.epoch >= rung]
-            for curve in best_first(reached, rung)[: len(reached) // self.eta]:
-                if curve.failed is None and curve.epoch < above and curve.trial_id not in self.running:
+        epochs = list(self._rungs)
+        for epoch, above in reversed(list(zip(epochs, epochs[1:]))):
+            rung = self._rungs[epoch]
+            for _, trial_id in rung[: len(rung) // self.eta]:
+                curve = self.curves[trial_id]
+                if curve.failed is None and curve.epoch < above and trial_id not in self.running:
                     return self._continue(curve, above)
         return self._unfinished_start(epochs[0]) or self._start(epochs[0]) or best_paused(self, self.eta)
 

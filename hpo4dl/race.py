@@ -48,12 +48,14 @@ class Race:
     ) -> None:
         self.space = Space(configuration_space, candidates)
         self.max_epochs = check_count('max_epochs', max_epochs)
-        self.minimize = minimize
+        self.minimize = check_flag('minimize', minimize)
         self.seed = draw_seed() if seed is None else check_count('seed', seed, least=0)
         self.curves: dict[int, LearningCurve] = {}
         self.running: dict[int, Trial] = {}
         self.asks = 0
         self._tried: set[bytes] = set()
+        if not isinstance(initial_configurations, Sequence):
+            raise ArgumentError('initial_configurations', initial_configurations, 'a list of configurations')
         self._initial = deque(unique([self._initial_point(c) for c in initial_configurations]))
 
     def ask(self) -> Trial | None:
@@ -89,13 +91,16 @@ class Race:
             failed: why the trial is not to be trained further, if so.
 
         Raises:
-            ArgumentError: the trial is not running, an epoch was not asked for, or there is neither a metric nor
-                a failure.
+            ArgumentError: the trial is not running, an epoch was not asked for, a metric is not a number, or there is
+                neither a metric nor a failure.
         """
-        if self.running.get(trial.id) is None:
+        running = self.running.get(trial.id) if isinstance(trial, Trial) else None
+        if running is None or running.previous_epoch != trial.previous_epoch:
             asked = f'a trial that was asked for and not yet told, one of {list(self.running)}'
             raise ArgumentError('trial', trial, asked)
         by_epoch = self._by_epoch(trial, metrics)
+        if not isinstance(failed, (str, type(None))):
+            raise ArgumentError('failed', failed, 'a reason in words, or None')
         if not by_epoch and failed is None:
             raise ArgumentError('metrics', metrics, 'at least one value, or a reason in `failed`')
         del self.running[trial.id]
@@ -105,7 +110,7 @@ class Race:
                 failed = failed or f'the metric of epoch {epoch} is {metric}'
                 break
             curve.epochs.append(epoch)
-            curve.values.append(-float(metric) if self.minimize else float(metric))
+            curve.values.append(-metric if self.minimize else metric)
             curve.epoch = epoch
         if failed is not None:
             curve.failed = failed
@@ -145,11 +150,23 @@ class Race:
     def _by_epoch(self, trial: Trial, metrics: Sequence[float] | Mapping[int, float] | None) -> dict[int, float]:
         if metrics is None:
             return {}
-        if not isinstance(metrics, Mapping):
-            metrics = dict(enumerate(metrics, trial.previous_epoch + 1))
-        if any(not trial.previous_epoch < epoch <= trial.epoch for epoch in metrics):
-            raise ArgumentError('metrics', metrics, f'epochs from {trial.previous_epoch + 1} to {trial.epoch}')
-        return dict(metrics)
+        first, asked = trial.previous_epoch + 1, range(trial.previous_epoch + 1, trial.epoch + 1)
+        try:
+            pairs = metrics.items() if isinstance(metrics, Mapping) else enumerate(metrics, first)
+            by_epoch = {epoch: float(metric) for epoch, metric in pairs}
+        except (TypeError, ValueError, OverflowError):
+            accepted = 'a list of numbers, one an epoch, or a mapping from epochs to numbers'
+            raise ArgumentError('metrics', metrics, accepted) from None
+        if any(epoch not in asked for epoch in by_epoch):
+            raise ArgumentError('metrics', metrics, f'epochs from {first} to {trial.epoch}')
+        return {int(epoch): metric for epoch, metric in by_epoch.items()}
+
+
+def check_flag(argument: str, value: object) -> bool:
+    """`value` as a bool; raises ArgumentError unless it is one."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentError(argument, value, 'True or False')
+    return bool(value)
 
 
 def check_count(argument: str, value: object, least: int = 1) -> int:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
+import inspect
 import os
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
+from ConfigSpace import ConfigurationSpace
+
+from hpo4dl import Tuner
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / 'examples'
@@ -44,10 +49,104 @@ def test_quickstart_is_what_the_readme_shows() -> None:
     assert (EXAMPLES / 'quickstart.py').read_text(encoding='utf-8') in python_blocks()
 
 
-def test_quickstart_finds_the_minimum(empty_folder: Path) -> None:
-    incumbent = runpy.run_path(str(EXAMPLES / 'quickstart.py'))['incumbent']
+def test_quickstart_finds_the_minimum_with_a_tenth_of_its_budget(empty_folder: Path) -> None:
+    source = (EXAMPLES / 'quickstart.py').read_text(encoding='utf-8')
+    assert 'max_budget=1000,' in source
+    names: dict[str, Any] = {}
+    exec(source.replace('max_budget=1000,', 'max_budget=100,'), names)
+    incumbent = names['incumbent']
     assert incumbent['configuration']['x'] == pytest.approx(2, abs=0.05)
     assert incumbent['metric'] == pytest.approx((incumbent['configuration']['x'] - 2) ** 2)
+
+
+def run_block(marker: str, names: dict[str, Any], **replaced: str) -> dict[str, Any]:
+    """Executes the README's block with `marker` in it."""
+    (source,) = [block for block in python_blocks() if marker in block]
+    for old, new in replaced.items():
+        assert old in source
+        source = source.replace(old, new)
+    exec(source, names)
+    return names
+
+
+def test_the_checkpoints_resume_and_ask_and_tell_of_the_readme_work(empty_folder: Path) -> None:
+    names = run_block('torch.save', {})
+    objective_function = names['objective_function']
+    curves = []
+    for steps in ([4], [1, 2, 4]):
+        checkpoint_path = Path(f'checkpoint_{len(steps)}')
+        checkpoint_path.mkdir()
+        torch.manual_seed(0)
+        curve: list[dict[str, Any]] = []
+        for previous_epoch, epoch in zip([0, *steps], steps):
+            curve += objective_function({'lr': 0.1}, epoch, previous_epoch, str(checkpoint_path))
+        curves.append(curve)
+    assert curves[0] == curves[1]
+    assert [result['epoch'] for result in curves[0]] == [1, 2, 3, 4]
+    assert curves[0][-1]['metric'] < curves[0][0]['metric']
+
+    configspace = ConfigurationSpace({'lr': (0.001, 0.5)})
+    tuner = Tuner(objective_function, configspace, 3, 8, 'out', minimize=True, num_configurations=10)
+    first = tuner.run()
+    names = {'Tuner': Tuner, 'objective_function': objective_function}
+    folders = {'hpo4dl_results/experiment_20261124-120000': str(tuner.run_folder)}
+    assert run_block('Tuner.resume', names, **folders)['incumbent'] == first
+
+    names = run_block('optimizer.ask()', {'configspace': configspace})
+    assert names['optimizer'].curves[0].epochs == [1]
+
+
+def test_the_readme_explains_every_parameter_of_the_tuner() -> None:
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    table = readme.partition('## Parameters of `Tuner`')[2].partition('\n## ')[0]
+    explained = re.findall(r'\w+', ' '.join(re.findall(r'^\| (`.*?`) \|', table, re.MULTILINE)))
+    assert sorted(explained) == sorted(inspect.signature(Tuner).parameters)
+
+
+# The parameters of `Tuner` in hpo4dl 0.1.0 on PyPI, in its order, with its defaults; three had none.
+PUBLISHED = {
+    'objective_function': inspect.Parameter.empty,
+    'configuration_space': inspect.Parameter.empty,
+    'max_epochs': inspect.Parameter.empty,
+    'max_budget': None,
+    'output_path': 'hpo4dl_results',
+    'optimizer': 'dyhpo',
+    'minimize': False,
+    'num_configurations': 1000,
+    'seed': None,
+    'device': None,
+    'storage_path': None,
+}
+
+
+def test_code_for_the_published_tuner_runs(empty_folder: Path) -> None:
+    parameters = list(inspect.signature(Tuner).parameters.values())
+    published, ours = parameters[: len(PUBLISHED)], parameters[len(PUBLISHED) :]
+    assert {p.name: p.default for p in published} == PUBLISHED
+    assert [p.name for p in published] == list(PUBLISHED)
+    assert all(p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for p in published)
+    assert all(p.kind is inspect.Parameter.KEYWORD_ONLY and p.default is not p.empty for p in ours)
+
+    def objective_function(configuration, epoch, previous_epoch, checkpoint_path):
+        return {'epoch': epoch, 'metric': configuration['x']}
+
+    space = ConfigurationSpace({'x': (0.0, 1.0)})
+    tuner = Tuner(objective_function, space, 3, 9, Path('out'), 'hyperband', True, 10, 1, 'cpu', Path('store'))
+    incumbent = tuner.run()
+    (run,) = Path('out').iterdir()
+    rows = list(csv.DictReader((run / 'hpo4dl_results.csv').read_text(encoding='utf-8').splitlines()))
+    # '' is the row number, as pandas wrote it; the columns, in the order of 0.1.0
+    assert list(rows[0]) == [
+        '', 'epoch', 'metric', 'configuration_id', 'configuration', 'time', 'overhead_time', 'total_time', 'best_metric'
+    ]  # fmt: skip
+    assert min(float(row['metric']) for row in rows) == incumbent['metric'] == float(rows[-1]['best_metric'])
+    assert (run / 'best_trial').is_dir()
+    assert Path('store', run.name).is_dir()
+
+    # Only Hyperband did without a budget: it went once round its brackets.
+    tuner = Tuner(objective_function, space, 3, None, 'out', 'hyperband')
+    tuner.run()
+    assert tuner.epochs_spent == 3 * 1 + 1 * 2 + 2 * 3
 
 
 @pytest.mark.parametrize('optimizer', ['sgd', 'adam', 'rmsprop'])
@@ -93,7 +192,7 @@ def test_digits_momentum_belongs_to_sgd_alone(digits: ModuleType) -> None:
 def test_digits_ends_with_the_comparison(digits: ModuleType, empty_folder: Path) -> None:
     command = [sys.executable, '-W', 'error', EXAMPLES / 'digits.py', '--max-budget=5', '--max-epochs=2', '--seeds=1']
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert re.search(r'^seed 0, +dyhpo: 5 epochs in', done.stdout, re.MULTILINE)
     assert re.search(r'^  dyhpo +0\.\d{3}\n  random +0\.\d{3}\n\Z', done.stdout, re.MULTILINE)

@@ -117,7 +117,7 @@ def test_vendored_copy_tunes_under_another_name(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, tmp_path / 'outer' / 'tuning', ignore=shutil.ignore_patterns('__pycache__'))
     (tmp_path / 'outer' / '__init__.py').touch()
     command = [sys.executable, '-W', 'error', '-c', TUNE, tmp_path / 'runs']
-    subprocess.run(command, cwd=tmp_path, check=True, timeout=120)
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=600)
 
 
 def test_ci_runs_the_commands_of_the_readme() -> None:
