@@ -1,8 +1,8 @@
 """DyHPO (Wistuba et al. 2022): a race in which a surrogate picks, epoch by epoch, whom to train one step further.
 
-The race starts with successive halving: nine random trials for one epoch, the best three of them for three, the best
-one of these for nine. From then on, every decision weighs fresh points of the space, neighbours of the best trials, and
-all paused trials, by the expected improvement that the surrogate sees in them at a horizon:
+The race starts like ASHA, until thirteen trials have started. From then on, every decision weighs fresh points of the
+space, neighbours of the best trials, and all paused trials, by the expected improvement that the surrogate sees in them
+at a horizon:
 
 - 'last' (default): improvement of the value at max_epochs on the best value seen at any epoch;
 - 'next': the published rule: one epoch ahead, improvement on the incumbent of that fidelity (Algorithm 1).
@@ -24,17 +24,21 @@ from numpy.typing import NDArray
 
 from .acquisition import incumbent_at, log_expected_improvement
 from .errors import ArgumentError
+from .hyperband import best_first, rung_epochs
+from .normaliser import WORST, Normaliser
 from .race import Race, check_count
-from .surrogate import WORST, Normaliser, Rows, Surrogate
+from .surrogate import Rows, Surrogate
 from .trial import LearningCurve, Trial
 
 Array = NDArray[np.float64]
 
 HORIZONS = ('last', 'next')
-START = ((9, 1), (3, 3), (1, 9))
-"""Successive halving before the surrogate is asked: (trials, epochs) of each rung."""
+START, ETA = 13, 3
+"""Trials that the race starts like ASHA with, and how many of them compete for each promotion."""
 MAX_ROWS = 800
-"""Observations that the surrogate is conditioned on; those of the best trials are kept."""
+"""Observations that the surrogate is conditioned on, those of the best trials, at each fit."""
+MAX_TELLS = 50
+"""Tells from one fit to the next at most; until 500 tells it is a tenth of them."""
 
 
 class DyHPO(Race):
@@ -76,10 +80,10 @@ class DyHPO(Race):
             return
         values = [value for curve in self.curves.values() for value in curve.values]
         if values:
-            self._next_fit = self._tells + max(1, self._tells // 10)
+            self._next_fit = self._tells + max(1, min(self._tells // 10, MAX_TELLS))
             self._normalise = Normaliser.of(np.array(values))
-            best_first = sorted(self.curves.values(), key=lambda c: -max(c.values, default=-math.inf))
-            self._surrogate.fit(*self._observed(best_first))
+            by_best = sorted(self.curves.values(), key=lambda c: -max(c.values, default=-math.inf))
+            self._surrogate.fit(*self._observed(by_best))
 
     def _decide(self) -> Trial | None:
         first = self._first()
@@ -88,7 +92,11 @@ class DyHPO(Race):
         paused = [c for c in self.curves.values() if self.is_alive(c.trial_id) and c.trial_id not in self.running]
         if self._normalise is None:  # all were started, and there is no value yet
             return self._continue(paused[0], paused[0].epoch + 1) if paused else None
+        known = self._surrogate.trials()
+        paused = [c for c in paused if c.trial_id in known] or paused
         points = self._new_points()
+        if not paused and not len(points):
+            return None
         score = self._score(self._normalise, paused, points)
         for index in np.argsort(-score, kind='stable'):
             if index < len(paused):
@@ -100,35 +108,32 @@ class DyHPO(Race):
 
     def _first(self) -> Trial | None:
         """The next step of the start; None when it is over, or waits for what is running."""
-        if self._initial or len(self.curves) < START[0][0] or self._normalise is None:
-            first = self._start(1)
-            if first is not None:
-                return first
-        curves = [curve for curve in self.curves.values() if curve.trial_id < START[0][0] and curve.failed is None]
-        for (_, below), (trials, epochs) in zip(START, START[1:]):
-            reached = [curve for curve in curves if curve.epoch >= below]
-            reached.sort(key=lambda curve: -curve.values[bisect_left(curve.epochs, below)])
-            for curve in reached[:trials]:
-                if curve.epoch < min(epochs, self.max_epochs) and curve.trial_id not in self.running:
+        rungs = [0, *rung_epochs(self.max_epochs, ETA)[:-1]]
+        started = [curve for curve in self.curves.values() if curve.trial_id < START and curve.failed is None]
+        for rung, above in reversed(list(zip(rungs, rungs[1:]))):
+            reached = best_first([curve for curve in started if curve.epoch >= rung], rung)
+            for curve in reached[: len(reached) // ETA if rung else None]:
+                if curve.epoch < above and curve.trial_id not in self.running:
                     return self._continue(curve, curve.epoch + 1)
+        if self._initial or len(self.curves) < START or self._normalise is None:
+            return self._start(1)
         return None
 
     def _score(self, normalise: Normaliser, paused: list[LearningCurve], points: Array) -> Array:
         """(m,) log expected improvement of the paused trials, then of the new points."""
-        epochs = np.array([c.epoch for c in paused] + [0] * len(points), dtype=np.int64)
-        best: Array | float
         if self.horizon == 'next':
-            ahead = epochs + 1
+            ahead = np.array([curve.epoch + 1 for curve in paused] + [1] * len(points), dtype=np.int64)
             best_by_epoch: dict[int, float] = {}
             for curve in self.curves.values():
                 for epoch, value in zip(curve.epochs, curve.values):
                     best_by_epoch[epoch] = max(value, best_by_epoch.get(epoch, -math.inf))
             best = normalise(incumbent_at(ahead, best_by_epoch))
         else:
-            ahead = np.full(len(epochs), self.max_epochs)
+            ahead = np.full(len(paused) + len(points), self.max_epochs)
             best = normalise(np.array([max(max(c.values) for c in self.curves.values() if c.values)]))
         running = self._rows([self.curves[i] for i in self.running], [t.epoch for t in self.running.values()])
-        mu, sigma = self._surrogate.predict(self._rows(paused, ahead, points), running)
+        at, t = self._rows(paused, ahead[: len(paused)]), float(self._log_epochs(ahead[-1:])[0])
+        mu, sigma = self._surrogate.predict(at, self.space.encode(points), t, running)
         return log_expected_improvement(mu, sigma, best)
 
     def _new_points(self) -> Array:
@@ -166,27 +171,26 @@ class DyHPO(Race):
                 break
         return self._rows(chosen, epochs), np.array(targets)
 
-    def _rows(
-        self, curves: Sequence[LearningCurve], epochs: Sequence[int] | NDArray[np.int64], points: Array | None = None
-    ) -> Rows:
-        """Curves, then points that belong to no trial, each at its epoch."""
-        d, n = len(self.space.names), len(curves)
-        at = np.array([curve.point for curve in curves]).reshape(-1, d)
-        if points is not None:
-            at = np.concatenate([at, points])
-        padded, length = np.zeros((len(at), self.max_epochs)), np.zeros(len(at), dtype=np.int64)
+    def _rows(self, curves: Sequence[LearningCurve], epochs: Sequence[int] | NDArray[np.int64]) -> Rows:
+        """Each curve at its epoch."""
+        padded, length = np.zeros((len(curves), self.max_epochs)), np.zeros(len(curves), dtype=np.int64)
         for i, (curve, epoch) in enumerate(zip(curves, epochs)):
             length[i] = bisect_left(curve.epochs, epoch)
             padded[i, : length[i]] = curve.values[: length[i]]
         if self._normalise is not None:
-            padded[:n] = np.where(np.arange(self.max_epochs) < length[:n, None], self._normalise(padded[:n]), 0.0)
+            padded = np.where(np.arange(self.max_epochs) < length[:, None], self._normalise(padded), 0.0)
         return Rows(
-            trial=np.array([c.trial_id for c in curves] + list(range(-1, n - len(at) - 1, -1)), dtype=np.int64),
-            x=self.space.encode(at),
-            t=np.log(np.maximum(np.asarray(epochs, dtype=float), 1)) / math.log(max(self.max_epochs, 2)),
+            trial=np.array([curve.trial_id for curve in curves], dtype=np.int64),
+            x=self.space.encode(np.array([curve.point for curve in curves]).reshape(-1, len(self.space.names))),
+            t=self._log_epochs(epochs),
             curve=padded,
             length=length,
         )
+
+    def _log_epochs(self, epochs: Sequence[int] | NDArray[np.int64]) -> Array:
+        """(n,) log(epoch) / log(max_epochs)."""
+        logs: Array = np.log(np.maximum(np.asarray(epochs, dtype=float), 1))
+        return logs / math.log(max(self.max_epochs, 2))
 
 
 def _thinned(n: int) -> list[int]:

@@ -1,9 +1,10 @@
-"""The deep part of the kernel: an MLP over configuration and fidelity, a convolution over the curve so far.
+"""The deep part of the kernel: an MLP over the configuration, a convolution over the curve so far.
 
     x       (n, d)   encoded configurations
-    t       (n, 1)   fidelity, log(epoch) / log(max_epochs)
-    curve   (n, c)   values before this epoch, padded behind with zeros
+    curve   (n, c)   normalised values before an epoch, padded behind with zeros
     length  (n,)     how many of them there are
+
+Both are small and have no batch normalisation: deep kernels over-fit the marginal likelihood (Ober et al. 2021).
 """
 
 from __future__ import annotations
@@ -12,25 +13,42 @@ import torch
 from torch import Tensor, nn
 
 
+class ConfigurationEncoder(nn.Module):
+    """Linear -> 32 -> tanh -> `n_outputs`. Its last weights start small: it begins as little more than nothing."""
+
+    def __init__(self, n_inputs: int, n_outputs: int, generator: torch.Generator) -> None:
+        super().__init__()
+        hidden = 32
+        self.w1 = _weights(2 / max(n_inputs, 1) ** 0.5, (n_inputs, hidden), generator)
+        self.b1 = _weights(1.0, (hidden,), generator)
+        self.w2 = _weights(0.1 / hidden**0.5, (hidden, n_outputs), generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, n_outputs)."""
+        return torch.tanh((2 * x - 1) @ self.w1 + self.b1) @ self.w2
+
+
 class CurveEncoder(nn.Module):
     """A 1-D convolution over (value, is there one), pooled by its mean over the curve and by its last position.
 
     Padding is masked out, so a curve's code depends on nothing but the curve; the mask is a channel, so that no curve
-    differs from a curve of zeros.
+    is the same as a curve of zeros. The code of no curve is 0.
     """
 
-    def __init__(self, filters: int, generator: torch.Generator) -> None:
+    def __init__(self, n_outputs: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(filters, 2, 3, generator=generator, dtype=torch.float64) / 6**0.5)
+        filters = 8
+        self.weight = _weights(1 / 6**0.5, (filters, 2, 3), generator)
         self.bias = nn.Parameter(torch.zeros(filters, dtype=torch.float64))
+        self.out = _weights(1 / (2 * filters) ** 0.5, (2 * filters, n_outputs), generator)
 
     def forward(self, curve: Tensor, length: Tensor) -> Tensor:
-        """(n, 2 * filters)."""
-        code = curve.new_zeros(len(curve), 2 * len(self.bias))
+        """(n, n_outputs)."""
+        code = curve.new_zeros(len(curve), len(self.out))
         begun = (length > 0).nonzero()[:, 0]
         if len(begun):
             code = code.index_copy(0, begun, self._encode(curve[begun, : int(length.max())], length[begun]))
-        return code
+        return code @ self.out
 
     def _encode(self, curve: Tensor, length: Tensor) -> Tensor:
         mask = (torch.arange(curve.shape[1], device=curve.device)[None] < length[:, None]).to(curve.dtype)
@@ -41,22 +59,5 @@ class CurveEncoder(nn.Module):
         return torch.cat([mean, last], dim=1)
 
 
-class Features(nn.Module):
-    """Linear -> 32 -> tanh -> `n_outputs`, over configuration, fidelity and the code of the curve.
-
-    Small, without batch normalisation: deep kernels over-fit the marginal likelihood (Ober et al. 2021).
-    """
-
-    def __init__(self, n_inputs: int, n_outputs: int, generator: torch.Generator) -> None:
-        super().__init__()
-        filters, hidden = 8, 32
-        self.encoder = CurveEncoder(filters, generator)
-        width = n_inputs + 1 + 2 * filters
-        self.w1 = nn.Parameter(torch.randn(width, hidden, generator=generator, dtype=torch.float64) / width**0.5)
-        self.b1 = nn.Parameter(torch.zeros(hidden, dtype=torch.float64))
-        self.w2 = nn.Parameter(torch.randn(hidden, n_outputs, generator=generator, dtype=torch.float64) / hidden**0.5)
-
-    def forward(self, x: Tensor, t: Tensor, curve: Tensor, length: Tensor) -> Tensor:
-        """(n, n_outputs)."""
-        h = torch.cat([x, t, self.encoder(curve, length)], dim=1)
-        return torch.tanh(h @ self.w1 + self.b1) @ self.w2
+def _weights(deviation: float, shape: tuple[int, ...], generator: torch.Generator) -> nn.Parameter:
+    return nn.Parameter(deviation * torch.randn(shape, generator=generator, dtype=torch.float64))

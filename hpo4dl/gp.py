@@ -49,7 +49,8 @@ def log_marginal_likelihood(K: Tensor, y: Tensor) -> Tensor:
     Raises:
         torch.linalg.LinAlgError: K is not positive definite in floating point.
     """
-    value: Tensor = _LogMarginalLikelihood.apply(K, y)  # type: ignore[no-untyped-call]
+    apply: Any = _LogMarginalLikelihood.apply  # typed or not, as the version of torch has it
+    value: Tensor = apply(K, y)
     return value
 
 

@@ -1,15 +1,22 @@
-"""The deep-kernel Gaussian process over (configuration, epoch, curve so far): normalise, fit, predict.
+"""The deep-kernel Gaussian process over (configuration, epoch, curve so far): fit, condition, predict.
 
-The kernel has three parts and noise, with variances s:
+    n     rows: observations that it is conditioned on
+    J     trials that the rows belong to
+    x     (d,) encoded configuration                h = (x / l_x, phi(x)), phi a small MLP
+    t     log(epoch) / log(max_epochs)
+    c     the trial's normalised values before that epoch     e = psi(c), psi a convolution, pooled
 
-    s_x k_52(x, x') k_32(t, t')              configurations that are near have curves that are near
-    s_c [same trial] k_12(t, t')             a curve predicts its own future
-    s_d k_rbf(phi(x, t, c), phi(x', t', c')) the deep part, on the features of Wistuba et al. 2022, Section 4.1
-    s_n [same observation]
+The covariance of two latent values is
 
-x is the encoded configuration, t = log(epoch) / log(max_epochs), c the curve before that epoch, phi `Features`. All is
-fitted together by Adam on the exact log marginal likelihood plus the log priors of the parameters (MAP), in torch and
-float64; predictions are made in NumPy. Values are normalised by median and interquartile range, bad outliers cut.
+    (s_m + s_x k_52(h, h')) k_32(t / l_t, t' / l_t)     curves have a common trend; near configurations, near curves
+    + s_d k_rbf(e, e')                                  curves that were alike go on alike
+    + s_c [same trial] k_32(t / l_c, t' / l_c)          a curve predicts its own future
+
+and each observation has noise s_n on top. All parameters, those of phi and psi included, are fitted together by Adam on
+the exact log marginal likelihood plus their log priors (MAP), in torch and float64; predictions are made in NumPy. The
+deep kernel is that of Wistuba et al. 2022, Section 4.1, with what depends on the configuration and what depends on the
+curve kept apart: so a new configuration, which has no curve, meets the rows of a trial with one kernel value, and
+expected values for m of them cost J^2 m operations instead of n^2 m (`Conditioned.predict_new`).
 """
 
 from __future__ import annotations
@@ -22,21 +29,34 @@ from typing import Generic
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError
+from scipy.linalg import LinAlgError, solve_triangular
 from torch import Tensor
 
-from .features import Features
+from .features import ConfigurationEncoder, CurveEncoder
 from .gp import Posterior, log_marginal_likelihood
-from .kernel import Matrix, matern12, matern32, matern52, rbf, squared_distance
+from .kernel import Matrix, matern32, matern52, rbf, squared_distance
 
 Array = NDArray[np.float64]
 
-WORST = -4.0
-"""Normalised values below are cut to this; what failed counts as this."""
 FIRST_STEPS, STEPS = 100, 15
 """Steps of Adam of the first fit, and of each later one, which goes on from there."""
 MAX_FIT = 256
 """Rows that a fit looks at; predictions are conditioned on all."""
+LEAST_NOISE = 1e-4
+CODES = 4
+"""Outputs of either encoder."""
+PRIORS = {
+    'l_x': (math.sqrt(2), math.sqrt(3)),
+    'l_t': (-0.7, 0.75),
+    'l_c': (0.0, 0.75),
+    's_m': (-1.2, 1.0),
+    's_x': (0.0, 0.5),
+    's_d': (math.log(0.1), 1.0),
+    's_c': (-4.0, 1.5),
+    's_n': (-7.5, 1.5),
+}
+"""Mean and standard deviation of the logarithm of each parameter. log(d) / 2 is added to the mean of l_x (Hvarfner et
+al. 2024), which has d values."""
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +66,7 @@ class Rows:
     """n places in the space of (configuration, epoch, curve so far)."""
 
     trial: NDArray[np.int64]
-    """(n,) which trial; a place that belongs to none has a negative number of its own."""
+    """(n,) which trial."""
     x: Array
     """(n, d) encoded configurations."""
     t: Array
@@ -56,40 +76,9 @@ class Rows:
     length: NDArray[np.int64]
     """(n,) how many of them there are."""
 
-    def join(self, other: Rows) -> Rows:
-        return Rows(
-            np.concatenate([self.trial, other.trial]),
-            np.concatenate([self.x, other.x]),
-            np.concatenate([self.t, other.t]),
-            np.concatenate([self.curve, other.curve]),
-            np.concatenate([self.length, other.length]),
-        )
-
     def take(self, index: NDArray[np.int64]) -> Rows:
+        """The rows of these indices."""
         return Rows(self.trial[index], self.x[index], self.t[index], self.curve[index], self.length[index])
-
-
-@dataclass(frozen=True)
-class Kernel(Generic[Matrix]):
-    """The kernel above, with its parameters: in torch, to be fitted, or in NumPy, to predict with."""
-
-    length_x: Matrix
-    """(d,)"""
-    length_t: Matrix
-    length_c: Matrix
-    s_x: Matrix
-    s_c: Matrix
-    s_d: Matrix
-
-    def __call__(self, a: Places[Matrix], b: Places[Matrix]) -> Matrix:
-        """(n, m) covariance of latent values."""
-        d2_x = squared_distance(a.x / self.length_x, b.x / self.length_x)
-        d2_t = (a.t[:, None] - b.t[None]) ** 2
-        same = a.trial[:, None] == b.trial[None]
-        near = self.s_x * matern52(d2_x) * matern32(d2_t / self.length_t**2)
-        own = self.s_c * same * matern12(d2_t / self.length_c**2)
-        deep = self.s_d * rbf(squared_distance(a.phi, b.phi))
-        return near + own + deep
 
 
 @dataclass(frozen=True)
@@ -97,30 +86,101 @@ class Places(Generic[Matrix]):
     """What the kernel sees of `Rows`."""
 
     trial: Tensor | NDArray[np.int64]
-    x: Matrix
+    """(n,)"""
+    member: Tensor | NDArray[np.int64]
+    """(n,) the trial's row in h."""
+    h: Matrix
+    """(J, d + CODES)"""
     t: Matrix
-    phi: Matrix
-    """(n, 8) their features."""
+    """(n,)"""
+    e: Matrix
+    """(n, CODES)"""
 
 
 @dataclass(frozen=True)
-class Normaliser:
-    """z = max((y - centre) / scale, WORST)."""
+class Kernel(Generic[Matrix]):
+    """The kernel above with its parameters: in torch, to be fitted, or in NumPy, to predict with."""
 
-    centre: float
-    scale: float
+    l_t: Matrix
+    l_c: Matrix
+    s_m: Matrix
+    s_x: Matrix
+    s_d: Matrix
+    s_c: Matrix
+
+    def configurations(self, a: Matrix, b: Matrix) -> Matrix:
+        """s_m + s_x k_52(h, h')"""
+        return self.s_m + self.s_x * matern52(squared_distance(a, b))
+
+    def epochs(self, a: Matrix, b: Matrix, length: Matrix) -> Matrix:
+        """k_32(t / l, t' / l)"""
+        return matern32(((a[:, None] - b[None]) / length) ** 2)
+
+    def curves(self, a: Matrix, b: Matrix) -> Matrix:
+        """s_d k_rbf(e, e')"""
+        return self.s_d * rbf(squared_distance(a, b))
+
+    def variance(self) -> Matrix:
+        """Of any one latent value."""
+        return self.s_m + self.s_x + self.s_d + self.s_c
+
+    def __call__(self, a: Places[Matrix], b: Places[Matrix]) -> Matrix:
+        """(n, m) covariance of latent values."""
+        near = self.configurations(a.h, b.h)[a.member][:, b.member] * self.epochs(a.t, b.t, self.l_t)
+        same = a.trial[:, None] == b.trial[None]
+        return near + self.curves(a.e, b.e) + self.s_c * same * self.epochs(a.t, b.t, self.l_c)
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """The fitted process, conditioned on rows. It never changes: `extend` makes another one."""
+
+    kernel: Kernel[Array]
+    noise: float
+    at: Places[Array]
+    z: Array
+    """(n,) targets."""
+    posterior: Posterior
 
     @classmethod
-    def of(cls, y: Array) -> Normaliser:
-        """By median and interquartile range; by the standard deviation, or 1, where most values are equal."""
-        low, centre, high = np.percentile(y, [25, 50, 75])
-        scale = (high - low) / 1.349
-        if not scale > 0:
-            scale = np.abs(y - centre).max()
-        return cls(float(centre), float(scale) if 0 < scale < math.inf else 1.0)
+    def on(cls, kernel: Kernel[Array], noise: float, mean: float, at: Places[Array], z: Array) -> Conditioned:
+        """Raises scipy.linalg.LinAlgError where the covariance cannot be factored."""
+        K = kernel(at, at) + noise * np.eye(len(z))
+        return cls(kernel, noise, at, z, Posterior.condition(K, z, mean))
 
-    def __call__(self, y: Array) -> Array:
-        return np.maximum((y - self.centre) / self.scale, WORST)
+    def extend(self, at: Places[Array], z: Array) -> Conditioned:
+        """Condition on more targets z (k,) too; where rows cannot be added to the factor, it is made anew.
+
+        Raises:
+            scipy.linalg.LinAlgError: that does not help either.
+        """
+        together, targets = join(self.at, at), np.concatenate([self.z, z])
+        Kss = self.kernel(at, at) + self.noise * np.eye(len(z))
+        try:
+            posterior = self.posterior.extend(self.kernel(self.at, at), Kss, z)
+        except LinAlgError:
+            return Conditioned.on(self.kernel, self.noise, self.posterior.mean, together, targets)
+        return Conditioned(self.kernel, self.noise, together, targets, posterior)
+
+    def predict(self, at: Places[Array]) -> tuple[Array, Array]:
+        """(m,) means and (m,) variances of latent values."""
+        return self.posterior.predict(self.kernel(self.at, at), np.full(len(at.t), self.kernel.variance()))
+
+    def predict_new(self, h: Array, t: float) -> tuple[Array, Array]:
+        """(m,) means and (m,) variances at configurations h (m, d + CODES) that no trial has, all at fidelity t.
+
+        Their covariance with the rows is A B^T: A (m, J + 1) has the kernel with the configuration of each trial, and
+        1; B (n, J + 1) has, in the column of the row's trial, the kernel of epochs, and in the last one that of curves.
+        So A W^T W A^T, W = L^-1 B, is what the rows take from the prior variance.
+        """
+        k, (n, J) = self.kernel, (len(self.at.t), len(self.at.h))
+        B = np.zeros((n, J + 1))
+        B[np.arange(n), self.at.member] = k.epochs(self.at.t, np.array([t]), k.l_t)[:, 0]
+        B[:, J] = k.curves(self.at.e, np.zeros((1, CODES)))[:, 0]
+        W = solve_triangular(self.posterior.L, B, lower=True, check_finite=False)
+        A = np.concatenate([k.configurations(h, self.at.h), np.ones((len(h), 1))], axis=1)
+        mean = self.posterior.mean + A @ (W.T @ self.posterior.white)
+        return mean, np.maximum(k.variance() - np.einsum('mj,mj->m', A @ (W.T @ W), A), 1e-12)
 
 
 class Surrogate:
@@ -129,7 +189,7 @@ class Surrogate:
     Args:
         n_features: columns of the encoded configurations, d.
         max_epochs: length that curves are padded to, c.
-        seed: of the network's first weights.
+        seed: of the encoders' first weights.
         device: where fits are computed; default the CPU.
     """
 
@@ -140,152 +200,144 @@ class Surrogate:
         self.device = torch.device(device or 'cpu')
         self._fitted = False
         self._reset()
-        self._posterior, self._rows, self._z = self._prior()
+        self._conditioned = self._prior()
 
     def fit(self, rows: Rows, z: Array) -> None:
-        """Improve the parameters on normalised values z (n,), and condition on these alone.
+        """Improve the parameters on targets z (n,), and condition on these alone.
 
         Never raises: after a failure the parameters are the medians of their priors.
         """
         index = np.unique(np.linspace(0, len(z) - 1, min(len(z), MAX_FIT)).round().astype(np.int64))
-        all_rows, all_z = rows, z
-        rows, z = rows.take(index), z[index]
-        steps = STEPS if self._fitted else FIRST_STEPS
+        fixed, target = self._tensors(rows.take(index)), self._tensor(z[index])
         try:
-            for _ in range(steps):
+            for _ in range(STEPS if self._fitted else FIRST_STEPS):
                 self._adam.zero_grad()
-                loss = -self._log_posterior(rows, self._tensor(z))
+                loss = -self._log_posterior(self._places(*fixed), target)
                 if not torch.isfinite(loss):
                     raise ArithmeticError('the marginal likelihood is not finite')
                 loss.backward()  # type: ignore[no-untyped-call]
                 self._adam.step()
-            if not all(torch.isfinite(p).all() for p in self._parameters):
+            if not all(bool(torch.isfinite(p).all()) for p in (*self._of_kernel.values(), *self._of_network)):
                 raise ArithmeticError('a parameter is not finite')
             self._fitted = True
         except (RuntimeError, ArithmeticError) as error:  # torch's LinAlgError is a RuntimeError
             self._reset(error)
-        self._condition(all_rows, all_z)
+        kernel, noise, mean = self._numpy()
+        try:
+            self._conditioned = Conditioned.on(kernel, noise, mean, self._look(rows), z)
+        except LinAlgError as error:
+            self._reset(error)
+            self._conditioned = self._prior()
 
     def append(self, rows: Rows, z: Array) -> None:
-        """Condition on more observations, without fitting: rows are added to the Cholesky factor. Never raises."""
-        together, values = self._rows.join(rows), np.concatenate([self._z, z])
+        """Condition on more observations, without fitting. Never raises."""
         try:
-            self._posterior = self._extended(rows, z)
-            self._rows, self._z = together, values
-        except LinAlgError:
-            self._condition(together, values)
+            self._conditioned = self._conditioned.extend(self._look(rows), z)
+        except LinAlgError as error:
+            logger.info('observations are left out until the next fit: %s', error)
 
-    def predict(self, at: Rows, running: Rows | None = None) -> tuple[Array, Array]:
-        """(m,) mean and (m,) standard deviation of the latent values at `at`.
+    def predict(self, at: Rows, x: Array, t: float, running: Rows | None = None) -> tuple[Array, Array]:
+        """(k + m,) means and (k + m,) standard deviations of latent values, at k rows and then at m new configurations.
 
-        `running` are places whose values are to come; each counts as if it were as predicted (Kriging believer), which
-        leaves all means as they are. Never raises; what cannot be computed is N(0, 1).
+        Args:
+            at: the k rows.
+            x: (m, d) encoded configurations that no trial has, at fidelity t.
+            running: rows whose values are to come; each counts as if it were as predicted (Kriging believer), which
+                leaves all means as they are.
         """
-        posterior, rows = self._posterior, self._rows
+        conditioned = self._conditioned
         if running is not None and len(running.t):
+            places = self._look(running)
             try:
-                posterior, rows = self._extended(running, self.predict(running)[0]), rows.join(running)
+                conditioned = conditioned.extend(places, conditioned.predict(places)[0])
             except LinAlgError as error:
                 logger.info('what is running is left out of account: %s', error)
-        mu, variance = posterior.predict(self._covariance(rows, at), self._prior_variance(len(at.t)))
-        if not (np.isfinite(mu).all() and np.isfinite(variance).all()):
-            return np.zeros(len(at.t)), np.ones(len(at.t))
-        return mu, np.sqrt(variance)
-
-    def _condition(self, rows: Rows, z: Array) -> None:
-        for _ in range(2):
-            try:
-                K = self._covariance(rows, rows)
-                K[np.diag_indices_from(K)] += self._noise().item()
-                self._posterior = Posterior.condition(K, z, self.mean.item())
-                self._rows, self._z = rows, z
-                return
-            except LinAlgError as error:
-                self._reset(error)
-        self._posterior, self._rows, self._z = self._prior()
-
-    def _prior(self) -> tuple[Posterior, Rows, Array]:
-        """Conditioned on nothing."""
-        nothing = np.empty(0)
-        no = np.empty(0, dtype=np.int64)
-        rows = Rows(no, np.empty((0, self.n_features)), nothing, np.empty((0, self.max_epochs)), no)
-        return Posterior(np.empty((0, 0)), nothing, self.mean.item()), rows, nothing
-
-    def _extended(self, rows: Rows, z: Array) -> Posterior:
-        Kss = self._covariance(rows, rows) + self._noise().item() * np.eye(len(z))
-        return self._posterior.extend(self._covariance(self._rows, rows), Kss, z)
-
-    def _covariance(self, a: Rows, b: Rows) -> Array:
         with torch.no_grad():
-            p = self._kernel()
-            numpy = [t.cpu().numpy() for t in (p.length_x, p.length_t, p.length_c, p.s_x, p.s_c, p.s_d)]
-            kernel: Kernel[Array] = Kernel(*numpy)
-            return kernel(self._places(a), self._places(b))
+            h: Array = self._h(self._tensor(x)).cpu().numpy()
+        known, new = conditioned.predict(self._look(at)), conditioned.predict_new(h, t)
+        return np.concatenate([known[0], new[0]]), np.sqrt(np.concatenate([known[1], new[1]]))
 
-    def _places(self, rows: Rows) -> Places[Array]:
-        return Places(rows.trial, rows.x, rows.t, self._phi(rows).cpu().numpy())
+    def trials(self) -> set[int]:
+        """The trials that it is conditioned on."""
+        return set(np.asarray(self._conditioned.at.trial).tolist())
+
+    def _prior(self) -> Conditioned:
+        none = np.zeros(0, dtype=np.int64)
+        rows = Rows(none, np.zeros((0, self.n_features)), np.zeros(0), np.zeros((0, self.max_epochs)), none)
+        kernel, noise, mean = self._numpy()
+        return Conditioned(kernel, noise, self._look(rows), np.zeros(0), Posterior(np.zeros((0, 0)), np.zeros(0), mean))
 
     def _reset(self, error: Exception | None = None) -> None:
         if error is not None:
             logger.info('the surrogate starts again from its prior: %s', error)
         d = self.n_features
-        # Medians of the priors below: parameters are logarithms, but for the mean.
-        self.log_length_x = self._parameter([math.sqrt(2) + 0.5 * math.log(max(d, 1))] * d)
-        self.log_length_t = self._parameter(0.0)
-        self.log_length_c = self._parameter(0.0)
-        self.log_s_x = self._parameter(0.0)
-        self.log_s_c = self._parameter(math.log(0.1))
-        self.log_s_d = self._parameter(math.log(0.1))
-        self.log_s_n = self._parameter(math.log(1e-3))
-        self.mean = self._parameter(0.0)
-        self.features = Features(d, 8, torch.Generator().manual_seed(self.seed % 2**63)).to(self.device)
-        self._of_kernel = [self.log_length_x, self.log_length_t, self.log_length_c, self.mean]
-        self._of_kernel += [self.log_s_x, self.log_s_c, self.log_s_d, self.log_s_n]
-        network = list(self.features.parameters())
-        self._parameters = [*self._of_kernel, *network]
-        self._adam = torch.optim.Adam([{'params': self._of_kernel, 'lr': 0.05}, {'params': network, 'lr': 5e-3}])
+        self._priors = {**PRIORS, 'mean': (0.0, 1.0)}
+        self._priors['l_x'] = (PRIORS['l_x'][0] + 0.5 * math.log(max(d, 1)), PRIORS['l_x'][1])
+        # Logarithms, but for the mean.
+        self._of_kernel = {
+            name: torch.full((d,) if name == 'l_x' else (), median, dtype=torch.float64, device=self.device)
+            for name, (median, _) in self._priors.items()
+        }
+        for parameter in self._of_kernel.values():
+            parameter.requires_grad_()
+        generator = torch.Generator().manual_seed(self.seed % 2**63)
+        self._phi = ConfigurationEncoder(d, CODES, generator).to(self.device)
+        self._psi = CurveEncoder(CODES, generator).to(self.device)
+        self._of_network = [*self._phi.parameters(), *self._psi.parameters()]
+        groups = [{'params': list(self._of_kernel.values()), 'lr': 0.05}, {'params': self._of_network, 'lr': 5e-3}]
+        self._adam = torch.optim.Adam(groups)
         self._fitted = False
 
-    def _parameter(self, value: float | list[float]) -> Tensor:
-        return torch.tensor(value, dtype=torch.float64, device=self.device, requires_grad=True)
+    def _log_posterior(self, at: Places[Tensor], z: Tensor) -> Tensor:
+        """Log marginal likelihood plus log priors, up to a constant."""
+        K = self._kernel()(at, at) + self._noise() * torch.eye(len(z), dtype=torch.float64, device=self.device)
+        prior = torch.stack([log_normal(self._of_kernel[n], *self._priors[n]).sum() for n in self._priors]).sum()
+        weights = torch.stack([log_normal(w, 0.0, 1.0).sum() for w in self._of_network]).sum()
+        return log_marginal_likelihood(K, z - self._of_kernel['mean']) + prior + weights
+
+    def _kernel(self) -> Kernel[Tensor]:
+        return Kernel(*[self._of_kernel[name].exp() for name in ('l_t', 'l_c', 's_m', 's_x', 's_d', 's_c')])
+
+    def _noise(self) -> Tensor:
+        return self._of_kernel['s_n'].exp() + LEAST_NOISE
+
+    def _numpy(self) -> tuple[Kernel[Array], float, float]:
+        """Kernel, noise and mean, to predict with."""
+        with torch.no_grad():
+            k = self._kernel()
+            kernel = Kernel(*[p.cpu().numpy() for p in (k.l_t, k.l_c, k.s_m, k.s_x, k.s_d, k.s_c)])
+            return kernel, self._noise().item(), self._of_kernel['mean'].item()
+
+    def _look(self, rows: Rows) -> Places[Array]:
+        with torch.no_grad():
+            at = self._places(*self._tensors(rows))
+        member: NDArray[np.int64] = at.member.cpu().numpy()  # type: ignore[union-attr]
+        return Places(rows.trial, member, at.h.cpu().numpy(), rows.t, at.e.cpu().numpy())
+
+    def _places(
+        self, trial: Tensor, member: Tensor, x: Tensor, t: Tensor, curve: Tensor, length: Tensor
+    ) -> Places[Tensor]:
+        return Places(trial, member, self._h(x), t, self._psi(curve, length))
+
+    def _h(self, x: Tensor) -> Tensor:
+        return torch.cat([x / self._of_kernel['l_x'].exp(), self._phi(x)], dim=1)
+
+    def _tensors(self, rows: Rows) -> tuple[Tensor, ...]:
+        """Rows as `_places` takes them, each trial's configuration once."""
+        _, first, member = np.unique(rows.trial, return_index=True, return_inverse=True)
+        arrays = (rows.trial, member.reshape(-1), rows.x[first], rows.t, rows.curve, rows.length)
+        return tuple(self._tensor(array) for array in arrays)
 
     def _tensor(self, array: Array | NDArray[np.int64]) -> Tensor:
         return torch.as_tensor(array, device=self.device)
 
-    def _noise(self) -> Tensor:
-        return self.log_s_n.exp() + 1e-4
 
-    def _prior_variance(self, m: int) -> Array:
-        return np.full(m, (self.log_s_x.exp() + self.log_s_c.exp() + self.log_s_d.exp()).item())
-
-    def _phi(self, rows: Rows) -> Tensor:
-        phi: Tensor = self.features(
-            self._tensor(rows.x), self._tensor(rows.t)[:, None], self._tensor(rows.curve), self._tensor(rows.length)
-        )
-        return phi
-
-    def _kernel(self) -> Kernel[Tensor]:
-        logs = (self.log_length_x, self.log_length_t, self.log_length_c, self.log_s_x, self.log_s_c, self.log_s_d)
-        return Kernel(*[log.exp() for log in logs])
-
-    def _log_posterior(self, rows: Rows, z: Tensor) -> Tensor:
-        """Log marginal likelihood plus log priors, up to a constant."""
-        n = len(z)
-        at = Places(self._tensor(rows.trial), self._tensor(rows.x), self._tensor(rows.t), self._phi(rows))
-        K = self._kernel()(at, at) + self._noise() * torch.eye(n, dtype=torch.float64, device=self.device)
-        d = max(self.n_features, 1)
-        prior = (
-            log_normal(self.log_length_x, math.sqrt(2) + 0.5 * math.log(d), math.sqrt(3)).sum()
-            + log_normal(self.log_length_t, 0.0, 0.75)
-            + log_normal(self.log_length_c, 0.0, 0.75)
-            + log_normal(self.log_s_x, 0.0, 0.5)
-            + log_normal(self.log_s_c, math.log(0.1), 1.0)
-            + log_normal(self.log_s_d, math.log(0.1), 1.0)
-            + log_normal(self.log_s_n, math.log(1e-3), 1.0)
-            + log_normal(self.mean, 0.0, 1.0)
-        )
-        weights = sum(log_normal(w, 0.0, 1.0).sum() for w in self.features.parameters())
-        return log_marginal_likelihood(K, z - self.mean) + prior + weights
+def join(a: Places[Array], b: Places[Array]) -> Places[Array]:
+    """The places of a, then those of b, each trial's configuration once."""
+    trial = np.concatenate([np.asarray(a.trial), np.asarray(b.trial)])
+    h = np.concatenate([a.h[a.member], b.h[b.member]])
+    _, first, member = np.unique(trial, return_index=True, return_inverse=True)
+    return Places(trial, member.reshape(-1), h[first], np.concatenate([a.t, b.t]), np.concatenate([a.e, b.e]))
 
 
 def log_normal(value: Tensor, mean: float, deviation: float) -> Tensor:

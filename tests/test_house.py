@@ -25,6 +25,7 @@ READING_ORDER = """
     coordinates
     space
     kernel gp features acquisition
+    normaliser
     surrogate
     race
     random_search hyperband
