@@ -4,6 +4,7 @@ from .dyhpo import DyHPO
 from .errors import (
     ArgumentError,
     EveryTrialFailedError,
+    ExecutorError,
     HPO4DLError,
     JournalError,
     RunLockedError,
@@ -12,6 +13,7 @@ from .errors import (
 from .hyperband import ASHA, Hyperband
 from .progress import Event
 from .random_search import RandomSearch
+from .replay import replay
 from .trial import Trial
 from .tuner import Tuner
 
@@ -23,6 +25,7 @@ __all__ = [
     'DyHPO',
     'Event',
     'EveryTrialFailedError',
+    'ExecutorError',
     'HPO4DLError',
     'Hyperband',
     'JournalError',
@@ -31,4 +34,5 @@ __all__ = [
     'StorageError',
     'Trial',
     'Tuner',
+    'replay',
 ]

@@ -29,7 +29,11 @@ READING_ORDER = """
     race
     random_search hyperband
     dyhpo
-    journal checkpoints runner progress
+    checks run_folder
+    optimizers
+    journal signals runner
+    checkpoints executors progress ledger
+    table salvage replay
     tuner
     __init__
 """
