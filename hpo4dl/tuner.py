@@ -495,7 +495,9 @@ class Tuner:
         """Take what a call gave that is done."""
         outcome = call.engine.outcome(call, self.objective_function)
         del self._workers.calls[call.attempt.trial.id]
-        if isinstance(outcome, Loss):
+        if isinstance(outcome, Loss) and self._signals.received is not None:
+            pass  # whoever ends us may have ended the worker, too: the step stays undecided, and is made again
+        elif isinstance(outcome, Loss):
             self._settle(call, Report(failed=outcome.reason), outcome.counts)
         elif outcome.storage is not None:
             raise StorageError(f'{outcome.storage}; what was reported before is safe')
@@ -526,7 +528,7 @@ class Tuner:
             self._ledger.lost(event)
             self._checkpoints.discard(trial_id, number, left)
             self._again.append(trial_id)
-            logger.warning('trial %d: the call is made again: %s', trial_id, report.failed)
+            logger.warning('trial %d: the call will be made again: %s', trial_id, report.failed)
             return
         new = {epoch: metric for epoch, metric in report.metrics.items() if epoch > step.trial.previous_epoch}
         event = result_event(number, trial_id, replace(report, metrics=new), step.overhead)
