@@ -33,7 +33,7 @@ from .signals import shield
 
 POLL = 0.05
 """Seconds between two looks at marks, and at futures that cannot be waited for."""
-STILLBORN = 2
+STILLBORN = 3
 """Executors that break before any call has begun, one after the other, until we give up."""
 
 logger = logging.getLogger(__name__)
