@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import JournalError, RunLockedError, StorageError
-from .files import sync_folder, write_text
+from .files import write_text
 
 SCHEMA = 1
 NAME = 'journal.jsonl'
@@ -62,6 +62,14 @@ class Journal:
         self.path = folder / NAME
         self._torn: int | None = None
 
+    def begin(self, event: Event) -> None:
+        """Write the first line: a journal has it, or is not there.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        write_text(self.path, encode_line({**event, 'time': time.time()}).decode())
+
     def append(self, event: Event, sync: bool = True) -> None:
         """Write one line; with `sync`, return only when it is on the disk.
 
@@ -70,11 +78,11 @@ class Journal:
         """
         line = encode_line({**event, 'time': time.time()})
         try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
             try:
                 if self._torn is not None:
                     os.ftruncate(descriptor, self._torn)
-                size = self._torn = os.fstat(descriptor).st_size
+                self._torn = os.fstat(descriptor).st_size
                 written = 0
                 while written < len(line):
                     written += os.write(descriptor, line[written:])
@@ -88,8 +96,6 @@ class Journal:
                         self._torn = None
                 finally:
                     os.close(descriptor)
-            if size == 0:
-                sync_folder(self.path.parent)
         except OSError as error:
             raise StorageError(f'{self.path}: cannot be written: {error}; what was reported before is safe') from error
 

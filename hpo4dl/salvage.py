@@ -76,8 +76,9 @@ def fitting(events: list[Event]) -> tuple[list[Event], int]:
                 dropped += 1
                 continue
             if trial in running and first > reached[trial]:  # the result between them is gone
-                lost = running.pop(trial)
-                kept[lost] = {'event': 'gone'}
+                lost = kept[running[trial]]
+                event = {**{k: v for k, v in lost.items() if k == 'configuration'}, **event}
+                kept[running.pop(trial)] = {'event': 'gone'}
             if first > reached.get(trial, 0):
                 event = {**event, 'previous_epoch': min(event['previous_epoch'], reached.get(trial, 0))}
                 event.pop('acknowledged', None)

@@ -172,7 +172,7 @@ class Tuner:
         self.run_folder = make_run_folder(check_path('output_path', output_path), self.settings.storage_path)
         self._open_folder(take_over=False, salvage=False)
         write_run(self.run_folder, self.settings, configuration_space)
-        self._journal.append({'event': 'run', 'schema': SCHEMA, 'run': self.run_folder.name})
+        self._journal.begin({'event': 'run', 'schema': SCHEMA, 'run': self.run_folder.name})
 
     @classmethod
     def resume(

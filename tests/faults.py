@@ -309,7 +309,7 @@ def finished(folder: Path, seed: int = 0, **arguments) -> Path:
     return only_run(folder)
 
 
-def read_again(run: Path, line: Line, expected: list[dict], may_lose: int = 0) -> None:
+def read_again(run: Path, line: Line, expected: list[dict]) -> None:
     """Resume a run whose journal was damaged; an error must name file and line, and salvage loses only the damaged."""
 
     def count(folder: Path) -> set[tuple[int, int]]:
@@ -321,9 +321,10 @@ def read_again(run: Path, line: Line, expected: list[dict], may_lose: int = 0) -
     tuner = Tuner.resume(run, train, progress=False)
     try:
         tuner.run()
-        if len(wanted - count(run)) > may_lose:
-            line.lost.append(f'{run}: {wanted - count(run)} are gone')
-        line.reported['mended' if may_lose else 'nothing to do'] += 1
+        kept = content[: content.rfind(b'\n') + 1]
+        if not (run / 'journal.jsonl').read_bytes().startswith(kept) or wanted - count(run):
+            line.lost.append(f'{run}: whole lines were changed')
+        line.reported['went on'] += 1
     except hpo4dl.JournalError as error:
         line.reported[f'JournalError: {clean(str(error), run)}'] += 1
         if (run / 'journal.jsonl').read_bytes() != content:
@@ -349,7 +350,7 @@ def torn_tails(folder: Path, every: int = 1) -> Line:
     for size in range(first, len(content), every):
         (run / 'journal.jsonl').write_bytes(content[:size])
         kept = [json.loads(text) for text in content[: content.rfind(b'\n', 0, size) + 1].splitlines()]
-        read_again(run, line, kept, may_lose=0)
+        read_again(run, line, kept)
     return line
 
 
