@@ -5,7 +5,7 @@ r"""The append-only record of a run: one JSON object a line, the truth from whic
     {"event": "result", "attempt": 4, "trial": 2, "epochs": [{"epoch": 2, "metric": 0.91}], "failed": null, ...}
     {"event": "lost", "attempt": 5, "trial": 3, "reason": "...", "counts": true}      will be made again
     {"event": "evict", "trial": 7, "reason": "max_disk"}      its checkpoint is about to be removed
-    {"event": "salvage", "file": "journal.damaged-1.jsonl", "lines": [12]}      what stood here is gone
+    {"event": "salvage", "file": "journal.damaged-1.jsonl", "lines": [12]}      those lines of that file are gone
     {"event": "stop", "reason": "..."}
 
 A trial's first "start" carries its configuration. "previous_epoch" is what the call starts from; where that is 0

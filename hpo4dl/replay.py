@@ -62,5 +62,5 @@ def replay(
             ending = ledger.result(event)
             optimizer.tell(ending.step.trial, ending.report.metrics, ending.report.failed)
         elif event['event'] == 'salvage':
-            raise JournalError(f'{journal.path}, line {number}: lines were lost, so decisions cannot be taken again')
+            raise JournalError(f'{journal.path}, line {number}: lines were lost: decisions cannot be taken again')
     return decisions

@@ -41,7 +41,7 @@ def salvage_journal(journal: Journal) -> None:
     kept, dropped = fitting(whole)
     names = (journal.path.with_name(f'journal.damaged-{n}.jsonl') for n in range(1, 1000))
     beside = next(path for path in names if not path.exists())
-    kept.append({'event': 'salvage', 'file': beside.name, 'lines': damaged, 'dropped': dropped})
+    kept.insert(1, {'event': 'salvage', 'file': beside.name, 'lines': damaged, 'dropped': dropped})
     new = journal.path.with_name('.journal.new')
     try:
         with open(new, 'wb') as file:

@@ -97,9 +97,10 @@ def test_an_eviction_is_in_the_journal_before_it_happens(tmp_path: Path, monkeyp
         raise KeyboardInterrupt
 
     tuner = tune(tmp_path, Sized(tmp_path), optimizer='asha', max_budget=40, max_disk='6kB', keep_checkpoints='all')
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(module.Checkpoints, 'drop', drop)
-        tuner.run()
+        with pytest.raises(KeyboardInterrupt):
+            tuner.run()
     assert events(tuner.run_folder)[-1]['event'] == 'evict'
     again = Tuner.resume(tuner.run_folder, Sized(tmp_path), progress=False)
     again.run()
