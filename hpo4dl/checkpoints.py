@@ -73,8 +73,8 @@ class Checkpoints:
             remove_tree(self._path(trial_id, number))
 
     def drop(self, trial_id: int) -> None:
-        """Remove what a trial left."""
-        remove_tree(self.folder / f'trial_{trial_id}')
+        """Remove what a trial left: at once, so that a kill leaves no part of it that looks whole."""
+        remove_at_once(self.folder / f'trial_{trial_id}', self.folder / f'removed_{trial_id}')
 
     def publish(self, trial_id: int, number: int) -> None:
         """Copy the trial's checkpoint to `best`, which is at every instant whole.
@@ -106,7 +106,7 @@ class Checkpoints:
     def end(self) -> None:
         """The race has ended: under 'best' nothing stays but the incumbent's copy."""
         if self.keep == 'best':
-            remove_tree(self.folder)
+            remove_at_once(self.folder, self.folder.with_name(f'.{self.folder.name}.removed'))
 
     def restore(self, left: Mapping[int, int]) -> None:
         """Take up a run that was interrupted: keep what the journal acknowledges, remove the rest.
@@ -115,6 +115,9 @@ class Checkpoints:
             left: for each trial, its last acknowledged attempt.
         """
         wanted = {self._path(trial_id, number) for trial_id, number in left.items()}
+        remove_tree(self.folder.with_name(f'.{self.folder.name}.removed'))
+        for removed in self.folder.glob('removed_*'):
+            remove_tree(removed)
         for trial_folder in self.folder.glob('trial_*'):
             if trial_folder.is_symlink():
                 trial_folder.unlink()  # not ours, and it may lead anywhere
@@ -142,3 +145,13 @@ class Checkpoints:
 
     def _beside_best(self, state: str) -> Path:
         return self.best.with_name(f'.{self.best.name}.{state}')
+
+
+def remove_at_once(folder: Path, name: Path) -> None:
+    """Remove a folder under another name."""
+    remove_tree(name)
+    try:
+        os.rename(folder, name)
+    except OSError:  # it is not there, or cannot be removed now
+        return
+    remove_tree(name)

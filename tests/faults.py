@@ -134,7 +134,7 @@ def only_run(folder: Path) -> Path:
 
 def check_best(run: Path, line: Line) -> None:
     best = run / 'best_trial'
-    if best.exists() and whole(best) is None:
+    if best.exists() and (not (best / 'weights').exists() or whole(best) is None):
         line.lost.append(f'{best} is torn')
 
 

@@ -246,3 +246,22 @@ def test_folders_are_exchanged(tmp_path: Path) -> None:
         assert (tmp_path / 'a' / 'b').exists()
         assert (tmp_path / 'b' / 'a').exists()
     assert not swap(tmp_path / 'a', tmp_path / 'nowhere')
+
+
+def test_a_removal_that_was_cut_short_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The incumbent was trained to the end, so its folder is removed; a kill comes when half of it is gone."""
+
+    def cut_short(folder: Path) -> None:
+        for file in folder.rglob('epochs') if 'trial_' in str(folder) or 'removed_' in str(folder) else ():
+            file.unlink()
+            raise KeyboardInterrupt
+
+    tuner = tune(tmp_path, Quadratic(), optimizer='random', max_budget=27)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, 'remove_tree', cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            tuner.run()
+    assert (tuner.run_folder / 'best_trial' / 'epochs').read_text() == '9'
+    Tuner.resume(tuner.run_folder, Quadratic(), max_budget=9, progress=False).run()
+    assert (tuner.run_folder / 'best_trial' / 'epochs').read_text() == '9'
+    assert not list((tuner.run_folder / 'checkpoints').glob('removed_*'))
