@@ -1,5 +1,6 @@
 """Hyperparameter optimization for deep learning in as few epochs as possible."""
 
+from .conformance import check_executor
 from .dyhpo import DyHPO
 from .errors import (
     ArgumentError,
@@ -34,5 +35,6 @@ __all__ = [
     'StorageError',
     'Trial',
     'Tuner',
+    'check_executor',
     'replay',
 ]

@@ -33,7 +33,7 @@ READING_ORDER = """
     optimizers
     journal signals runner
     checkpoints executors progress ledger
-    table salvage replay
+    table salvage replay conformance
     tuner
     __init__
 """
