@@ -39,6 +39,7 @@ import hpo4dl
 from hpo4dl import Tuner, replay
 
 NAMES = ['dyhpo', 'hyperband', 'asha', 'random']
+BUDGETS = {'dyhpo': 20, 'hyperband': 30, 'asha': 30, 'random': 30}
 LENGTH = 20_000
 """Bytes of a checkpoint, written in pieces, so that a kill can leave a part."""
 
@@ -83,7 +84,7 @@ def train(configuration, epoch, previous_epoch, checkpoint_path):
 
 
 def make(folder: Path, name: str, seed: int, **arguments) -> Tuner:
-    settings = {'max_epochs': 9, 'max_budget': 20 if name == 'dyhpo' else 30, 'minimize': True}
+    settings = {'max_epochs': 9, 'max_budget': BUDGETS[name], 'minimize': True}
     settings |= {'num_configurations': 20, **arguments}
     space = ConfigurationSpace({'x': (-5.0, 10.0)})
     folder.mkdir(parents=True, exist_ok=True)
