@@ -384,7 +384,7 @@ class Tuner:
         """Train until a stop; returns why."""
         while True:
             reason = self._reason_to_stop()
-            while reason is None and (engine := self._workers.free()) is not None:
+            while reason is None and (engine := self._workers.free()) is not None and not self._suspects():
                 begin = time.perf_counter()
                 wanted = self._next()
                 if wanted is None or not self._start(wanted, engine, begin):
@@ -399,6 +399,12 @@ class Tuner:
                 n = len(self._workers.calls)
                 self._workers.give_up()
                 return f'{self._reason_to_stop()}; {n} calls were cut short, and will be made again'
+
+    def _suspects(self) -> bool:
+        """To start nothing now? A call lost with others is made again alone, to tell whose fault it was."""
+        calls = self._workers.calls
+        waiting = self._again and calls and self._ledger.running[self._again[0]].innocent > 0
+        return bool(waiting) or any(self._ledger.running[trial_id].innocent > 0 for trial_id in calls)
 
     def _stuck(self) -> str:
         """Why nothing runs and nothing can be started, although no stop is reached."""
