@@ -1,9 +1,11 @@
 """Hyperparameter optimization for deep learning in as few epochs as possible."""
 
+from .conformance import check_executor
 from .dyhpo import DyHPO
 from .errors import (
     ArgumentError,
     EveryTrialFailedError,
+    ExecutorError,
     HPO4DLError,
     JournalError,
     RunLockedError,
@@ -12,6 +14,7 @@ from .errors import (
 from .hyperband import ASHA, Hyperband
 from .progress import Event
 from .random_search import RandomSearch
+from .replay import replay
 from .trial import Trial
 from .tuner import Tuner
 
@@ -23,6 +26,7 @@ __all__ = [
     'DyHPO',
     'Event',
     'EveryTrialFailedError',
+    'ExecutorError',
     'HPO4DLError',
     'Hyperband',
     'JournalError',
@@ -31,4 +35,6 @@ __all__ = [
     'StorageError',
     'Trial',
     'Tuner',
+    'check_executor',
+    'replay',
 ]

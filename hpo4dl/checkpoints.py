@@ -7,75 +7,79 @@ given up, damages nothing.
 
     checkpoints/trial_3/attempt_17/     what trial 3 starts its next call from
     best_trial/                         a copy of the incumbent's, made when it became the incumbent
+
+In place, for checkpoints that are too large to copy, all attempts of a trial work in `trial_3/in_place`. A call that is
+killed may leave it half written, or ahead of the journal: the objective function must bear that.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
 from .errors import StorageError
-from .files import copy_tree, remove_tree, sync_folder, sync_tree
+from .files import copy_tree, remove_tree, swap, sync_folder, sync_tree, tree_size
+from .runner import Attempt
+from .trial import Trial
 
 KEEP = ('all', 'alive', 'best')
+MODES = ('copy', 'in-place')
 
 
 class Checkpoints:
-    """The checkpoint folders of a run.
+    """The checkpoint folders of a run. It writes and removes; what is acknowledged, the journal knows.
 
     Args:
         folder: where the trials' folders lie.
         best: where the incumbent's copy lies, on any file system.
         keep: 'all': the last checkpoint of every trial stays; 'alive': those of trials that cannot be asked for any
             more are removed; 'best': as 'alive', and when the race has ended nothing stays but `best`.
+        mode: 'copy': an attempt works on a copy; 'in-place': on the trial's only folder.
     """
 
-    def __init__(self, folder: Path, best: Path, keep: str) -> None:
+    def __init__(self, folder: Path, best: Path, keep: str, mode: str) -> None:
         self.folder = folder
         self.best = best
         self.keep = keep
-        self._acknowledged: dict[int, int] = {}
+        self.in_place = mode == 'in-place'
+        self.best_size = 0
+        """Bytes of `best`."""
 
-    def begin(self, trial_id: int, attempt: int) -> Path:
-        """A folder for this attempt: a copy of the trial's acknowledged one, or empty for a trial's first.
+    def begin(self, number: int, trial: Trial, left: int | None) -> Attempt:
+        """Where an attempt works; the worker makes the folder, which the tuner must not have looked at before (NFS).
 
-        Raises:
-            StorageError: the copy cannot be made, or the acknowledged folder is gone.
+        Args:
+            number: of the attempt.
+            trial: what is called.
+            left: the trial's acknowledged attempt, None if it starts anew.
         """
-        path = self._path(trial_id, attempt)
-        try:
-            if trial_id in self._acknowledged:
-                copy_tree(self._path(trial_id, self._acknowledged[trial_id]), path)
-            else:
-                path.mkdir(parents=True)
-        except (OSError, ValueError) as error:
+        path = self._path(trial.id, number)
+        if left is None:
             remove_tree(path)
-            raise StorageError(f'{path}: cannot be made: {error}') from error
-        return path
+        source = None if left is None else str(self._path(trial.id, left))
+        return Attempt(number, trial, str(path), source, str(self._mark(trial.id, number)))
 
-    def sync(self, trial_id: int, attempt: int) -> None:
-        """Force an attempt's files to the disk, before its line in the journal says that they are there."""
-        path = self._path(trial_id, attempt)
-        try:
-            path.mkdir(parents=True, exist_ok=True)  # an objective function may have removed it
-            sync_tree(path)
-        except OSError as error:
-            raise StorageError(f'{path}: cannot be written: {error}') from error
-
-    def adopt(self, trial_id: int, attempt: int) -> None:
+    def adopt(self, trial_id: int, number: int, older: int | None) -> None:
         """The attempt's line is in the journal: its folder is the trial's from now on."""
-        older = self._acknowledged.get(trial_id)
-        self._acknowledged[trial_id] = attempt
-        if older is not None:
+        self._mark(trial_id, number).unlink(missing_ok=True)
+        if older is not None and not self.in_place:
             remove_tree(self._path(trial_id, older))
 
-    def discard(self, trial_id: int, attempt: int) -> None:
-        """The attempt failed: what it wrote is of no use."""
-        remove_tree(self._path(trial_id, attempt))
+    def discard(self, trial_id: int, number: int, left: int | None) -> None:
+        """The attempt failed or was lost: what it wrote is of no use."""
+        self._mark(trial_id, number).unlink(missing_ok=True)
+        if not self.in_place or left is None:
+            remove_tree(self._path(trial_id, number))
 
-    def publish(self, trial_id: int) -> None:
-        """Copy the trial's checkpoint to `best`, which is at no instant half a copy.
+    def drop(self, trial_id: int) -> None:
+        """Remove what a trial left: at once, so that a kill leaves no part of it that looks whole."""
+        remove_at_once(self.folder / f'trial_{trial_id}', self.folder / f'removed_{trial_id}')
+
+    def publish(self, trial_id: int, number: int) -> None:
+        """Copy the trial's checkpoint to `best`, which is at every instant whole.
+
+        Where the file system cannot exchange two folders (NFS), it is absent between two renames.
 
         Raises:
             StorageError: the copy cannot be made; the old one stays.
@@ -83,60 +87,71 @@ class Checkpoints:
         new, old = self._beside_best('new'), self._beside_best('old')
         remove_tree(new)
         try:
-            copy_tree(self._path(trial_id, self._acknowledged[trial_id]), new)
-            sync_tree(new)
-            if self.best.exists():
+            copy_tree(self._path(trial_id, number), new)
+            self.best_size = sync_tree(new)
+            if not self.best.exists():
+                remove_tree(self.best)  # a link that leads nowhere
+                os.rename(new, self.best)
+            elif swap(new, self.best):
+                os.rename(new, old)
+            else:
                 remove_tree(old)
                 os.rename(self.best, old)
-            os.rename(new, self.best)
+                os.rename(new, self.best)
             sync_folder(self.best.parent)
         except OSError as error:
             raise StorageError(f'{self.best}: cannot be written: {error}') from error
         remove_tree(old)
 
-    def prune(self, is_alive: Callable[[int], bool]) -> None:
-        """Remove the folders of trials that are not alive, unless all are kept."""
-        if self.keep != 'all':
-            for trial_id in [i for i in self._acknowledged if not is_alive(i)]:
-                self._drop(trial_id)
-
     def end(self) -> None:
         """The race has ended: under 'best' nothing stays but the incumbent's copy."""
         if self.keep == 'best':
-            remove_tree(self.folder)
-            self._acknowledged.clear()
+            remove_at_once(self.folder, self.folder.with_name(f'.{self.folder.name}.removed'))
 
-    def restore(self, acknowledged: dict[int, int]) -> None:
+    def restore(self, left: Mapping[int, int]) -> None:
         """Take up a run that was interrupted: keep what the journal acknowledges, remove the rest.
 
         Args:
-            acknowledged: for each trial, its last acknowledged attempt.
+            left: for each trial, its last acknowledged attempt.
         """
-        self._acknowledged = dict(acknowledged)
-        wanted = {self._path(trial_id, attempt) for trial_id, attempt in acknowledged.items()}
-        for path in self.folder.glob('trial_*/attempt_*'):
-            if path not in wanted:
-                remove_tree(path)
+        wanted = {self._path(trial_id, number) for trial_id, number in left.items()}
+        remove_tree(self.folder.with_name(f'.{self.folder.name}.removed'))
+        for removed in self.folder.glob('removed_*'):
+            remove_tree(removed)
+        for trial_folder in self.folder.glob('trial_*'):
+            if trial_folder.is_symlink():
+                trial_folder.unlink()  # not ours, and it may lead anywhere
+                continue
+            for path in trial_folder.glob('*'):
+                if path not in wanted or path.is_symlink():
+                    remove_tree(path)
         new, old = self._beside_best('new'), self._beside_best('old')
         if not self.best.exists() and old.exists():
             os.rename(old, self.best)  # killed between the two renames of `publish`
         remove_tree(new)
         remove_tree(old)
+        self.best_size = tree_size(self.best)
 
-    def has(self, trial_id: int, attempt: int) -> bool:
+    def has(self, trial_id: int, number: int) -> bool:
         """Whether the folder that this attempt left is there."""
-        return self._acknowledged.get(trial_id) == attempt and self._path(trial_id, attempt).is_dir()
+        path = self._path(trial_id, number)
+        return path.is_dir() and not path.is_symlink()
 
-    def missing(self) -> list[int]:
-        """Trials whose acknowledged folder is not there."""
-        return [i for i, attempt in self._acknowledged.items() if not self._path(i, attempt).is_dir()]
+    def _path(self, trial_id: int, number: int) -> Path:
+        return self.folder / f'trial_{trial_id}' / ('in_place' if self.in_place else f'attempt_{number}')
 
-    def _drop(self, trial_id: int) -> None:
-        del self._acknowledged[trial_id]
-        remove_tree(self.folder / f'trial_{trial_id}')
-
-    def _path(self, trial_id: int, attempt: int) -> Path:
-        return self.folder / f'trial_{trial_id}' / f'attempt_{attempt}'
+    def _mark(self, trial_id: int, number: int) -> Path:
+        return self.folder / f'trial_{trial_id}' / f'began_{number}'
 
     def _beside_best(self, state: str) -> Path:
         return self.best.with_name(f'.{self.best.name}.{state}')
+
+
+def remove_at_once(folder: Path, name: Path) -> None:
+    """Remove a folder under another name."""
+    remove_tree(name)
+    try:
+        os.rename(folder, name)
+    except OSError:  # it is not there, or cannot be removed now
+        return
+    remove_tree(name)

@@ -37,3 +37,7 @@ class StorageError(HPO4DLError, OSError):
 
 class EveryTrialFailedError(HPO4DLError, RuntimeError):
     """No call of the objective function gave a usable metric: the message says what the failures had in common."""
+
+
+class ExecutorError(HPO4DLError, RuntimeError):
+    """The executor cannot train: its workers do not start, or it is broken and cannot be made anew."""

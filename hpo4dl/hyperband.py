@@ -177,31 +177,33 @@ class ASHA(Race):
     ) -> None:
         super().__init__(configuration_space, max_epochs, **race)
         self.eta = check_count('eta', eta, least=2)
-        # (-value, trial) of what reached each rung, best first
-        self._rungs: dict[int, list[tuple[float, int]]] = {e: [] for e in rung_epochs(self.max_epochs, self.eta)}
-
-    def _learn(self, trial: Trial) -> None:
-        curve = self.curves[trial.id]
-        for epoch, rung in self._rungs.items():
-            if trial.previous_epoch < epoch <= curve.epoch and value_at(curve, epoch) > -float('inf'):
-                insort(rung, (-value_at(curve, epoch), trial.id))
+        epochs = rung_epochs(self.max_epochs, self.eta)
+        self._rungs: dict[int, list[tuple[float, int]]] = {epoch: [] for epoch in epochs}
+        """By epoch: (-value, trial) of those that reached it, best first."""
+        self._unfinished: dict[int, None] = {}
+        """Trials whose first step was cut short of the lowest rung, by a budget that has since been raised."""
 
     def _decide(self) -> Trial | None:
         epochs = list(self._rungs)
-        for epoch, above in reversed(list(zip(epochs, epochs[1:]))):
-            rung = self._rungs[epoch]
-            for _, trial_id in rung[: len(rung) // self.eta]:
+        for rung, above in reversed(list(zip(epochs, epochs[1:]))):
+            reached = self._rungs[rung]
+            for _, trial_id in reached[: len(reached) // self.eta]:
                 curve = self.curves[trial_id]
-                if curve.failed is None and curve.epoch < above and trial_id not in self.running:
+                if curve.epoch < above and curve.failed is None and trial_id not in self.running:
                     return self._continue(curve, above)
-        return self._unfinished_start(epochs[0]) or self._start(epochs[0]) or best_paused(self, self.eta)
+        for trial_id in self._unfinished:
+            if trial_id not in self.running:
+                return self._continue(self.curves[trial_id], epochs[0])
+        return self._start(epochs[0]) or best_paused(self, self.eta)
 
-    def _unfinished_start(self, epoch: int) -> Trial | None:
-        """A trial whose first step was cut short of the lowest rung, by a budget that has since been raised."""
-        for curve in self.curves.values():
-            if curve.failed is None and curve.epoch < epoch and curve.trial_id not in self.running:
-                return self._continue(curve, epoch)
-        return None
+    def _learn(self, trial: Trial) -> None:
+        curve = self.curves[trial.id]
+        for rung, reached in self._rungs.items():
+            if trial.previous_epoch < rung <= curve.epoch and value_at(curve, rung) > -float('inf'):
+                insort(reached, (-value_at(curve, rung), trial.id))
+        self._unfinished.pop(trial.id, None)
+        if curve.failed is None and curve.epoch < next(iter(self._rungs)):
+            self._unfinished[trial.id] = None
 
 
 def best_paused(race: Race, eta: int) -> Trial | None:

@@ -121,6 +121,10 @@ class Race:
         curve = self.curves[trial_id]
         return curve.failed is None and curve.epoch < self.max_epochs
 
+    def promise(self, trial_id: int) -> float:
+        """How promising a paused trial is, larger is more: its best value so far. The disk's room goes to the best."""
+        return max(self.curves[trial_id].values, default=-float('inf'))
+
     def _initial_point(self, configuration: Mapping[str, object]) -> NDArray[np.float64]:
         point = self.space.to_cube(configuration, 'initial_configurations')
         if self.space.finite is not None and point.tobytes() not in map(np.ndarray.tobytes, self.space.finite):

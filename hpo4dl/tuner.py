@@ -2,87 +2,68 @@
 
 from __future__ import annotations
 
-import csv
-import inspect
-import io
-import json
 import logging
 import math
 import os
-import platform
-import signal
 import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import scipy
-import torch
 from ConfigSpace import ConfigurationSpace
 
-from .checkpoints import KEEP, Checkpoints
-from .dyhpo import DyHPO
-from .errors import ArgumentError, EveryTrialFailedError, JournalError, StorageError
-from .files import write_text
-from .hyperband import ASHA, Hyperband
+from .checkpoints import KEEP, MODES, Checkpoints
+from .checks import (
+    check_choice,
+    check_device,
+    check_list,
+    check_number,
+    check_objective_function,
+    check_path,
+    check_size,
+)
+from .errors import ArgumentError, EveryTrialFailedError, ExecutorError, JournalError, StorageError
+from .executors import (
+    POLL,
+    Call,
+    Engine,
+    Loss,
+    Workers,
+    check_devices,
+    check_picklable,
+    engines_for,
+)
 from .journal import SCHEMA, Journal, Lock
+from .journal import Event as JournalEvent
+from .ledger import Ledger, result_event
+from .optimizers import Optimizer, build, check_optimizer
 from .progress import Callback, Event, end_terminal_line, log_line, terminal_line
-from .race import Race, check_count, draw_seed
-from .random_search import RandomSearch
-from .runner import Objective, Report, brief, call
-from .space import Space, describe, read_space, write_space
+from .race import check_count, draw_seed
+from .run_folder import (
+    Settings,
+    make_run_folder,
+    read_configuration_space,
+    read_settings,
+    write_run,
+)
+from .runner import Objective, Report, brief
+from .salvage import salvage_journal
+from .signals import Signals
+from .space import Space
+from .table import write_table
 from .trial import Trial
 
-OPTIMIZERS: dict[str, type[Race]] = {'dyhpo': DyHPO, 'hyperband': Hyperband, 'asha': ASHA, 'random': RandomSearch}
 MAX_FAILURES = 10
 """A run whose first so many calls all fail is stopped."""
-STOPPING_SIGNALS = ('SIGINT', 'SIGTERM', 'SIGUSR1')
+INNOCENT = 3
+"""Calls of a step that may be lost together with others' before one counts as the trial's own."""
 
 logger = logging.getLogger(__name__)
-
-
-class Optimizer(Protocol):
-    """What the tuner needs of an optimizer. `DyHPO`, `Hyperband`, `ASHA` and `RandomSearch` have it from `Race`."""
-
-    def ask(self) -> Trial | None:
-        """The next step to train; None: nothing is left."""
-
-    def tell(self, trial: Trial, metrics: Mapping[int, float] | None = None, failed: str | None = None) -> None:
-        """What became of it: the user's metrics by epoch, and why the trial cannot go on, if it cannot."""
-
-    def replay(self, trial: Trial) -> None:
-        """On resume, in the place of `ask`: take note that this step was decided on."""
-
-    def is_alive(self, trial_id: int) -> bool:
-        """Whether the trial may be asked for again, so that its checkpoint is needed."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run needs, beside its objective function and configuration space, to be continued from its folder."""
-
-    max_epochs: int
-    max_budget: int | None
-    optimizer: str | None
-    """None: an object that the user gave."""
-    minimize: bool
-    num_configurations: int
-    seed: int
-    device: str | None
-    storage_path: str | None
-    time_limit: float | None
-    target: float | None
-    initial_configurations: list[dict[str, Any]]
-    candidates: list[dict[str, Any]] | None
-    keep_checkpoints: str
 
 
 class Tuner:
@@ -108,6 +89,14 @@ class Tuner:
         initial_configurations: raced first.
         candidates: restricts the race to these configurations.
         keep_checkpoints: 'alive' (default), 'all' or 'best', see `Checkpoints`.
+        executor: where calls are made: None (here, or in processes of this machine), an object with PEP 3148's
+            `submit`, or a callable that makes one, so that a broken one can be made anew.
+        num_workers: calls at a time; default 1, in this process. With more and no executor: that many processes.
+        devices: for processes of this machine, one accelerator a worker: `['cuda:0', 'cuda:1']`.
+        retry: how often a call that failed, or whose worker died, is made again before its trial is failed; default 0.
+        trial_timeout: seconds after which a call is failed; a single worker without executor is then a process.
+        checkpoints: 'copy' (default): a call works on a copy of the trial's checkpoint; 'in-place': on itself.
+        max_disk: bytes, or a text such as '20GB', that all checkpoints together may take.
         callbacks: called with an `Event` after every result. What they raise is logged.
         progress: a line on the terminal; None shows it where stderr is one. Without it, a log line a result.
 
@@ -139,6 +128,13 @@ class Tuner:
         initial_configurations: Sequence[Mapping[str, object]] = (),
         candidates: Sequence[Mapping[str, object]] | None = None,
         keep_checkpoints: str = 'alive',
+        executor: Any = None,
+        num_workers: int = 1,
+        devices: Sequence[str] | None = None,
+        retry: int = 0,
+        trial_timeout: float | None = None,
+        checkpoints: str = 'copy',
+        max_disk: int | str | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool | None = None,
     ) -> None:
@@ -146,8 +142,6 @@ class Tuner:
         check_optimizer(optimizer)
         if not isinstance(minimize, (bool, np.bool_)):
             raise ArgumentError('minimize', minimize, 'True or False')
-        if keep_checkpoints not in KEEP:
-            raise ArgumentError('keep_checkpoints', keep_checkpoints, ' or '.join(map(repr, KEEP)))
         named = optimizer if isinstance(optimizer, str) else None
         if max_budget is None and time_limit is None and target is None and named != 'hyperband':
             raise ArgumentError('max_budget', max_budget, 'a whole number >= 1, unless time_limit or target is given')
@@ -167,13 +161,18 @@ class Tuner:
             target=None if target is None else check_number('target', target),
             initial_configurations=[space.plain(dict(c)) for c in initial_configurations],
             candidates=None if candidates is None else [space.plain(dict(c)) for c in candidates],
-            keep_checkpoints=keep_checkpoints,
+            keep_checkpoints=check_choice('keep_checkpoints', keep_checkpoints, KEEP),
+            checkpoints=check_choice('checkpoints', checkpoints, MODES),
+            max_disk=None if max_disk is None else check_size('max_disk', max_disk),
+            retry=check_count('retry', retry, least=0),
+            trial_timeout=None if trial_timeout is None else check_number('trial_timeout', trial_timeout, True),
         )
         self._prepare(objective_function, configuration_space, space, optimizer, callbacks, progress)
+        self._employ(executor, num_workers, devices)
         self.run_folder = make_run_folder(check_path('output_path', output_path), self.settings.storage_path)
-        self._open_folder(take_over=False)
+        self._open_folder(take_over=False, salvage=False)
         write_run(self.run_folder, self.settings, configuration_space)
-        self._journal.append({'event': 'run', 'schema': SCHEMA, 'run': self.run_folder.name})
+        self._journal.begin({'event': 'run', 'schema': SCHEMA, 'run': self.run_folder.name})
 
     @classmethod
     def resume(
@@ -186,20 +185,30 @@ class Tuner:
         target: float | None = None,
         optimizer: Optimizer | None = None,
         configuration_space: ConfigurationSpace | None = None,
+        executor: Any = None,
+        num_workers: int = 1,
+        devices: Sequence[str] | None = None,
+        retry: int | None = None,
+        trial_timeout: float | None = None,
+        max_disk: int | str | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool | None = None,
         take_over: bool = False,
+        salvage: bool = False,
     ) -> Tuner:
         """A tuner that goes on with an interrupted run where its journal ends: `Tuner.resume(folder, f).run()`.
 
         Args:
             run_folder: the folder of the run.
             objective_function: as in `Tuner`.
-            max_budget, time_limit, target: replace those of the run where given.
+            max_budget, time_limit, target, retry, trial_timeout, max_disk: replace those of the run where given.
             optimizer: a fresh object like the one the run was started with, if that was an object.
             configuration_space: where the installed ConfigSpace cannot read the one in the folder.
+            executor, num_workers, devices: as in `Tuner`; they need not be those that the run was started with.
             callbacks, progress: as in `Tuner`.
             take_over: go on although the lock of another host lies in the folder.
+            salvage: go on from what is whole of a damaged journal, which is kept beside the new one, and train trials
+                whose checkpoint is gone again from the start.
 
         Raises:
             ArgumentError: an argument cannot be used.
@@ -215,58 +224,28 @@ class Tuner:
             raise ArgumentError('optimizer', optimizer, f'None: the run was started with {stored.optimizer!r}')
         if configuration_space is None:
             configuration_space = read_configuration_space(tuner.run_folder)
-        tuner.settings = replace(
-            stored,
-            max_budget=stored.max_budget if max_budget is None else check_count('max_budget', max_budget),
-            time_limit=stored.time_limit if time_limit is None else check_number('time_limit', time_limit, True),
-            target=stored.target if target is None else check_number('target', target),
-        )
+        replaced: dict[str, Any] = {}
+        if max_budget is not None:
+            replaced['max_budget'] = check_count('max_budget', max_budget)
+        if time_limit is not None:
+            replaced['time_limit'] = check_number('time_limit', time_limit, positive=True)
+        if target is not None:
+            replaced['target'] = check_number('target', target)
+        if retry is not None:
+            replaced['retry'] = check_count('retry', retry, least=0)
+        if trial_timeout is not None:
+            replaced['trial_timeout'] = check_number('trial_timeout', trial_timeout, positive=True)
+        if max_disk is not None:
+            replaced['max_disk'] = check_size('max_disk', max_disk)
+        tuner.settings = replace(stored, **replaced)
         plain_space = Space(configuration_space)
         candidates = None if stored.candidates is None else [plain_space.restore(c) for c in stored.candidates]
         space = Space(configuration_space, candidates) if candidates else plain_space
         chosen = optimizer if optimizer is not None else str(stored.optimizer)
         tuner._prepare(objective_function, configuration_space, space, chosen, callbacks, progress)
-        tuner._open_folder(take_over)
+        tuner._employ(executor, num_workers, devices)
+        tuner._open_folder(take_over, salvage)
         return tuner
-
-    @property
-    def epochs_spent(self) -> int:
-        """Epochs trained so far, over all trials; a failed call counts with what it was asked for."""
-        return self._spent
-
-    @property
-    def incumbent(self) -> dict[str, Any] | None:
-        """The best so far, as `run` returns it."""
-        return None if self._best is None else dict(self._best)
-
-    def run(self) -> dict[str, Any]:
-        """Race until a stop: the budget, the time limit, the target, a signal, or nothing left to train.
-
-        Returns:
-            The incumbent: `configuration`, `configuration_id`, `epoch`, `metric`, what else the objective function
-            returned with it, and `time`, `overhead_time`, `total_time` (seconds an epoch).
-
-        Raises:
-            EveryTrialFailedError: no call gave a usable metric.
-            StorageError: the run's folder could not be written.
-            RunLockedError: another tuner works on the folder.
-        """
-        self._began = time.monotonic()
-        with Lock(self.run_folder, self._take_over), self._stopping_on_signals():
-            self._take_up()
-            try:
-                self.stopped = reason = self._race()
-                self._journal.append({'event': 'stop', 'reason': reason})
-                if self._signal is None and not reason.startswith('time_limit'):
-                    self._checkpoints.end()
-            finally:
-                if self._shows_line and self._rows:
-                    end_terminal_line()
-                self._write_table()
-        logger.info('%s: stopped after %d epochs: %s', self.run_folder, self._spent, self.stopped)
-        if self._best is None:
-            raise EveryTrialFailedError(self._common_failures())
-        return dict(self._best)
 
     def _prepare(
         self,
@@ -278,174 +257,355 @@ class Tuner:
         progress: bool | None,
     ) -> None:
         self.objective_function = objective_function
+        self._configuration_space = configuration_space
         self._space = space
-        self.optimizer = self._build(optimizer, configuration_space) if isinstance(optimizer, str) else optimizer
+        self.optimizer = build(self.settings, configuration_space) if isinstance(optimizer, str) else optimizer
         self._shows_line = sys.stderr.isatty() if progress is None else bool(progress)
         for callback in check_list('callbacks', callbacks):
             if not callable(callback):
                 raise ArgumentError('callbacks', callback, 'functions that take one event')
         self._callbacks = [terminal_line if self._shows_line else log_line, *callbacks]
         self.stopped = None
-        self._spent = 0
-        self._attempts = 0
-        self._best: dict[str, Any] | None = None
-        self._rows: list[dict[str, Any]] = []
-        self._failures: Counter[str] = Counter()
-        self._last_traceback = ''
-        self._pending: dict[int, Trial] = {}
-        self._signal: str | None = None
+        self._signals = Signals()
+        self._ledger = Ledger(space, self.settings.minimize)
+        self._again: deque[int] = deque()
+        """Trials whose call is to be made again."""
+        self._asked: Trial | None = None
+        """A step that the optimizer decided on and that has not begun."""
+        self._left_whole = False
+        self._largest = 0
+        self._said_too_much = False
+        self._results_to_prune = 0
 
-    def _build(self, name: str, configuration_space: ConfigurationSpace) -> Optimizer:
-        settings = self.settings
-        special: dict[str, Any] = {}
-        if name == 'dyhpo':
-            special = {'num_configurations': settings.num_configurations, 'device': settings.device}
-        if name == 'hyperband' and settings.max_budget is settings.time_limit is settings.target is None:
-            special = {'rounds': 1}
-        return OPTIMIZERS[name](
-            configuration_space,
-            settings.max_epochs,
-            minimize=settings.minimize,
-            seed=settings.seed,
-            initial_configurations=[self._space.restore(c) for c in settings.initial_configurations],
-            candidates=settings.candidates and [self._space.restore(c) for c in settings.candidates],
-            **special,
-        )
+    def _employ(self, executor: Any, num_workers: int, devices: Sequence[str] | None) -> None:
+        n = check_count('num_workers', num_workers)
+        if executor is not None and devices is not None:
+            raise ArgumentError('devices', devices, 'None with an executor: its workers have theirs from their engine')
+        seen = check_devices(devices, n)
+        own_process = executor is None and (n > 1 or seen is not None or self.settings.trial_timeout is not None)
+        if own_process or isinstance(executor, ProcessPoolExecutor):
+            check_picklable(self.objective_function)
+        self._workers = Workers(engines_for(executor, n, seen, own_process))
 
-    def _open_folder(self, take_over: bool) -> None:
+    def _open_folder(self, take_over: bool, salvage: bool) -> None:
         storage = self.settings.storage_path
         folder = self.run_folder / 'checkpoints' if storage is None else Path(storage) / self.run_folder.name
+        if folder.is_symlink():
+            raise StorageError(f'{folder}: a symbolic link, which is not followed; storage_path= is for other disks')
         self._take_over = take_over
+        self._salvage = salvage
         self._journal = Journal(self.run_folder)
-        self._checkpoints = Checkpoints(folder, self.run_folder / 'best_trial', self.settings.keep_checkpoints)
+        self._checkpoints = Checkpoints(
+            folder, self.run_folder / 'best_trial', self.settings.keep_checkpoints, self.settings.checkpoints
+        )
+
+    @property
+    def epochs_spent(self) -> int:
+        """Epochs trained so far, over all trials; a failed call counts with what it was asked for."""
+        return self._ledger.spent
+
+    @property
+    def incumbent(self) -> dict[str, Any] | None:
+        """The best so far, as `run` returns it."""
+        return None if self._ledger.best is None else dict(self._ledger.best)
+
+    def run(self) -> dict[str, Any]:
+        """Race until a stop: the budget, the time limit, the target, a signal, or nothing left to train.
+
+        Returns:
+            The incumbent: `configuration`, `configuration_id`, `epoch`, `metric`, what else the objective function
+            returned with it, and `time`, `overhead_time`, `total_time` (seconds an epoch).
+
+        Raises:
+            ArgumentError: the objective function cannot be sent to the executor's workers.
+            EveryTrialFailedError: no call gave a usable metric.
+            ExecutorError: the workers do not start.
+            StorageError: the run's folder could not be written.
+            RunLockedError: another tuner works on the folder.
+        """
+        self._began = time.monotonic()
+        with Lock(self.run_folder, self._take_over) as self._lock, self._signals.watched():
+            self._take_up()
+            try:
+                self.stopped = reason = self._race()
+                self._record({'event': 'stop', 'reason': reason})
+                if self._ended:
+                    self._checkpoints.end()
+                self._left_whole = True
+            finally:
+                self._workers.close()
+                if self._shows_line and self._ledger.attempts:
+                    end_terminal_line()
+                write_table(self.run_folder, self._space, self.settings.minimize)
+        logger.info('%s: stopped after %d epochs: %s', self.run_folder, self.epochs_spent, self.stopped)
+        if self._ledger.best is None:
+            broken = self._workers.broken()
+            raise ExecutorError(reason) if broken else EveryTrialFailedError(self._common_failures())
+        return dict(self._ledger.best)
 
     def _take_up(self) -> None:
-        """Bring optimizer, counters and checkpoints to where the journal ends; what `run` did before counts too."""
-        if self._rows or self._failures:
-            return
-        acknowledged: dict[int, int] = {}
-        configurations: dict[int, dict[str, Any]] = {}
-        for event in self._journal.read():
-            if event['event'] == 'start':
-                self._attempts = event['attempt'] + 1
-                trial_id = event['trial']
-                if 'configuration' in event:
-                    configurations[trial_id] = self._space.restore(event['configuration'])
-                trial = Trial(trial_id, configurations[trial_id], event['previous_epoch'], event['epoch'])
-                if trial_id not in self._pending:  # else: an attempt that was lost, made again
-                    self.optimizer.replay(trial)
-                self._pending[trial_id] = trial
-            elif event['event'] == 'result':
-                trial = self._pending.pop(event['trial'])
-                report = Report(
-                    metrics={entry['epoch']: entry['metric'] for entry in event['epochs']},
-                    info={entry['epoch']: entry['info'] for entry in event['epochs']},
-                    failed=event['failed'],
-                    seconds=event['seconds'],
-                )
-                self._count(trial, event['attempt'], report, event['overhead'])
-                self.optimizer.tell(trial, report.metrics, report.failed)
-                if report.failed is None:
-                    acknowledged[trial.id] = event['attempt']
-        self._checkpoints.restore(acknowledged)
-        self._checkpoints.prune(self.optimizer.is_alive)
-        missing = self._checkpoints.missing()
-        if missing and self._reason_to_stop() is None:
+        """Bring optimizer, ledger and checkpoints to where the journal ends; what `run` did before counts too."""
+        if not self._left_whole:
+            if self._ledger.attempts:  # left by an exception, which may have come between any two steps
+                if self.settings.optimizer is None:
+                    raise JournalError(f'{self.run_folder}: `run` was left by an exception: go on with Tuner.resume')
+                self.optimizer = build(self.settings, self._configuration_space)
+            if self._salvage:
+                salvage_journal(self._journal)
+            self._journal.mend()
+            self._ledger, self._asked = Ledger(self._space, self.settings.minimize), None
+            self._ledger.fold(self._journal, self.optimizer)
+            self._take_up_checkpoints()
+        self._left_whole = False
+        self._again = deque(self._ledger.running)
+
+    def _take_up_checkpoints(self) -> None:
+        left, best = self._ledger.left, self._ledger.best
+        self._checkpoints.restore(left)
+        if best is not None and left.get(best['configuration_id']) == self._ledger.best_attempt:
+            if self._checkpoints.has(best['configuration_id'], self._ledger.best_attempt):
+                self._checkpoints.publish(best['configuration_id'], self._ledger.best_attempt)
+        self._prune()
+        self._miss_checkpoints()
+
+    def _miss_checkpoints(self) -> None:
+        """Look whether all checkpoints are there that the journal names."""
+        missing = [i for i, attempt in self._ledger.left.items() if not self._checkpoints.has(i, attempt)]
+        if missing and not self._salvage and self._reason_to_stop() is None:
             raise StorageError(
                 f'{self._checkpoints.folder}: the checkpoints of trials {missing[:10]} are gone, so the race cannot go '
-                "on (keep_checkpoints='best' removes them when a run has ended)"
+                "on (keep_checkpoints='best' removes them when a run has ended); resume(..., salvage=True) trains "
+                'them again from the start when they are wanted'
             )
-        if self._best is not None and self._checkpoints.has(self._best['configuration_id'], self._best_attempt):
-            self._checkpoints.publish(self._best['configuration_id'])
+        for trial_id in missing if self._salvage else ():
+            self._evict(trial_id, 'its checkpoint is gone')
 
     def _race(self) -> str:
-        """Train step after step; returns why it stopped."""
+        """Train until a stop; returns why."""
         while True:
             reason = self._reason_to_stop()
-            if reason is not None:
-                return reason
-            begin = time.perf_counter()
-            trial = next(iter(self._pending.values()), None) or self._ask()
-            if trial is None:
-                return 'nothing is left to train: every configuration was trained to the end, or failed'
-            self._step(trial, overhead=time.perf_counter() - begin)
+            while reason is None and (engine := self._workers.free()) is not None and not self._suspects():
+                begin = time.perf_counter()
+                wanted = self._next()
+                if wanted is None or not self._start(wanted, engine, begin):
+                    break
+                reason = self._reason_to_stop()
+            if not self._workers.calls:
+                return reason or self._stuck()
+            for call in self._workers.wait(self._pause()):
+                self._finish(call)
+            self._end_overdue()
+            if self._workers.calls and self._over_time():
+                n = len(self._workers.calls)
+                self._workers.give_up()
+                return f'{self._reason_to_stop()}; {n} calls were cut short, and will be made again'
+
+    def _suspects(self) -> bool:
+        """To start nothing now? A call lost with others is made again alone, to tell whose fault it was."""
+        calls = self._workers.calls
+        waiting = self._again and calls and self._ledger.running[self._again[0]].innocent > 0
+        return bool(waiting) or any(self._ledger.running[trial_id].innocent > 0 for trial_id in calls)
+
+    def _stuck(self) -> str:
+        """Why nothing runs and nothing can be started, although no stop is reached."""
+        self._ended = False
+        if self._workers.free() is None:
+            return 'every worker is occupied by a call that was given up (trial_timeout)'
+        if self._again or self._asked is not None:
+            return f'max_budget: the {self._budget_left()} epochs that are left do not suffice for the next step'
+        self._ended = True
+        return 'nothing is left to train: every configuration was trained to the end, or failed'
 
     def _reason_to_stop(self) -> str | None:
-        settings, seconds = self.settings, time.monotonic() - self._began
-        if self._signal is not None:
-            return f'{self._signal}: go on with Tuner.resume({str(self.run_folder)!r}, objective_function).run()'
-        if settings.max_budget is not None and self._spent >= settings.max_budget:
-            return f'max_budget: {self._spent} epochs are trained'
-        if settings.target is not None and self._best is not None and not self._is_better(settings.target, self._best):
-            return f'target: {self._best["metric"]} is reached'
-        if settings.time_limit is not None and seconds >= settings.time_limit:
-            return f'time_limit: {seconds:.0f} seconds are over'
-        if self._best is None and sum(self._failures.values()) >= MAX_FAILURES:
+        settings, best, broken = self.settings, self._ledger.best, self._workers.broken()
+        go_on = f'go on with Tuner.resume({str(self.run_folder)!r}, objective_function).run()'
+        self._ended = False
+        if self._signals.received is not None:
+            return f'{self._signals.received}: {go_on}'
+        if self._over_time():
+            return f'time_limit: {time.monotonic() - self._began:.0f} seconds are over'
+        if broken is not None:
+            return f'the executor is broken ({broken}): {go_on}'
+        self._ended = True
+        if settings.max_budget is not None and self._ledger.spent >= settings.max_budget:
+            return f'max_budget: {self._ledger.spent} epochs are trained'
+        if settings.target is not None and best is not None and not self._ledger.is_better(settings.target, best):
+            return f'target: {best["metric"]} is reached'
+        if sum(self._ledger.failures.values()) >= MAX_FAILURES:
             return f'the first {MAX_FAILURES} calls of the objective function failed'
         return None
 
-    def _ask(self) -> Trial | None:
-        trial = self.optimizer.ask()
-        if trial is None:
-            return None
-        if self.settings.max_budget is not None:
-            left = self.settings.max_budget - self._spent
-            trial = replace(trial, epoch=min(trial.epoch, trial.previous_epoch + left))
-        return trial
+    def _over_time(self) -> bool:
+        limit = self.settings.time_limit
+        return limit is not None and time.monotonic() - self._began >= limit
 
-    def _step(self, trial: Trial, overhead: float) -> None:
-        attempt = self._attempts
-        self._attempts += 1
-        start: dict[str, Any] = {'event': 'start', 'attempt': attempt, 'trial': trial.id}
-        start |= {'previous_epoch': trial.previous_epoch, 'epoch': trial.epoch}
-        if trial.previous_epoch == 0:
-            start['configuration'] = self._space.plain(trial.configuration)
-        self._journal.append(start, sync=False)  # the result's line brings it to the disk
-        self._pending[trial.id] = trial
-        report = call(self.objective_function, trial, self._checkpoints.begin(trial.id, attempt))
-        self._checkpoints.sync(trial.id, attempt)
-        epochs = [{'epoch': e, 'metric': m, 'info': report.info.get(e, {})} for e, m in report.metrics.items()]
-        result: dict[str, Any] = {'event': 'result', 'attempt': attempt, 'trial': trial.id, 'epochs': epochs}
-        result |= {'failed': report.failed, 'traceback': report.traceback}
-        self._journal.append({**result, 'seconds': report.seconds, 'overhead': overhead})
+    def _pause(self) -> float:
+        """Seconds until something may have to be done although no call has ended."""
+        if self.settings.trial_timeout is not None:
+            return POLL
+        limit = self.settings.time_limit
+        return 0.5 if limit is None else min(0.5, max(0.0, limit - (time.monotonic() - self._began)))
 
-        del self._pending[trial.id]
-        improved = self._count(trial, attempt, report, overhead)
-        if report.failed is None or improved:
-            self._checkpoints.adopt(trial.id, attempt)
+    def _next(self) -> Trial | None:
+        """The step to start now, as the optimizer wants it; None: there is none that the budget allows."""
+        if self._again:
+            return self._ledger.running[self._again[0]].wanted
+        if self._asked is None and self._budget_left() > 0:
+            self._asked = self.optimizer.ask()
+            if self._asked is not None and self._asked.id in self._ledger.running:
+                raise ArgumentError('optimizer', self._asked, 'one that asks for no trial that is running')
+        return self._asked
+
+    def _budget_left(self) -> float:
+        """Epochs that nobody trains yet."""
+        if self.settings.max_budget is None:
+            return math.inf
+        running = sum(self._ledger.running[trial_id].cost for trial_id in self._workers.calls)
+        return self.settings.max_budget - self._ledger.spent - running
+
+    def _start(self, wanted: Trial, engine: Engine, begin: float) -> bool:
+        """Start a call; False: the budget does not allow it."""
+        ledger, left = self._ledger, self._ledger.left.get(wanted.id)
+        begins_at = 0 if left is None else wanted.previous_epoch
+        epoch = int(min(wanted.epoch, begins_at + self._budget_left()))
+        if epoch <= wanted.previous_epoch:
+            return False
+        if self._again:
+            self._again.popleft()
+        self._asked = None
+        number = ledger.attempts
+        event: JournalEvent = {'event': 'start', 'attempt': number, 'trial': wanted.id}
+        event |= {'previous_epoch': begins_at, 'epoch': epoch}
+        if begins_at == 0:
+            event['configuration'] = self._space.plain(wanted.configuration)
+        if epoch < wanted.epoch:
+            event['wanted'] = wanted.epoch
+        if begins_at < wanted.previous_epoch:
+            event['acknowledged'] = wanted.previous_epoch
+            logger.warning('trial %d is trained again from its start: its checkpoint was evicted', wanted.id)
+        ledger.configurations.setdefault(wanted.id, wanted.configuration)
+        overhead = time.perf_counter() - begin
+        self._record(event, sync=False)  # the result's line brings it to the disk
+        ledger.start(event)
+        ledger.running[wanted.id].overhead = overhead
+        self._make_room(starting=1)
+        trial = replace(wanted, previous_epoch=begins_at, epoch=epoch)
+        call = engine.submit(self.objective_function, self._checkpoints.begin(number, trial, left))
+        if call is None:  # the executor is broken
+            self._again.appendleft(wanted.id)
         else:
-            self._checkpoints.discard(trial.id, attempt)
-        if improved:
-            self._checkpoints.publish(trial.id)
-        self.optimizer.tell(trial, report.metrics, report.failed)
-        self._checkpoints.prune(self.optimizer.is_alive)
-        self._notify(trial, report)
+            self._workers.calls[wanted.id] = call
+        return True
 
-    def _count(self, trial: Trial, attempt: int, report: Report, overhead: float) -> bool:
-        """Take a result into the table; returns whether the incumbent changed."""
-        self._spent += trial.epoch - trial.previous_epoch
-        if report.failed is not None:
-            self._failures[report.failed] += 1
-            self._last_traceback = report.traceback or ''
-        improved = False
-        for epoch, metric in report.metrics.items():
-            row = {'epoch': epoch, 'metric': metric, **report.info.get(epoch, {})}
-            row |= {'configuration_id': trial.id, 'configuration': trial.configuration}
-            seconds, overhead_time = report.seconds / len(report.metrics), overhead / len(report.metrics)
-            row |= {'time': seconds, 'overhead_time': overhead_time, 'total_time': seconds + overhead_time}
-            self._rows.append(row)
-            if self._best is None or self._is_better(metric, self._best):
-                self._best, self._best_attempt, improved = row, attempt, True
-        return improved
+    def _finish(self, call: Call) -> None:
+        """Take what a call gave that is done."""
+        outcome = call.engine.outcome(call, self.objective_function)
+        del self._workers.calls[call.attempt.trial.id]
+        if isinstance(outcome, Loss) and self._signals.received is not None:
+            pass  # whoever ends us may have ended the worker, too: the step stays undecided, and is made again
+        elif isinstance(outcome, Loss):
+            self._settle(call, Report(failed=outcome.reason), outcome.counts)
+        elif outcome.storage is not None:
+            raise StorageError(f'{outcome.storage}; what was reported before is safe')
+        else:
+            self._settle(call, outcome)
 
-    def _is_better(self, metric: float, row: dict[str, Any]) -> bool:
-        return bool(metric < row['metric'] if self.settings.minimize else metric > row['metric'])
+    def _end_overdue(self) -> None:
+        """Give up the calls whose time is over."""
+        limit = self.settings.trial_timeout
+        if limit is None:
+            return
+        for trial_id, call in list(self._workers.calls.items()):
+            if call.has_begun() and time.monotonic() - (call.began or 0) >= limit:
+                del self._workers.calls[trial_id]
+                call.engine.give_up(call)
+                self._settle(call, Report(failed=f'trial_timeout: no result after {limit:g} seconds', seconds=limit))
+
+    def _settle(self, call: Call, report: Report, counts: bool = True) -> None:
+        """A call is over: make it again if it failed and may be, else acknowledge what came of the step."""
+        number, trial_id = call.attempt.number, call.attempt.trial.id
+        step = self._ledger.running[trial_id]
+        counts = counts or step.innocent >= INNOCENT
+        left = self._ledger.left.get(trial_id)
+        if report.failed is not None and not (counts and step.losses >= self.settings.retry):
+            event: JournalEvent = {'event': 'lost', 'attempt': number, 'trial': trial_id}
+            event |= {'reason': report.failed, 'counts': counts}
+            self._record(event)
+            self._ledger.lost(event)
+            self._checkpoints.discard(trial_id, number, left)
+            self._again.append(trial_id)
+            logger.warning('trial %d: the call will be made again: %s', trial_id, report.failed)
+            return
+        new = {epoch: metric for epoch, metric in report.metrics.items() if epoch > step.trial.previous_epoch}
+        event = result_event(number, trial_id, replace(report, metrics=new), step.overhead)
+        self._record(event)
+        ending = self._ledger.result(event)
+        if self._ledger.left.get(trial_id) == number:
+            self._checkpoints.adopt(trial_id, number, left)
+        else:
+            self._checkpoints.discard(trial_id, number, left)
+        if ending.improved:
+            self._checkpoints.publish(trial_id, number)
+        self.optimizer.tell(step.trial, ending.report.metrics, ending.report.failed)
+        self._prune(trial_id)
+        self._make_room()
+        self._notify(step.trial, ending.report)
+
+    def _record(self, event: JournalEvent, sync: bool = True) -> None:
+        """Write to the journal, which is still ours."""
+        self._lock.check()
+        self._journal.append(event, sync)
+
+    def _prune(self, told: int | None = None) -> None:
+        """Remove the checkpoints of trials that are not alive: of the one just told, and now and then of all."""
+        if self._checkpoints.keep == 'all':
+            return
+        left = self._ledger.left
+        self._results_to_prune -= 1
+        if told is None or self._results_to_prune <= 0:
+            self._results_to_prune = len(left) // 50  # so that its time stays in proportion
+            dead = [i for i in left if i not in self._ledger.running and not self.optimizer.is_alive(i)]
+        else:
+            dead = [told] if told in left and not self.optimizer.is_alive(told) else []
+        for trial_id in dead:
+            self._ledger.drop(trial_id)
+            self._checkpoints.drop(trial_id)
+
+    def _make_room(self, starting: int = 0) -> None:
+        """Keep to `max_disk`: evict the checkpoints of the least promising paused trials, never the incumbent's.
+
+        Every call that runs or starts, and the copy of a new incumbent, may take as much as the largest checkpoint.
+        """
+        limit, ledger = self.settings.max_disk, self._ledger
+        if limit is None:
+            return
+        sizes = ledger.sizes
+        self._largest = max(self._largest, *sizes.values(), 0)
+        expected = (len(self._workers.calls) + starting + 1) * self._largest
+        too_much = sum(sizes.values()) + self._checkpoints.best_size + expected - limit
+        if too_much <= 0:
+            return
+        best = None if ledger.best is None else ledger.best['configuration_id']
+        promise = getattr(self.optimizer, 'promise', ledger.values.__getitem__)
+        paused = [i for i in ledger.left if i not in ledger.running and i != best]
+        for trial_id in sorted(paused, key=lambda i: (self.optimizer.is_alive(i), promise(i))):
+            if too_much > 0 and sizes[trial_id] > 0:
+                too_much -= sizes[trial_id]
+                self._evict(trial_id, f'max_disk: {limit} bytes')
+        if too_much > 0 and not self._said_too_much:
+            self._said_too_much = True
+            logger.warning('max_disk: the checkpoints of what runs and of the incumbent alone may exceed it')
+
+    def _evict(self, trial_id: int, reason: str) -> None:
+        self._record({'event': 'evict', 'trial': trial_id, 'reason': reason})
+        self._ledger.drop(trial_id)
+        self._checkpoints.drop(trial_id)
+        logger.info('the checkpoint of trial %d is removed: %s', trial_id, reason)
 
     def _notify(self, trial: Trial, report: Report) -> None:
         seconds = time.monotonic() - self._began
-        event = Event(
-            trial, report.metrics, report.failed, self.incumbent, self._spent, self.settings.max_budget, seconds
-        )
+        spent, budget = self._ledger.spent, self.settings.max_budget
+        event = Event(trial, report.metrics, report.failed, self.incumbent, spent, budget, seconds)
         for callback in self._callbacks:
             try:
                 callback(event)
@@ -453,155 +613,7 @@ class Tuner:
                 logger.exception('the callback %s failed; the race goes on', brief(callback))
 
     def _common_failures(self) -> str:
-        reasons = '; '.join(f'{n} times {reason!r}' for reason, n in self._failures.most_common(3))
-        return f'no call of the objective function gave a usable metric: {reasons}\n{self._last_traceback}'.rstrip()
-
-    def _write_table(self) -> None:
-        """`hpo4dl_results.csv`, with the columns of hpo4dl 0.1.0."""
-        columns = list(dict.fromkeys(key for row in self._rows for key in row))
-        table = io.StringIO()
-        writer = csv.DictWriter(table, ['', *columns, 'best_metric'], restval='', lineterminator='\n')
-        writer.writeheader()
-        best = math.inf if self.settings.minimize else -math.inf
-        for number, row in enumerate(self._rows):
-            best = (min if self.settings.minimize else max)(best, row['metric'])
-            writer.writerow({'': number, **row, 'best_metric': best})
-        write_text(self.run_folder / 'hpo4dl_results.csv', table.getvalue())
-
-    @contextmanager
-    def _stopping_on_signals(self) -> Iterator[None]:
-        """A first signal lets the current call end and stops the race; a second one raises KeyboardInterrupt.
-
-        Only where nobody else handles the signal, and only in the main thread, where Python allows it.
-        """
-        owner, previous = os.getpid(), {}
-
-        def on_signal(number: int, frame: FrameType | None) -> None:
-            if os.getpid() != owner:  # a child that was forked, such as a data loader's worker: as if we were not there
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
-            elif self._signal is not None:
-                raise KeyboardInterrupt
-            else:
-                self._signal = signal.Signals(number).name
-                logger.warning('%s: the current call is the last one; once more to leave at once', self._signal)
-
-        self._signal = None
-        if threading.current_thread() is threading.main_thread():
-            for name in STOPPING_SIGNALS:
-                number = getattr(signal, name, None)
-                if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                    previous[number] = signal.signal(number, on_signal)
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-
-def make_run_folder(output_path: str | os.PathLike[str], storage_path: str | None) -> Path:
-    """A new folder below `output_path`, named after the time; two runs never share one."""
-    name = datetime.now().strftime('experiment_%Y%m%d-%H%M%S')
-    for argument, path in (('storage_path', storage_path), ('output_path', output_path)):
-        try:
-            if path is not None:
-                Path(path).mkdir(parents=True, exist_ok=True)
-                for n in range(1, 10_000):
-                    folder = Path(path) / (name if n == 1 else f'{name}_{n}')
-                    if not folder.exists():
-                        try:
-                            folder.mkdir()
-                        except FileExistsError:
-                            continue
-                        name = folder.name
-                        break
-        except OSError as error:
-            raise ArgumentError(argument, os.fspath(path or ''), f'a folder that can be written ({error})') from error
-    return folder.absolute()
-
-
-def write_run(folder: Path, settings: Settings, configuration_space: ConfigurationSpace) -> None:
-    """What a run was started with, for people and for `Tuner.resume`."""
-    versions = {module.__name__: module.__version__ for module in (np, scipy, torch)}
-    environment = {'python': platform.python_version(), 'host': platform.node(), 'started': datetime.now().isoformat()}
-    stored = {'settings': asdict(settings), 'environment': {**environment, **versions}}
-    write_text(folder / 'settings.json', json.dumps(stored, indent=2))
-    write_text(folder / 'hyperparameters.json', json.dumps(describe(configuration_space), indent=2))
-    try:
-        write_text(folder / 'configuration_space.json', write_space(configuration_space))
-    except ArgumentError as error:
-        logger.warning('to resume this run, configuration_space= will be needed: %s', error)
-
-
-def read_settings(folder: Path) -> Settings:
-    """The settings that `write_run` wrote."""
-    path = folder / 'settings.json'
-    try:
-        return Settings(**json.loads(path.read_text(encoding='utf-8'))['settings'])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise JournalError(f'{path}: cannot be read, so there is no run to resume: {error!r}') from error
-
-
-def read_configuration_space(folder: Path) -> ConfigurationSpace:
-    """The configuration space that `write_run` wrote."""
-    path = folder / 'configuration_space.json'
-    try:
-        return read_space(path.read_text(encoding='utf-8'))
-    except Exception as error:  # whatever ConfigSpace raises
-        raise JournalError(f'{path}: cannot be read: {error!r}; give resume(..., configuration_space=)') from error
-
-
-def check_objective_function(value: object) -> None:
-    """Raises ArgumentError unless `value` can be called with the four arguments."""
-    accepted = 'a function (configuration, epoch, previous_epoch, checkpoint_path)'
-    if not callable(value):
-        raise ArgumentError('objective_function', value, accepted)
-    try:
-        inspect.signature(value).bind({}, 1, 0, '')
-    except TypeError as error:
-        raise ArgumentError('objective_function', value, f'{accepted}; {error}') from None
-    except ValueError:
-        pass  # a builtin that does not tell its signature
-
-
-def check_optimizer(value: object) -> None:
-    """Raises ArgumentError unless `value` is a known name or has the optimizer protocol."""
-    methods = ('ask', 'tell', 'replay', 'is_alive')
-    known = isinstance(value, str) and value in OPTIMIZERS
-    if not known and (isinstance(value, (str, type)) or not all(callable(getattr(value, m, None)) for m in methods)):
-        names = ', '.join(map(repr, OPTIMIZERS))
-        raise ArgumentError('optimizer', value, f'{names}, or an object with {", ".join(methods)}')
-
-
-def check_number(argument: str, value: object, positive: bool = False) -> float:
-    """`value` as a float; raises ArgumentError unless it is finite, and > 0 if asked."""
-    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or (positive and value <= 0):  # type: ignore[arg-type,operator]
-        raise ArgumentError(argument, value, 'a finite number' + (' > 0' if positive else ''))
-    return float(value)  # type: ignore[arg-type]
-
-
-def check_path(argument: str, value: object) -> str:
-    """`value` as a path; raises ArgumentError unless it is one."""
-    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
-        raise ArgumentError(argument, value, 'a path')
-    return str(os.fspath(value))
-
-
-def check_list(argument: str, value: Any) -> Sequence[Any]:
-    """Raises ArgumentError unless `value` is a list or a tuple."""
-    if not isinstance(value, (list, tuple)):
-        raise ArgumentError(argument, value, 'a list')
-    return value
-
-
-def check_device(value: object) -> str | None:
-    """Raises ArgumentError unless torch can compute on the device; None is the CPU."""
-    if value is None:
-        return None
-    try:
-        device = torch.device(value)  # type: ignore[call-overload]
-        torch.zeros(1, device=device)
-    except Exception as error:  # torch raises RuntimeError, AssertionError, TypeError
-        raise ArgumentError('device', value, f"'cpu', or an accelerator that torch can use here ({error})") from error
-    return str(device)
+        failures = self._ledger.failures.most_common(3)
+        reasons = '; '.join(f'{n} times {reason!r}' for reason, n in failures) or self.stopped
+        trace = self._ledger.last_traceback
+        return f'no call of the objective function gave a usable metric: {reasons}\n{trace}'.rstrip()

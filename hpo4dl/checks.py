@@ -1,0 +1,81 @@
+"""Checks of the tuner's arguments: each returns the value as the tuner uses it, or raises an `ArgumentError`."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from .errors import ArgumentError
+
+
+def check_objective_function(value: object) -> None:
+    """Raises ArgumentError unless `value` can be called with the four arguments."""
+    accepted = 'a function (configuration, epoch, previous_epoch, checkpoint_path)'
+    if not callable(value):
+        raise ArgumentError('objective_function', value, accepted)
+    try:
+        inspect.signature(value).bind({}, 1, 0, '')
+    except TypeError as error:
+        raise ArgumentError('objective_function', value, f'{accepted}; {error}') from None
+    except ValueError:
+        pass  # a builtin that does not tell its signature
+
+
+def check_number(argument: str, value: object, positive: bool = False) -> float:
+    """`value` as a float; raises ArgumentError unless it is finite, and > 0 if asked."""
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or (positive and value <= 0):  # type: ignore[arg-type,operator]
+        raise ArgumentError(argument, value, 'a finite number' + (' > 0' if positive else ''))
+    return float(value)  # type: ignore[arg-type]
+
+
+def check_path(argument: str, value: object) -> str:
+    """`value` as a path; raises ArgumentError unless it is one."""
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise ArgumentError(argument, value, 'a path')
+    return str(os.fspath(value))
+
+
+def check_list(argument: str, value: Any) -> Sequence[Any]:
+    """Raises ArgumentError unless `value` is a list or a tuple."""
+    if not isinstance(value, (list, tuple)):
+        raise ArgumentError(argument, value, 'a list')
+    return value
+
+
+def check_device(value: object) -> str | None:
+    """Raises ArgumentError unless torch can compute on the device; None is the CPU."""
+    if value is None:
+        return None
+    try:
+        device = torch.device(value)  # type: ignore[call-overload]
+        torch.zeros(1, device=device)
+    except Exception as error:  # torch raises RuntimeError, AssertionError, TypeError
+        raise ArgumentError('device', value, f"'cpu', or an accelerator that torch can use here ({error})") from error
+    return str(device)
+
+
+def check_choice(argument: str, value: Any, choices: Sequence[str]) -> str:
+    """Raises ArgumentError unless `value` is one of the choices."""
+    if value not in choices:
+        raise ArgumentError(argument, value, ' or '.join(map(repr, choices)))
+    return str(value)
+
+
+def check_size(argument: str, value: object) -> int:
+    """Bytes, from a whole number or a text such as '20GB' or '512 MiB'; raises ArgumentError unless > 0."""
+    if isinstance(value, str):
+        match = re.fullmatch(r'\s*(\d+(?:\.\d+)?)\s*([kMGTP]?)(i?)B\s*', value)
+        if match:
+            number, prefix, binary = match.groups()
+            value = int(float(number) * (1024 if binary else 1000) ** ' kMGTP'.index(prefix or ' '))
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
+        raise ArgumentError(argument, value, "bytes > 0, as a whole number or a text such as '20GB' or '512MiB'")
+    return int(value)

@@ -1,0 +1,525 @@
+"""The race on real executors: processes of our own, pools, threads, and futures that are none of Python's."""
+
+from __future__ import annotations
+
+import faulthandler
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+from ConfigSpace import ConfigurationSpace
+
+from hpo4dl import ArgumentError, ExecutorError, Tuner, replay
+
+NAMES = ['dyhpo', 'hyperband', 'asha', 'random']
+
+
+def trained(configuration, epoch, previous_epoch, checkpoint_path):
+    """Fails where the checkpoint is not at `previous_epoch`."""
+    file = Path(checkpoint_path) / 'epochs'
+    assert int(file.read_text() if file.exists() else 0) == previous_epoch
+    file.write_text(str(epoch))
+    told = {'pid': os.getpid(), 'cuda': os.environ.get('CUDA_VISIBLE_DEVICES')}
+    loss = (configuration['x'] - 2) ** 2
+    return [{'epoch': i, 'metric': loss + 1 / i, **told} for i in range(previous_epoch + 1, epoch + 1)]
+
+
+def busy(*arguments):
+    time.sleep(0.02)
+    return trained(*arguments)
+
+
+def killed_once(configuration, epoch, previous_epoch, checkpoint_path):
+    """The worker dies at the first call of all; `checkpoint_path` is below the run's folder."""
+    once = Path(checkpoint_path).parents[2] / 'died'
+    if previous_epoch == 0 and not once.exists():
+        once.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return trained(configuration, epoch, previous_epoch, checkpoint_path)
+
+
+def segfaults_above_7(configuration, *rest):
+    if configuration['x'] > 7:
+        faulthandler.disable()  # pytest's, which tells a lot
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return trained(configuration, *rest)
+
+
+def exits_above_7(configuration, *rest):
+    if configuration['x'] > 7:
+        os._exit(3)
+    return trained(configuration, *rest)
+
+
+def hangs_above_7(configuration, *rest):
+    if configuration['x'] > 7:
+        time.sleep(60)
+    return trained(configuration, *rest)
+
+
+def interrupts_itself(configuration, *rest):
+    if configuration['x'] > 7:
+        raise KeyboardInterrupt('from inside')
+    return trained(configuration, *rest)
+
+
+class Unpicklable(Exception):
+    def __init__(self) -> None:
+        super().__init__('cannot be sent')
+        self.lock = threading.Lock()
+
+
+def raises_and_returns_what_cannot_be_pickled(configuration, epoch, previous_epoch, checkpoint_path):
+    if configuration['x'] > 5:
+        raise Unpicklable
+    return {'epoch': epoch, 'metric': configuration['x'], 'lock': threading.Lock(), 'function': lambda: 3}
+
+
+def tuner_of(folder: Path, objective, **arguments) -> Tuner:
+    settings = {'max_epochs': 9, 'max_budget': 40, 'minimize': True, 'seed': 0, 'num_configurations': 30}
+    settings |= {'optimizer': 'asha', 'output_path': folder, 'progress': False, **arguments}
+    return Tuner(objective, ConfigurationSpace({'x': (-5.0, 10.0)}), **settings)
+
+
+def events(tuner: Tuner, kind: str) -> list[dict]:
+    lines = (tuner.run_folder / 'journal.jsonl').read_text(encoding='utf-8').splitlines()
+    return [event for event in map(json.loads, lines) if event['event'] == kind]
+
+
+def check_consistent(tuner: Tuner, budget: int) -> None:
+    """No trial runs twice at once, epochs are contiguous, the budget holds, and every decision can be taken again."""
+    running, reached, spent = {}, {}, 0
+    for line in (tuner.run_folder / 'journal.jsonl').read_text(encoding='utf-8').splitlines():
+        event = json.loads(line)
+        if event['event'] == 'start':
+            assert event['trial'] not in running
+            assert event['previous_epoch'] == reached.setdefault(event['trial'], 0)
+            running[event['trial']] = event
+            in_flight = sum(start['epoch'] - start['previous_epoch'] for start in running.values())
+            assert spent + in_flight <= budget
+        elif event['event'] == 'lost':
+            del running[event['trial']]
+        elif event['event'] == 'result':
+            start = running.pop(event['trial'])
+            spent += start['epoch'] - start['previous_epoch']
+            for entry in event['epochs']:
+                assert entry['epoch'] == reached[event['trial']] + 1
+                reached[event['trial']] += 1
+    assert not running
+    assert spent == tuner.epochs_spent
+    assert replay(tuner.run_folder) == len({(s['trial'], s['previous_epoch']) for s in events(tuner, 'start')})
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_many_workers_spend_the_budget_exactly_and_every_decision_can_be_taken_again(tmp_path: Path, name: str) -> None:
+    with ThreadPoolExecutor(8) as executor:
+        tuner = tuner_of(tmp_path, busy, optimizer=name, executor=executor, num_workers=8)
+        incumbent = tuner.run()
+        assert executor.submit(int).result() == 0, "the executor is the user's, and not shut down"
+    assert tuner.epochs_spent == 40
+    metrics = [entry['metric'] for result in events(tuner, 'result') for entry in result['epochs']]
+    assert incumbent['metric'] == min(metrics)
+    check_consistent(tuner, 40)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_one_worker_decides_as_in_process(tmp_path: Path, name: str) -> None:
+    here = tuner_of(tmp_path, trained, optimizer=name, max_budget=25)
+    here.run()
+    with ThreadPoolExecutor(1) as executor:
+        there = tuner_of(tmp_path, trained, optimizer=name, max_budget=25, executor=executor)
+        there.run()
+    decided = [
+        [(s['trial'], s['previous_epoch'], s['epoch'], s.get('configuration')) for s in events(tuner, 'start')]
+        for tuner in (here, there)
+    ]
+    assert decided[0] == decided[1]
+
+
+def test_no_worker_waits_for_another(tmp_path: Path) -> None:
+    """Of two workers one is stuck in its first call; the other trains everything else."""
+    stuck = threading.Event()
+
+    def objective(configuration, epoch, previous_epoch, checkpoint_path):
+        if threading.current_thread().name.endswith('_0') and not stuck.is_set():
+            assert stuck.wait(20)
+        results.append(epoch)
+        if len(results) == 20:
+            stuck.set()
+        return {'epoch': epoch, 'metric': configuration['x']}
+
+    results: list[int] = []
+    with ThreadPoolExecutor(2) as executor:
+        tuner = tuner_of(tmp_path, objective, max_epochs=1, max_budget=30, executor=executor, num_workers=2)
+        tuner.run()
+    assert len(results) == 30
+    check_consistent(tuner, 30)
+
+
+def test_processes_of_this_machine_have_a_device_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,6,7')
+    tuner = tuner_of(tmp_path, busy, max_budget=30, num_workers=2, devices=['cuda:0', 'cuda:2'])
+    tuner.run()
+    entries = [entry['info'] for result in events(tuner, 'result') for entry in result['epochs']]
+    assert {entry['cuda'] for entry in entries} == {'4', '7'}
+    assert len({(entry['pid'], entry['cuda']) for entry in entries}) == 2
+    assert os.getpid() not in {entry['pid'] for entry in entries}
+    check_consistent(tuner, 30)
+
+
+@pytest.mark.parametrize('method', ['spawn', 'fork'])
+@pytest.mark.filterwarnings('ignore:.*multi-threaded, use of fork.*:DeprecationWarning')
+def test_process_pools(tmp_path: Path, method: str) -> None:
+    with ProcessPoolExecutor(2, get_context(method)) as executor:
+        tuner = tuner_of(tmp_path, trained, max_budget=20, executor=executor, num_workers=2)
+        tuner.run()
+    assert os.getpid() not in {e['info']['pid'] for result in events(tuner, 'result') for e in result['epochs']}
+    check_consistent(tuner, 20)
+
+
+def forks():
+    return ProcessPoolExecutor(2, get_context('fork'))
+
+
+@pytest.mark.filterwarnings('ignore:.*multi-threaded, use of fork.*:DeprecationWarning')
+class TestDeadWorkers:
+    def test_a_call_whose_worker_is_killed_is_made_again(self, tmp_path: Path) -> None:
+        tuner = tuner_of(tmp_path, killed_once, max_budget=20, executor=forks, num_workers=1, retry=1)
+        tuner.run()
+        (lost,) = events(tuner, 'lost')
+        assert 'its worker died' in lost['reason']
+        assert lost['counts']
+        assert all(result['failed'] is None for result in events(tuner, 'result'))
+        check_consistent(tuner, 20)
+
+    def test_without_retry_its_trial_is_failed(self, tmp_path: Path) -> None:
+        tuner = tuner_of(tmp_path, killed_once, max_budget=20, executor=forks, num_workers=1)
+        tuner.run()
+        failed = [result['failed'] for result in events(tuner, 'result') if result['failed']]
+        assert len(failed) == 1
+        assert 'its worker died' in failed[0]
+
+    @pytest.mark.parametrize('objective', [segfaults_above_7, exits_above_7])
+    def test_those_that_ran_beside_a_crash_are_not_failed(self, tmp_path: Path, objective) -> None:
+        tuner = tuner_of(tmp_path, objective, max_epochs=3, max_budget=25, executor=forks, num_workers=2)
+        tuner.run()
+        configurations = {s['trial']: s['configuration']['x'] for s in events(tuner, 'start') if 'configuration' in s}
+        failed = {result['trial'] for result in events(tuner, 'result') if result['failed']}
+        assert failed == {trial for trial, x in configurations.items() if x > 7}
+        assert failed
+        check_consistent(tuner, 25)
+
+    def test_a_pool_that_cannot_be_made_anew_stops_the_run_which_another_executor_resumes(self, tmp_path: Path) -> None:
+        with forks() as executor:
+            tuner = tuner_of(tmp_path, segfaults_above_7, max_epochs=3, max_budget=25, executor=executor, num_workers=2)
+            tuner.run()
+        assert 'the executor is broken' in tuner.stopped
+        acknowledged = {(r['trial'], e['epoch']) for r in events(tuner, 'result') for e in r['epochs']}
+        with ThreadPoolExecutor(3) as threads:
+            again = Tuner.resume(tuner.run_folder, trained, executor=threads, num_workers=3, progress=False)
+            again.run()
+        assert again.epochs_spent == 25
+        now = [(r['trial'], e['epoch']) for r in events(again, 'result') for e in r['epochs']]
+        assert acknowledged <= set(now)
+        assert len(now) == len(set(now))
+        replay(tuner.run_folder)
+
+    def test_an_executor_that_takes_nothing_is_an_error(self, tmp_path: Path) -> None:
+        executor = ThreadPoolExecutor(1)
+        executor.shutdown()
+        with pytest.raises(ExecutorError, match='cannot schedule new futures'):
+            tuner_of(tmp_path, trained, executor=executor).run()
+
+
+def test_a_hanging_call_is_ended_and_its_process_killed(tmp_path: Path) -> None:
+    tuner = tuner_of(tmp_path, hangs_above_7, optimizer='random', max_epochs=1, max_budget=6, trial_timeout=0.5)
+    tuner.run()
+    failed = [result for result in events(tuner, 'result') if result['failed']]
+    assert failed
+    assert all('trial_timeout' in result['failed'] for result in failed)
+    starts = {start['attempt']: start['time'] for start in events(tuner, 'start')}
+    assert tuner.epochs_spent == 6
+    assert max(r['time'] - starts[r['attempt']] for r in failed) < 20, 'with the start of a process'
+
+
+def test_a_hanging_thread_occupies_its_worker(tmp_path: Path) -> None:
+    leave = threading.Event()
+
+    def objective(configuration, epoch, previous_epoch, checkpoint_path):
+        if configuration['x'] > 7:
+            leave.wait(30)
+        return {'epoch': epoch, 'metric': configuration['x']}
+
+    with ThreadPoolExecutor(2) as executor:
+        tuner = tuner_of(
+            tmp_path, objective, max_epochs=1, max_budget=100, executor=executor, num_workers=2, trial_timeout=0.3
+        )
+        begin = time.monotonic()
+        tuner.run()
+        assert time.monotonic() - begin < 5
+        leave.set()
+    assert 'every worker is occupied' in tuner.stopped
+    starts = {start['attempt']: start['time'] for start in events(tuner, 'start')}
+    overdue = [r['time'] - starts[r['attempt']] for r in events(tuner, 'result') if r['failed']]
+    assert len(overdue) == 2
+    assert all(0.3 <= seconds < 1.3 for seconds in overdue)
+
+
+def test_time_limit_holds_within_a_second_and_what_it_cut_is_made_again(tmp_path: Path) -> None:
+    leave = threading.Event()
+
+    def objective(configuration, epoch, previous_epoch, checkpoint_path):
+        if len(calls) >= 4:
+            leave.wait(30)
+        calls.append(epoch)
+        return {'epoch': epoch, 'metric': configuration['x']}
+
+    calls: list[int] = []
+    with ThreadPoolExecutor(2) as executor:
+        tuner = tuner_of(
+            tmp_path, objective, max_epochs=1, max_budget=20, executor=executor, num_workers=2, time_limit=0.7
+        )
+        begin = time.monotonic()
+        tuner.run()
+        seconds = time.monotonic() - begin
+        leave.set()
+    assert 0.7 <= seconds < 1.7
+    assert tuner.stopped.startswith('time_limit')
+    assert 'will be made again' in tuner.stopped
+    again = Tuner.resume(tuner.run_folder, objective, time_limit=60, progress=False)
+    again.run()
+    assert again.epochs_spent == 20
+    assert replay(tuner.run_folder) == 20
+
+
+def test_what_cannot_be_pickled_comes_back_as_plain_data(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(1, get_context('spawn')) as executor:
+        tuner = tuner_of(
+            tmp_path, raises_and_returns_what_cannot_be_pickled, max_epochs=1, max_budget=12, executor=executor
+        )
+        tuner.run()
+    failed = {result['failed'] for result in events(tuner, 'result')}
+    assert failed == {None, 'Unpicklable: cannot be sent'}
+    assert any('lock' in e['info']['lock'] for r in events(tuner, 'result') for e in r['epochs'])
+
+
+def test_keyboard_interrupt_inside_a_worker_is_a_failure(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as executor:
+        tuner = tuner_of(tmp_path, interrupts_itself, max_budget=25, executor=executor, num_workers=2)
+        tuner.run()
+    assert {r['failed'] for r in events(tuner, 'result')} == {None, 'KeyboardInterrupt: from inside'}
+    assert tuner.stopped.startswith('max_budget')
+
+
+class ForeignFuture:
+    """Neither a subclass of Python's futures nor one to wait for; cancelling it raises, as Parsl's does."""
+
+    def __init__(self, function, arguments) -> None:
+        self._result = None
+        self._thread = threading.Thread(target=self._run, args=(function, arguments))
+        self._thread.start()
+
+    def _run(self, function, arguments) -> None:
+        self._result = function(*arguments)
+
+    def done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def result(self):
+        self._thread.join()
+        return self._result
+
+    def cancel(self) -> None:
+        raise NotImplementedError
+
+
+class ForeignExecutor:
+    def __init__(self) -> None:
+        self.running: list[ForeignFuture] = []
+        self.most = 0
+
+    def submit(self, function, *arguments):
+        self.running = [future for future in self.running if not future.done()]
+        self.running.append(ForeignFuture(function, arguments))
+        self.most = max(self.most, len(self.running))
+        return self.running[-1]
+
+
+def test_foreign_futures_and_never_more_calls_than_workers(tmp_path: Path) -> None:
+    executor = ForeignExecutor()
+    tuner = tuner_of(tmp_path, busy, executor=executor, num_workers=3)
+    tuner.run()
+    assert executor.most == 3
+    check_consistent(tuner, 40)
+
+
+class TwiceExecutor:
+    """Makes every call twice at once, as engines may, and gives the second one's result."""
+
+    def submit(self, function, *arguments):
+        first = threading.Thread(target=function, args=arguments)
+        first.start()
+        first.join()
+        return ForeignFuture(function, arguments)
+
+
+def test_a_call_that_the_engine_makes_twice_starts_from_the_same_checkpoint(tmp_path: Path) -> None:
+    tuner = tuner_of(tmp_path, trained, executor=TwiceExecutor())
+    tuner.run()
+    assert all(result['failed'] is None for result in events(tuner, 'result'))
+    check_consistent(tuner, 40)
+
+
+def test_a_ghost_that_still_writes_damages_nothing(tmp_path: Path) -> None:
+    """A call that was given up goes on writing into its folder, while the trial is trained on."""
+    ghosts: list[threading.Thread] = []
+    end = threading.Event()
+
+    def objective(configuration, epoch, previous_epoch, checkpoint_path):
+        def haunt() -> None:
+            while not end.is_set():
+                Path(checkpoint_path).mkdir(parents=True, exist_ok=True)
+                (Path(checkpoint_path) / 'epochs').write_text('666')
+                time.sleep(0.01)
+
+        if previous_epoch == 1 and not ghosts:
+            ghosts.append(threading.current_thread())
+            haunt()
+        return trained(configuration, epoch, previous_epoch, checkpoint_path)
+
+    with ThreadPoolExecutor(2) as executor:
+        tuner = tuner_of(
+            tmp_path, objective, executor=executor, num_workers=2, trial_timeout=0.4, retry=1, keep_checkpoints='all'
+        )
+        tuner.run()
+        end.set()
+    assert len(events(tuner, 'lost')) == 1
+    assert all(result['failed'] is None for result in events(tuner, 'result'))
+    check_consistent(tuner, 40)
+
+
+@pytest.mark.parametrize(
+    ('objective', 'named'),
+    [
+        (lambda c, e, p, f: {'epoch': e, 'metric': 1}, r'objective_function is <function <lambda>'),
+        (functools.partial(trained, checkpoint_path=threading.Lock()), r"keywords\['checkpoint_path'\] is <unlocked"),
+    ],
+)
+def test_an_objective_that_cannot_be_pickled_is_named_before_anything_is_run(tmp_path: Path, objective, named) -> None:
+    if isinstance(objective, functools.partial):
+        objective = functools.partial(_five, objective.keywords['checkpoint_path'])
+        named = r'objective_function.args\[0\] is <unlocked'
+    for arguments in ({'num_workers': 2}, {'executor': ProcessPoolExecutor(1)}, {'trial_timeout': 3}):
+        with pytest.raises(ArgumentError, match=named):
+            tuner_of(tmp_path, objective, **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def _five(lock, configuration, epoch, previous_epoch, checkpoint_path):
+    return {'epoch': epoch, 'metric': 1.0}
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.model = {'layers': [threading.Lock()]}
+
+    def train(self, configuration, epoch, previous_epoch, checkpoint_path):
+        return {'epoch': epoch, 'metric': 1.0}
+
+
+def test_the_part_that_cannot_be_pickled_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"__self__.model\['layers'\]\[0\] is <unlocked"):
+        tuner_of(tmp_path, Holder().train, num_workers=2)
+
+
+def test_a_maker_of_pools_finds_it_at_the_first_call(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match='objective_function'):
+        tuner_of(tmp_path, lambda c, e, p, f: {'epoch': e, 'metric': 1}, executor=ProcessPoolExecutor).run()
+
+
+@pytest.mark.parametrize(
+    ('argument', 'value'),
+    [
+        ('executor', 3),
+        ('num_workers', 0),
+        ('retry', -1),
+        ('trial_timeout', 0),
+        ('devices', ['cuda:0']),
+        ('devices', ['cuda:0', 'cuda:0']),
+        ('devices', ['cpu', 'cuda:0']),
+        ('max_disk', '20 quux'),
+        ('max_disk', 0),
+        ('checkpoints', 'somewhere'),
+    ],
+)
+def test_a_bad_argument_is_named_at_once(tmp_path: Path, argument: str, value) -> None:
+    with pytest.raises(ArgumentError, match=argument):
+        tuner_of(tmp_path, trained, **{'num_workers': 2, argument: value})
+
+
+def test_an_executor_whose_submit_returns_no_future_is_an_error(tmp_path: Path) -> None:
+    class Broken:
+        def submit(self, function, *arguments):
+            return function(*arguments)
+
+    with pytest.raises(ArgumentError, match='executor'):
+        tuner_of(tmp_path, trained, executor=Broken()).run()
+
+
+def test_a_script_without_its_guard_is_told(tmp_path: Path) -> None:
+    script = tmp_path / 'script.py'
+    script.write_text(
+        'from ConfigSpace import ConfigurationSpace\n'
+        'from hpo4dl import Tuner\n'
+        'def f(configuration, epoch, previous_epoch, checkpoint_path):\n'
+        '    return {"epoch": epoch, "metric": 1.0}\n'
+        'Tuner(f, ConfigurationSpace({"x": (0.0, 1.0)}), 1, 2, num_workers=2, optimizer="random").run()\n'
+    )
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "ExecutorError: workers die before they begin. A script needs `if __name__ == '__main__':`" in done.stderr
+
+
+def test_workers_end_with_the_tuner_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / 'script.py'
+    script.write_text(
+        'import os, time\n'
+        'from ConfigSpace import ConfigurationSpace\n'
+        'from hpo4dl import Tuner\n'
+        'def f(configuration, epoch, previous_epoch, checkpoint_path):\n'
+        '    open(f"pid_{os.getpid()}", "w").close()\n'
+        '    time.sleep(60)\n'
+        'if __name__ == "__main__":\n'
+        '    Tuner(f, ConfigurationSpace({"x": (0.0, 1.0)}), 1, 2, num_workers=2, optimizer="random").run()\n'
+    )
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
+    process = subprocess.Popen([sys.executable, script], cwd=tmp_path, env=environment)
+    wait_until(lambda: len(list(tmp_path.glob('pid_*'))) == 2)
+    workers = [int(path.name[4:]) for path in tmp_path.glob('pid_*')]
+    process.kill()
+    process.wait()
+    wait_until(lambda: not any(is_running(pid) for pid in workers), seconds=5)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] not in 'ZX'
+    except OSError:
+        return False
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
