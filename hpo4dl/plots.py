@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ArgumentError, HPO4DLError
-from .report import Hyperparameter, Run, TrialRecord, cut, is_number, printable
+from .report import Hyperparameter, Run, TrialRecord, bounds, cut, is_number, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.collections import PathCollection
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
@@ -145,15 +147,12 @@ def trials_left(axes: Axes, run: Run) -> None:
     epochs = np.arange(1, run.max_epochs + 1)
     count = (reached[None, :] >= epochs[:, None]).sum(1)
     axes.bar(epochs, count, width=0.9 if run.max_epochs <= 100 else 1.0, color=BLUE)
-    failed = sum(trial.failed is not None for trial in run.trials.values())
     whole_epochs(axes, run.max_epochs)
     if count.max() > 50:
         axes.set_yscale('log')
         axes.set_ylim(0.7)
-    axes.set(title='How the epochs were spent', xlabel='epoch', ylabel='trials trained to it')
-    told = [f'{len(run.trials)} trials, {failed} failed', f'{run.epochs_spent} epochs spent']
-    told += [f'{run.epochs_saved()} saved by pausing early']
-    axes.text(0.98, 0.97, '\n'.join(told), transform=axes.transAxes, ha='right', va='top')
+    title = f'Epochs: {run.epochs_spent} spent, {run.epochs_saved()} saved by pausing'
+    axes.set(title=title, xlabel='epoch', ylabel='trials trained to it')
 
 
 def best_so_far(axes: Axes, runs: Sequence[Run], over_time: bool = False) -> None:
@@ -181,34 +180,33 @@ def best_so_far(axes: Axes, runs: Sequence[Run], over_time: bool = False) -> Non
 
 def parallel_coordinates(axes: Axes, run: Run) -> None:
     """A line a trial across one axis a hyperparameter, the metric last; better trials are darker, and on top."""
-    from matplotlib import colormaps
-
     shown = varying(run)[:MAX_AXES]
     ranked = run.ranked()[::-1]
     metrics = [trial.best.metric for trial in ranked if trial.best]
     low, high = limits(run, metrics)
     height = np.clip((np.array(metrics) - low) / ((high - low) or 1), 0, 1)
-    inactive = any(h.name not in trial.configuration for trial in ranked for h in shown)
     columns = [np.array([place(h, trial, run) for trial in ranked]) for h in shown]
     lines = np.column_stack([*columns, height])
     x = np.arange(lines.shape[1])
     many = len(ranked) > MANY
-    colours = colormaps['cividis_r'](np.linspace(0, 1, len(ranked)))
-    colours[:, 3] = np.linspace(max(0.05, min(0.5, 20 / len(ranked))), 0.8, len(ranked)) ** (2 if many else 1)
+    standing = np.linspace(0, 1, len(ranked))
+    colours = palette()(standing)
+    faint = max(0.03, min(0.5, 20 / len(ranked)))
+    colours[:, 3] = faint + (0.8 - faint) * standing ** (8 if many else 2)
     segments = [np.column_stack([x, y]) for y in lines]
     add_lines(axes, segments[:-1], colors=colours[:-1], linewidth=0.5 if many else 1, rasterized=many)
     axes.plot(x, lines[-1], color=RED, linewidth=2.2, label='incumbent')
     for position, h in enumerate(shown):
         for at, name in ticks(h, run):
             axes.text(position + 0.02, at, label(name, 18), size=7.5, va='center', color='#333333', bbox=PAPER)
+        if (columns[position] == INACTIVE).any():
+            axes.text(position + 0.02, INACTIVE, 'inactive', size=7.5, va='center', style='italic', bbox=PAPER)
     for at in (0.0, 0.5, 1.0):
         axes.text(x[-1] + 0.02, at, f'{low + at * (high - low):.4g}', size=7.5, va='center', bbox=PAPER)
-    if inactive:
-        axes.text(-0.03, INACTIVE, 'inactive', size=7.5, ha='right', va='center', style='italic', color='#555555')
     axes.vlines(x, 0, 1, color='#444444', linewidth=0.9)
     axes.set_xticks(x, [*[label(h.name, 22) for h in shown], 'best metric'])
     axes.set_xlim(-0.25, x[-1] + 0.35)
-    axes.set_ylim(INACTIVE - 0.07 if inactive else -0.06, 1.06)
+    axes.set_ylim(min(lines.min(), 0) - 0.07, 1.06)
     axes.set_yticks([])
     axes.grid(False)
     axes.spines[['left', 'bottom']].set_visible(False)
@@ -226,19 +224,29 @@ def metric_by(axes: Axes, run: Run, hyperparameter: Hyperparameter) -> PathColle
     y = np.array([trial.best.metric for trial in trials if trial.best])
     if h.kind == 'number':
         x = np.array(values, dtype=float)
-        if h.log and (x > 0).all():
+        low, high = bounds(h, run)
+        if h.log and low > 0:
             axes.set_xscale('log')
+            plain_log(axes.xaxis, low, high)
+            margin = (high / low) ** 0.03
+            low, high = low / margin, high * margin
+        else:
+            low, high = low - 0.03 * (high - low), high + 0.03 * (high - low)
+        if low < high:
+            axes.set_xlim(low, high)
     else:
         index = {repr(value): i for i, value in enumerate(h.values)}
-        spread = 0.3 * np.sin(2.4 * np.arange(len(trials)))  # so that equal values do not hide each other
+        # Points are spread, so that equal values do not hide each other.
+        spread = 0.3 * min(1.0, len(trials) / 50) * np.sin(2.4 * np.arange(len(trials)))
         x = np.array([index[repr(value)] for value in values], dtype=float) + spread
         names = [label(value, 60 // max(len(h.values), 3)) for value in h.values]
         step = math.ceil(len(names) / 12)
         axes.set_xticks(range(0, len(names), step), names[::step])
+        axes.set_xlim(-0.5, len(names) - 0.5)
     many = len(trials) > MANY
     epochs = [trial.epoch for trial in trials]
     points = axes.scatter(
-        x, y, c=epochs, cmap='cividis_r', vmin=1, vmax=max(run.max_epochs, 2), s=5 if many else 18,
+        x, y, c=epochs, cmap=palette(), vmin=1, vmax=max(run.max_epochs, 2), s=5 if many else 18,
         alpha=0.6 if many else 0.9, linewidths=0, rasterized=many,
     )  # fmt: skip
     if trials and trials[-1] is run.ranked()[0]:
@@ -287,14 +295,6 @@ def ticks(h: Hyperparameter, run: Run) -> list[tuple[float, object]]:
     return [(0.0, f'{low:.3g}'), (0.5, f'{middle:.3g}'), (1.0, f'{high:.3g}')]
 
 
-def bounds(h: Hyperparameter, run: Run) -> tuple[float, float]:
-    """The bounds of a number, those of the values that were raced where it has none."""
-    raced = [trial.configuration[h.name] for trial in run.trials.values() if h.name in trial.configuration]
-    low = h.lower if h.lower is not None else min(raced, default=0.0)
-    high = h.upper if h.upper is not None else max(raced, default=1.0)
-    return float(min([low, *raced])), float(max([high, *raced]))
-
-
 def varying(run: Run) -> list[Hyperparameter]:
     """The hyperparameters that some trial has, and that can take more than one value."""
     raced = {name for trial in run.trials.values() for name in trial.configuration}
@@ -315,14 +315,36 @@ def limits(run: Run, metrics: Sequence[float]) -> tuple[float, float]:
 def metric_axis(axes: Axes, run: Run, metrics: Sequence[float]) -> None:
     """The vertical axis; says how many of `metrics` it leaves out."""
     low, high = limits(run, metrics)
-    margin = 0.05 * (high - low) or max(abs(low), 1e-9) * 0.05
-    axes.set_ylim(low - margin, high + margin)
+    if run.minimize and 0 < 10 * low < high:  # a loss
+        axes.set_yscale('log')
+        axes.set_ylim(low / 1.1, high * 1.1)
+        plain_log(axes.yaxis, low, high)
+    else:
+        margin = 0.05 * (high - low) or max(abs(low), 1e-9) * 0.05
+        axes.set_ylim(low - margin, high + margin)
     axes.set_ylabel(f'metric ({"smaller" if run.minimize else "larger"} is better)')
     outside = sum(not low <= metric <= high for metric in metrics)
     if outside:
         y, va = (0.98, 'top') if run.minimize else (0.02, 'bottom')
         text = f'{outside} of {len(metrics)} beyond this axis'
         axes.text(0.01, y, text, transform=axes.transAxes, va=va, size=7.5, color='#555555')
+
+
+def plain_log(axis: Axis, low: float, high: float) -> None:
+    """Labels of a logarithmic axis as plain numbers, between the powers of ten too where there are few."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low >= 500 else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter('{x:g}'))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def palette() -> Colormap:
+    """From ochre to navy: cividis without its yellow, which is faint on white."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(colormaps['cividis_r'](np.linspace(0.2, 1, 256)))
 
 
 def whole_epochs(axes: Axes, max_epochs: int) -> None:

@@ -32,6 +32,7 @@ class Hyperparameter:
     """Bounds of a number; None where there are none, or they are not known."""
     upper: float | None = None
     log: bool = False
+    integer: bool = False
     values: tuple[Any, ...] = ()
     """The values of a rank or category, in order."""
 
@@ -48,10 +49,11 @@ class Observation:
     spent: int
     """Epochs trained over all trials when this one was."""
     elapsed: float
-    """Seconds that the run had worked when this epoch's call ended; pauses between two runs of a tuner left out."""
+    """Seconds that the run had worked then, pauses between two runs of a tuner left out."""
     seconds: float
-    """Duration of the call, and of the decision before it, over the epochs that it gave."""
+    """Duration of its call, an even share of it."""
     overhead: float
+    """Duration of the decision before that call, an even share of it."""
 
 
 @dataclass
@@ -217,12 +219,11 @@ def _take(run: Run, trial: TrialRecord, result: Event, start: Event, now: float)
     entries = result.get('epochs', [])
     before = start.get('previous_epoch', trial.epoch)
     asked = start.get('epoch', max([entry['epoch'] for entry in entries], default=before + 1)) - before
-    for entry in entries:
-        seconds, overhead = (result.get(key, 0.0) / len(entries) for key in ('seconds', 'overhead'))
-        spent = run.epochs_spent + entry['epoch'] - before
-        observation = Observation(
-            trial.id, entry['epoch'], entry['metric'], entry.get('info') or {}, spent, run.elapsed, seconds, overhead
-        )
+    seconds, overhead = (result.get(key, 0.0) / max(len(entries), 1) for key in ('seconds', 'overhead'))
+    for left, entry in zip(range(len(entries) - 1, -1, -1), entries):
+        epoch, info = entry['epoch'], entry.get('info') or {}
+        spent, elapsed = run.epochs_spent + epoch - before, run.elapsed - left * seconds
+        observation = Observation(trial.id, epoch, entry['metric'], info, spent, elapsed, seconds, overhead)
         run.observations.append(observation)
         trial.metrics[observation.epoch] = observation.metric
         if trial.best is None or run.is_better(observation.metric, trial.best.metric):
@@ -252,8 +253,17 @@ def _hyperparameters(described: list[Any], trials: Iterable[TrialRecord]) -> lis
         else:
             lower, upper = (entry.get(key) for key in ('lower', 'upper'))
             lower, upper = (bound if is_number(bound) and math.isfinite(bound) else None for bound in (lower, upper))
-            found.append(Hyperparameter(name, 'number', lower, upper, bool(entry.get('log'))))
+            integer = all(isinstance(value, int) for value in values)
+            found.append(Hyperparameter(name, 'number', lower, upper, bool(entry.get('log')), integer))
     return found
+
+
+def bounds(h: Hyperparameter, run: Run) -> tuple[float, float]:
+    """The bounds of a number, those of the values that were raced where it has none."""
+    raced = [trial.configuration[h.name] for trial in run.trials.values() if h.name in trial.configuration]
+    low = h.lower if h.lower is not None else min(raced, default=0.0)
+    high = h.upper if h.upper is not None else max(raced, default=1.0)
+    return float(min([low, *raced])), float(max([high, *raced]))
 
 
 def _read_json(path: Path, kind: type, notes: list[str]) -> Any:
@@ -273,8 +283,11 @@ def to_json(run: Run) -> dict[str, Any]:
     """The run for other programs: settings, environment, what it came to, and every trial with its curve."""
     best = run.incumbent
     return {
+        'name': run.name,
         'folder': str(run.folder),
         'state': run.state(),
+        'minimize': run.minimize,
+        'max_epochs': run.max_epochs,
         'settings': run.settings,
         'environment': run.environment,
         'hyperparameters': [vars(h) for h in run.hyperparameters],
