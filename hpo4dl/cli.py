@@ -53,13 +53,15 @@ def parser() -> argparse.ArgumentParser:
         added.add_argument('run', metavar='RUN', nargs=runs, help='the folder of a run')
         return added
 
+    text = 'also the importance of the hyperparameters for the metric at an epoch (needs hpo4dl[optuna])'
+    importance_option: dict[str, Any] = {'nargs': '?', 'const': 0, 'type': int, 'metavar': 'EPOCH', 'help': text}
     one = command(report, 'what a run came to, as text')
     one.add_argument('--json', action='store_true', help='everything, for other programs')
-    one.add_argument('--importance', action='store_true', help='of the hyperparameters (needs hpo4dl[optuna])')
+    one.add_argument('--importance', **importance_option)
     one = command(plot, 'pictures of a run, or a page for the browser')
     one.add_argument('-o', '--output', help='a file, .png or .svg (needs hpo4dl[plot]); default: RUN.png')
     one.add_argument('--html', action='store_true', help='one page that opens offline; default: RUN.html')
-    one.add_argument('--importance', action='store_true', help='of the hyperparameters (needs hpo4dl[optuna])')
+    one.add_argument('--importance', **importance_option)
     one = command(watch_, 'the page of a run, on a local port, refreshed while the run goes on')
     one.add_argument('--port', type=int, default=8008, help='default: 8008, or a free one if that is taken')
     one = command(compare, 'several runs side by side', runs='+')
@@ -81,18 +83,18 @@ def parser() -> argparse.ArgumentParser:
 
 def report(options: argparse.Namespace) -> None:
     """`report RUN [--json] [--importance]`."""
-    run = read_run(options.run)
-    shares, epoch, trials = importance(run) if options.importance else ({}, 0, 0)
+    run, wanted = read_run(options.run), options.importance
+    shares, epoch, trials = importance(run, wanted or None) if wanted is not None else ({}, 0, 0)
     if options.json:
         told = to_json(run)
-        if options.importance:
+        if shares:
             told['importance'] = {'epoch': epoch, 'trials': trials, 'shares': shares}
         print(json.dumps(told))
         return
     print(summary(run))
     for name, value in run.environment.items():
         print(f'         {printable(name):20} {printable(value)}')
-    if options.importance:
+    if shares:
         print(f'\nimportance for the metric at epoch {epoch} (fANOVA on {trials} trials)')
         for name, share in shares.items():
             print(f'  {share:6.1%}  {printable(name)}')
@@ -108,7 +110,8 @@ def plot(options: argparse.Namespace) -> None:
         except OSError as error:
             raise ArgumentError('output', str(output), f'a file that can be written ({error})') from error
     else:
-        save(draw(run, importance(run)[0] if options.importance else None), output)
+        wanted = options.importance
+        save(draw(run, None if wanted is None else importance(run, wanted or None)), output)
     print(output)
 
 

@@ -23,7 +23,7 @@ from .report import Hyperparameter, Run, TrialRecord, bounds, is_number, printab
 from .space import read_space, write_space
 
 FORMATS = ('csv', 'json', 'parquet', 'optuna', 'deepcave', 'configspace')
-ENDINGS = {'parquet': '.parquet', 'optuna': '.db', 'deepcave': '-deepcave'}
+ENDINGS = {'parquet': '.parquet', 'optuna': '.log', 'deepcave': '-deepcave'}
 """Formats that are no text are written to the run's name with this ending, if not told where."""
 FEWEST = 10
 """Trials that importances are computed from at least."""
@@ -70,8 +70,8 @@ def rows(run: Run) -> list[dict[str, Any]]:
     """A row an epoch, in the order of the journal, then one a failed trial."""
     table = []
     for o in run.observations:
-        row = {'trial': o.trial, 'epoch': o.epoch, 'metric': o.metric, 'failed': None, 'epochs_spent': o.spent}
-        row |= {'elapsed': o.elapsed, 'seconds': o.seconds, 'overhead': o.overhead}
+        row: dict[str, Any] = {'trial': o.trial, 'epoch': o.epoch, 'metric': o.metric, 'failed': None}
+        row |= {'epochs_spent': o.spent, 'elapsed': o.elapsed, 'seconds': o.seconds, 'overhead': o.overhead}
         row |= {f'configuration.{name}': value for name, value in run.trials[o.trial].configuration.items()}
         table.append(row | {f'info.{name}': value for name, value in o.info.items()})
     for trial in run.trials.values():
@@ -130,15 +130,18 @@ def uniform(values: Sequence[Any]) -> list[Any]:
 
 
 def write_study(run: Run, output: str) -> None:
-    """A study named after the run; a trial's value is its best metric, whether it was trained to the end or paused."""
+    """A study named after the run; a trial's value is its best metric, whether it was trained to the end or paused.
+
+    `output` is a storage URL, an SQLite file (.db), or else a file of Optuna's journal storage, the fastest to write.
+    """
     optuna = import_optuna()
     storage: Any = output if '://' in output else f'sqlite:///{output}'
-    if output.endswith('.log'):
+    if '://' not in output and not output.endswith(('.db', '.sqlite', '.sqlite3')):
         backend = optuna.storages.journal.JournalFileBackend(output)
         storage = optuna.storages.JournalStorage(backend)
     direction = 'minimize' if run.minimize else 'maximize'
     try:
-        study = optuna.create_study(storage=storage, study_name=run.name, direction=direction)
+        study = quietly_create(storage=storage, study_name=run.name, direction=direction)
     except optuna.exceptions.DuplicatedStudyError as error:
         raise ArgumentError('output', output, f'a storage without a study {run.name!r}') from error
     study.set_user_attr('hpo4dl', json.dumps({'settings': run.settings, 'environment': run.environment}))
@@ -188,7 +191,7 @@ def importance(run: Run, epoch: int | None = None) -> tuple[dict[str, float], in
 
     Args:
         run: what `read_run` returned.
-        epoch: default: the last one that a tenth of the trials have reached, or 20 trials if that is more.
+        epoch: default: the last one that half of the trials have reached. Those that reach later ones were chosen.
 
     Returns:
         A share a hyperparameter, the largest first; the epoch; and the number of trials it was computed from.
@@ -199,13 +202,12 @@ def importance(run: Run, epoch: int | None = None) -> tuple[dict[str, float], in
     optuna = import_optuna()
     trials = [trial for trial in run.trials.values() if trial.metrics]
     if epoch is None:
-        enough = max(20, len(trials) / 10)
         epochs = range(run.max_epochs, 0, -1)
-        epoch = next((e for e in epochs if sum(e in trial.metrics for trial in trials) >= enough), 1)
+        epoch = next((e for e in epochs if 2 * sum(e in trial.metrics for trial in trials) >= len(trials)), 1)
     reached = [trial for trial in trials if epoch in trial.metrics]
     if len(reached) < FEWEST:
         raise HPO4DLError(f'importances need {FEWEST} trials at least; at epoch {epoch} there are {len(reached)}')
-    study = optuna.create_study()
+    study = quietly_create()
     distributions = {h.name: distribution(h, run) for h in run.hyperparameters}
     study.add_trials([study_trial(trial, trial.metrics[epoch], 'COMPLETE', distributions) for trial in reached])
     try:
@@ -216,12 +218,23 @@ def importance(run: Run, epoch: int | None = None) -> tuple[dict[str, float], in
 
 
 def import_optuna() -> Any:
-    """The package, told to log nothing but warnings."""
+    """The package."""
     try:
         import optuna
     except ImportError as error:
         raise HPO4DLError(f'this needs Optuna: pip install "hpo4dl[optuna]" ({error})') from error
     return optuna
+
+
+def quietly_create(**arguments: Any) -> Any:
+    """Optuna's `create_study`, which else logs a line."""
+    optuna = import_optuna()
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.create_study(**arguments)
+    finally:
+        optuna.logging.set_verbosity(verbosity)
 
 
 def write_smac(run: Run, folder: Path) -> None:

@@ -48,12 +48,12 @@ MANY = 300
 MAX_AXES, MAX_PANELS = 12, 24
 
 
-def draw(run: Run, importance: Mapping[str, float] | None = None) -> Figure:
+def draw(run: Run, importance: tuple[Mapping[str, float], int, int] | None = None) -> Figure:
     """All panels of one run.
 
     Args:
         run: what `read_run` returned.
-        importance: a share a hyperparameter, as `export.importance` returns it; adds a panel.
+        importance: what `export.importance` returned; adds a panel.
 
     Raises:
         HPO4DLError: matplotlib is not installed, or there is no metric to draw.
@@ -77,7 +77,7 @@ def draw(run: Run, importance: Mapping[str, float] | None = None) -> Figure:
         best_so_far(middle[0], [run])
         best_so_far(middle[1], [run], over_time=True)
         if importance:
-            importances(middle[2], importance)
+            importances(middle[2], *importance)
         parallel_coordinates(strips[2].subplots(), run)
         for strip, hyperparameters in zip(strips[3:], rows):
             panels = strip.subplots(1, 4, squeeze=False)[0]
@@ -135,9 +135,9 @@ def learning_curves(axes: Axes, run: Run) -> None:
     name = f'incumbent: {best.metric:.5g} at epoch {best.epoch} of trial {best.trial}'
     axes.plot(curves[0][:, 0], curves[0][:, 1], color=RED, linewidth=2.2, label=name)
     axes.plot(best.epoch, best.metric, 'o', color=RED, markersize=6)
-    whole_epochs(axes, run.max_epochs)
+    epoch_axis(axes, run)
     metric_axis(axes, run, [m for trial in ranked for m in trial.metrics.values()])
-    axes.set(title='Learning curves', xlabel='epoch of the trial')
+    axes.set_title('Learning curves')
     axes.legend(loc='best' if not many else 'upper right' if run.minimize else 'lower right')
 
 
@@ -147,12 +147,12 @@ def trials_left(axes: Axes, run: Run) -> None:
     epochs = np.arange(1, run.max_epochs + 1)
     count = (reached[None, :] >= epochs[:, None]).sum(1)
     axes.bar(epochs, count, width=0.9 if run.max_epochs <= 100 else 1.0, color=BLUE)
-    whole_epochs(axes, run.max_epochs)
+    epoch_axis(axes, run)
     if count.max() > 50:
         axes.set_yscale('log')
         axes.set_ylim(0.7)
     title = f'Epochs: {run.epochs_spent} spent, {run.epochs_saved()} saved by pausing'
-    axes.set(title=title, xlabel='epoch', ylabel='trials trained to it')
+    axes.set(title=title, ylabel='trials trained to it')
 
 
 def best_so_far(axes: Axes, runs: Sequence[Run], over_time: bool = False) -> None:
@@ -204,7 +204,7 @@ def parallel_coordinates(axes: Axes, run: Run) -> None:
     for at in (0.0, 0.5, 1.0):
         axes.text(x[-1] + 0.02, at, f'{low + at * (high - low):.4g}', size=7.5, va='center', bbox=PAPER)
     axes.vlines(x, 0, 1, color='#444444', linewidth=0.9)
-    axes.set_xticks(x, [*[label(h.name, 22) for h in shown], 'best metric'])
+    axes.set_xticks(x, [*[label(h.name, max(8, 130 // len(x))) for h in shown], 'best metric'])
     axes.set_xlim(-0.25, x[-1] + 0.35)
     axes.set_ylim(min(lines.min(), 0) - 0.07, 1.06)
     axes.set_yticks([])
@@ -239,9 +239,13 @@ def metric_by(axes: Axes, run: Run, hyperparameter: Hyperparameter) -> PathColle
         # Points are spread, so that equal values do not hide each other.
         spread = 0.3 * min(1.0, len(trials) / 50) * np.sin(2.4 * np.arange(len(trials)))
         x = np.array([index[repr(value)] for value in values], dtype=float) + spread
-        names = [label(value, 60 // max(len(h.values), 3)) for value in h.values]
+        names = [label(value, 14) for value in h.values]
         step = math.ceil(len(names) / 12)
         axes.set_xticks(range(0, len(names), step), names[::step])
+        if sum(map(len, names[::step])) > 28:
+            axes.tick_params(axis='x', labelrotation=30)
+            for tick in axes.get_xticklabels():
+                tick.set(ha='right', rotation_mode='anchor')
         axes.set_xlim(-0.5, len(names) - 0.5)
     many = len(trials) > MANY
     epochs = [trial.epoch for trial in trials]
@@ -252,16 +256,17 @@ def metric_by(axes: Axes, run: Run, hyperparameter: Hyperparameter) -> PathColle
     if trials and trials[-1] is run.ranked()[0]:
         axes.plot(x[-1:], y[-1:], '*', color=RED, markersize=12, markeredgecolor='white')
     metric_axis(axes, run, [trial.best.metric for trial in run.ranked() if trial.best])
-    axes.set_title(label(h.name, 40))
+    axes.set_title(label(h.name, 30))
     return points
 
 
-def importances(axes: Axes, importance: Mapping[str, float]) -> None:
+def importances(axes: Axes, shares: Mapping[str, float], epoch: int, trials: int) -> None:
     """A bar a hyperparameter, the most important one on top."""
-    shown = sorted(importance.items(), key=lambda entry: entry[1])[-MAX_AXES:]
+    shown = sorted(shares.items(), key=lambda entry: entry[1])[-MAX_AXES:]
     axes.barh(range(len(shown)), [share for _, share in shown], color=BLUE)
     axes.set_yticks(range(len(shown)), [label(name, 22) for name, _ in shown])
-    axes.set(title='Importance (fANOVA)', xlabel='share of the variance of the metric', xlim=(0, None))
+    axes.set(title=f'Importance at epoch {epoch} (fANOVA, {trials} trials)', xlim=(0, None))
+    axes.set_xlabel('share of the variance of the metric')
     axes.grid(axis='y', visible=False)
 
 
@@ -347,11 +352,13 @@ def palette() -> Colormap:
     return ListedColormap(colormaps['cividis_r'](np.linspace(0.2, 1, 256)))
 
 
-def whole_epochs(axes: Axes, max_epochs: int) -> None:
-    """The horizontal axis of epochs."""
+def epoch_axis(axes: Axes, run: Run) -> None:
+    """The horizontal axis of a trial's epochs, as far as any trial got."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_xlim(0.5, max_epochs + 0.5)
+    longest = max(trial.epoch for trial in run.trials.values())
+    axes.set_xlim(0.5, longest + 0.5)
+    axes.set_xlabel('epoch of the trial' + (f', of {run.max_epochs} at most' if longest < run.max_epochs else ''))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
