@@ -50,7 +50,7 @@ def test_a_page_of_panels_as_png_and_svg(tmp_path: Path) -> None:
     'make',
     [
         hostile,
-        lambda folder: large(folder, 2000),
+        lambda folder: large(folder, 600),
         lambda folder: written(folder, [({'x': 1.0}, [0.5], None)]),
         lambda folder: written(folder, [({'x': 1.0}, [0.5], None), ({'x': 2.0}, [], 'broke')], stop=False),
         lambda folder: written(folder, [({'x': float(i)}, [1e34 if i == 3 else 0.5], None) for i in range(5)]),
