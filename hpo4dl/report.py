@@ -96,6 +96,8 @@ class Run:
     """Every epoch with a metric, in the order of the journal."""
     running: dict[int, Event] = field(default_factory=dict)
     """Calls that began and gave no result yet: the journal's lines by trial."""
+    lost: list[str] = field(default_factory=list)
+    """Why calls were made again, one by one."""
     epochs_spent: int = 0
     elapsed: float = 0.0
     """Seconds that the run has worked so far."""
@@ -209,6 +211,8 @@ def _follow(run: Run, events: Iterable[Event]) -> None:
             run.running[event['trial']] = event
             trial = run.trials.setdefault(event['trial'], TrialRecord(event['trial'], {}, began=now))
             trial.configuration = trial.configuration or event.get('configuration', {})
+        elif kind == 'lost':
+            run.lost.append(str(event.get('reason')))
         elif kind == 'result':
             trial = run.trials.setdefault(event['trial'], TrialRecord(event['trial'], {}, began=now))
             _take(run, trial, event, run.running.pop(event['trial'], {}), now)
@@ -356,6 +360,8 @@ def summary(run: Run, runners_up: int = 5, width: int = 120) -> str:
     failures = Counter(trial.failed for trial in trials if trial.failed)
     for reason, n in failures.most_common(3):
         lines.append(cut(f'failed   {plural(n, "trial")}: {printable(reason)}', width))
+    if run.lost:
+        lines.append(cut(f'lost     {plural(len(run.lost), "call")}, made again: {printable(run.lost[-1])}', width))
     lines.append(f'folder   {printable(run.folder)}')
     for name, what in CONTENTS.items():
         if (run.folder / name).exists():

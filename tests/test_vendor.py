@@ -22,7 +22,8 @@ def test_a_copy_that_sha256sum_checks(tmp_path: Path) -> None:
     assert (copy / 'VENDORED').read_text() == f'hpo4dl {hpo4dl.__version__}\n'
     assert (copy / 'LICENSE').read_text() == (ROOT / 'LICENSE').read_text()
     files = {p.relative_to(ROOT / 'hpo4dl') for p in (ROOT / 'hpo4dl').rglob('*') if '__pycache__' not in p.parts}
-    assert {p.relative_to(copy) for p in copy.rglob('*')} == files | set(map(Path, ['VENDORED', 'LICENSE', 'SHA256SUMS']))
+    added = {Path('VENDORED'), Path('LICENSE'), Path('SHA256SUMS')}
+    assert {p.relative_to(copy) for p in copy.rglob('*')} == files | added
     subprocess.run(['sha256sum', '--check', '--strict', '--quiet', 'SHA256SUMS'], cwd=copy, check=True)
 
 
