@@ -185,7 +185,7 @@ def parallel_coordinates(axes: Axes, run: Run) -> None:
     metrics = [trial.best.metric for trial in ranked if trial.best]
     low, high = limits(run, metrics)
     height = np.clip((np.array(metrics) - low) / ((high - low) or 1), 0, 1)
-    columns = [np.array([place(h, trial, run) for trial in ranked]) for h in shown]
+    columns = [places(h, ranked, run) for h in shown]
     lines = np.column_stack([*columns, height])
     x = np.arange(lines.shape[1])
     many = len(ranked) > MANY
@@ -276,17 +276,20 @@ INACTIVE = -0.13
 PAPER = {'facecolor': 'white', 'alpha': 0.75, 'edgecolor': 'none', 'pad': 0.8}
 
 
-def place(h: Hyperparameter, trial: TrialRecord, run: Run) -> float:
-    """Where the trial lies on the hyperparameter's axis, in [0, 1]; `INACTIVE` if it is."""
-    if h.name not in trial.configuration:
-        return INACTIVE
-    value = trial.configuration[h.name]
+def places(h: Hyperparameter, trials: Sequence[TrialRecord], run: Run) -> Array:
+    """(n,) where trials lie on the hyperparameter's axis, in [0, 1]; `INACTIVE` where it is."""
+    found = np.full(len(trials), INACTIVE)
+    active = np.array([h.name in trial.configuration for trial in trials])
+    values = [trial.configuration[h.name] for trial in trials if h.name in trial.configuration]
     if h.kind != 'number':
-        return [repr(v) for v in h.values].index(repr(value)) / max(len(h.values) - 1, 1)
-    low, high = bounds(h, run)
-    if h.log and low > 0:
-        low, high, value = math.log(low), math.log(high), math.log(value)
-    return float((value - low) / ((high - low) or 1))
+        index = {repr(value): i for i, value in enumerate(h.values)}
+        found[active] = [index[repr(value)] / max(len(h.values) - 1, 1) for value in values]
+        return found
+    scale = np.array([*bounds(h, run), *values], dtype=float)
+    if h.log and scale[0] > 0:
+        scale = np.log(scale)
+    found[active] = (scale[2:] - scale[0]) / ((scale[1] - scale[0]) or 1)
+    return found
 
 
 def ticks(h: Hyperparameter, run: Run) -> list[tuple[float, object]]:

@@ -390,7 +390,7 @@ def leaders(run: Run, runners_up: int, width: int) -> list[str]:
     return table(rows, width)
 
 
-def compared(runs: Sequence[Run], width: int = 120) -> str:
+def compared(runs: Sequence[Run], width: int = 1000) -> str:
     """Several runs side by side: the best metric after a quarter, half, and all of the epochs that they share.
 
     The marks are those that every run has reached, so that none is compared beyond what another one spent.
