@@ -354,7 +354,8 @@ def summary(run: Run, runners_up: int = 5, width: int = 120) -> str:
         line += f' ({saved / (saved + run.epochs_spent):.0%} of training all to the end)'
     lines.append(line)
     training, deciding = (sum(getattr(o, key) for o in run.observations) for key in ('seconds', 'overhead'))
-    lines.append(f'time     {clock(run.elapsed)}, of which training {clock(training)}, deciding {clock(deciding)}')
+    line = f'time     {clock(run.elapsed)}; training {clock(training)}, over all workers; deciding {clock(deciding)}'
+    lines.append(line)
     if run.running:
         lines.append(f'running  {", ".join(f"trial {t}" for t in list(run.running)[:10])}')
     failures = Counter(trial.failed for trial in trials if trial.failed)
