@@ -1,4 +1,9 @@
-"""Callbacks that show how a race goes: a line on a terminal that is written over, or a log line a result."""
+"""Callbacks that show how a race goes: tqdm's bar, a line on a terminal that is written over, or log lines.
+
+    display = progress_display()      the bar where tqdm is installed (the extra `progress`), else the line
+    display(event)                    after every result
+    display.close()                   leaves the last state on the terminal
+"""
 
 from __future__ import annotations
 
@@ -32,6 +37,8 @@ class Event:
     """Epochs to be trained in all."""
     seconds: float
     """Wall clock since `run` began."""
+    running: int = 0
+    """Calls of the objective function that are running now."""
 
 
 Callback = Callable[[Event], object]
@@ -40,6 +47,51 @@ Callback = Callable[[Event], object]
 def log_line(event: Event) -> None:
     """One log line a result, at level INFO."""
     logger.info('%s', describe(event))
+
+
+class Line:
+    """A line on the terminal, written over at every result."""
+
+    def __call__(self, event: Event) -> None:
+        terminal_line(event)
+
+    def close(self) -> None:
+        """Leave the last line on the terminal."""
+        end_terminal_line()
+
+
+class Bar:
+    """A bar of tqdm's, in a notebook a widget: epochs spent of the budget, time left, the incumbent, what runs.
+
+    Args:
+        tqdm: the class, such as `tqdm.auto.tqdm`.
+    """
+
+    def __init__(self, tqdm: Any) -> None:
+        self._tqdm = tqdm
+        self._bar: Any = None
+
+    def __call__(self, event: Event) -> None:
+        if self._bar is None:  # what an earlier run of the tuner spent says nothing about how fast this one is
+            before = event.epochs_spent - (event.trial.epoch - event.trial.previous_epoch)
+            self._bar = self._tqdm(total=event.max_budget, initial=before, unit='epoch', dynamic_ncols=True)
+        self._bar.set_postfix_str(' | '.join(standing(event)), refresh=False)
+        self._bar.update(event.epochs_spent - self._bar.n)
+
+    def close(self) -> None:
+        """Leave the last state of the bar on the terminal."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def progress_display() -> Bar | Line:
+    """What shows the progress here."""
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return Line()
+    return Bar(tqdm)
 
 
 def terminal_line(event: Event) -> None:
@@ -62,12 +114,20 @@ def describe(event: Event) -> str:
     if event.max_budget:
         left = event.seconds / event.epochs_spent * (event.max_budget - event.epochs_spent)
         parts.append(f'{clock(left)} left')
+    return ' | '.join([*parts, *standing(event)])
+
+
+def standing(event: Event) -> list[str]:
+    """The incumbent, the newest result, and how many calls are running."""
+    parts = []
     if event.incumbent:
         best = event.incumbent
         parts.append(f'best {best["metric"]:.5g} (trial {best["configuration_id"]}, epoch {best["epoch"]})')
     newest = event.failed or ', '.join(f'{metric:.5g}' for metric in list(event.metrics.values())[-1:])
     parts.append(f'trial {event.trial.id} epoch {event.trial.epoch}: {newest}')
-    return ' | '.join(parts)
+    if event.running:
+        parts.append(f'{event.running} running')
+    return parts
 
 
 def clock(seconds: float) -> str:

@@ -1,0 +1,139 @@
+"""Exports, each read back with the tool that it is for."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+from ConfigSpace import ConfigurationSpace
+from runs import HOSTILE, hostile, space, tuned, written
+
+from hpo4dl import ArgumentError, HPO4DLError
+from hpo4dl.export import export, importance
+from hpo4dl.report import Run, read_run
+from hpo4dl.space import describe, read_space
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return read_run(tuned(tmp_path_factory.mktemp('runs')))
+
+
+def test_csv(run: Run, tmp_path: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(export(run, 'csv'))))
+    epochs = [row for row in rows if row['epoch']]
+    assert [float(row['metric']) for row in epochs] == [o.metric for o in run.observations]
+    for row in epochs:
+        assert float(row['info.half']) == int(row['epoch']) / 2
+        configuration = run.trials[int(row['trial'])].configuration
+        assert {name: row[f'configuration.{name}'] for name in configuration} == {
+            name: str(value) for name, value in configuration.items()
+        }
+        assert (row['configuration.momentum'] == '') == ('momentum' not in configuration)
+    failed = [int(row['trial']) for row in rows if row['failed']]
+    assert failed == [trial.id for trial in run.trials.values() if trial.failed]
+    assert export(run, 'csv', str(tmp_path / 'run.csv')) is None
+    assert (tmp_path / 'run.csv').read_text(encoding='utf-8') == export(run, 'csv')
+
+
+def test_json(run: Run) -> None:
+    told = json.loads(export(run, 'json'))
+    assert told['incumbent']['metric'] == min(min(trial['metrics'], default=math.inf) for trial in told['trials'])
+    assert [len(trial['epochs']) for trial in told['trials']] == [t.epoch for t in run.trials.values()]
+
+
+def test_configspace(run: Run) -> None:
+    assert describe(read_space(export(run, 'configspace'))) == describe(space())
+
+
+def test_parquet(run: Run, tmp_path: Path) -> None:
+    parquet = pytest.importorskip('pyarrow.parquet')
+    export(run, 'parquet', str(tmp_path / 'run.parquet'))
+    columns = parquet.read_table(tmp_path / 'run.parquet').to_pydict()
+    rows = list(csv.DictReader(io.StringIO(export(run, 'csv'))))
+    assert set(columns) == set(rows[0])
+    assert columns['metric'] == [float(row['metric']) if row['metric'] else None for row in rows]
+    mixed = written(tmp_path / 'mixed', [({'x': 1, 'y': True}, [0.5], None), ({'x': 'a', 'y': 2.5}, [0.4], None)])
+    export(read_run(mixed), 'parquet', str(tmp_path / 'mixed.parquet'))
+    columns = parquet.read_table(tmp_path / 'mixed.parquet').to_pydict()
+    assert columns['configuration.x'] == ['1', '"a"']
+    assert columns['configuration.y'] == ['true', '2.5']
+
+
+@pytest.mark.parametrize('name', ['study.log', 'study.db'])
+def test_optuna_reads_the_study(run: Run, tmp_path: Path, name: str) -> None:
+    optuna = pytest.importorskip('optuna')
+    export(run, 'optuna', str(tmp_path / name))
+    storage = f'sqlite:///{tmp_path / name}'
+    if name.endswith('.log'):
+        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / name)))
+    study = optuna.load_study(study_name=run.name, storage=storage)
+    assert study.direction == optuna.study.StudyDirection.MINIMIZE
+    assert study.best_value == run.incumbent.metric
+    assert study.best_params == run.trials[run.incumbent.trial].configuration
+    for theirs, ours in zip(study.trials, run.trials.values()):
+        assert theirs.params == ours.configuration
+        assert theirs.intermediate_values == ours.metrics
+        assert (theirs.state == optuna.trial.TrialState.FAIL) == (ours.failed is not None)
+        assert theirs.duration.total_seconds() == pytest.approx(ours.ended - ours.began, abs=1e-5)
+    lr = next(trial for trial in study.trials if trial.params).distributions['lr']
+    assert lr == optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True)
+    with pytest.raises(ArgumentError, match='without a study'):
+        export(run, 'optuna', str(tmp_path / name))
+
+
+def test_optuna_takes_hostile_names(tmp_path: Path) -> None:
+    optuna = pytest.importorskip('optuna')
+    run = read_run(hostile(tmp_path / 'run'))
+    export(run, 'optuna', str(tmp_path / 'study.log'))
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / 'study.log')))
+    study = optuna.load_study(study_name=run.name, storage=storage)
+    assert set(study.trials[0].params) == set(HOSTILE)
+
+
+def test_importance_finds_what_matters(tmp_path: Path) -> None:
+    pytest.importorskip('optuna')
+    pytest.importorskip('sklearn')
+    configurations = [{'a': i * 0.37 % 1, 'b': i * 0.61 % 1, 'c': i % 2} for i in range(60)]
+    curves = [(c, [c['a'] + 0.1 * c['b']] + [c['b']] * (i < 20), None) for i, c in enumerate(configurations)]
+    run = read_run(written(tmp_path / 'run', curves))
+    shares, epoch, trials = importance(run)
+    assert (epoch, trials) == (1, 60)
+    assert next(iter(shares)) == 'a'
+    assert shares['a'] > 0.9
+    shares, epoch, trials = importance(run, 2)
+    assert (next(iter(shares)), epoch, trials) == ('b', 2, 20)
+    with pytest.raises(HPO4DLError, match='at epoch 3 there are 0'):
+        importance(run, 3)
+
+
+def test_deepcave_gets_the_folder_of_a_smac_run(run: Run, tmp_path: Path) -> None:
+    """DeepCAVE 1.4.1 itself, which asks for other versions of everything, opens it: checked by hand."""
+    export(run, 'deepcave', str(tmp_path / 'run'))
+    history = json.loads((tmp_path / 'run' / 'runhistory.json').read_text(encoding='utf-8'))
+    configuration_space: ConfigurationSpace = read_space((tmp_path / 'run' / 'configspace.json').read_text('utf-8'))
+    done = [entry for entry in history['data'] if entry['status'] == 1]
+    assert [(e['config_id'] - 1, e['budget'], e['cost']) for e in done] == [
+        (o.trial, o.epoch, [o.metric]) for o in run.observations
+    ]
+    assert len(history['data']) - len(done) == sum(trial.failed is not None for trial in run.trials.values())
+    assert set(history['configs'][str(run.incumbent.trial + 1)]) <= set(configuration_space)
+    assert min(entry['endtime'] - entry['starttime'] for entry in done) > 0
+    with pytest.raises(ArgumentError, match='does not exist'):
+        export(run, 'deepcave', str(tmp_path / 'run'))
+
+
+def test_errors(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="to: got 'xls'"):
+        export(run, 'xls')
+    with pytest.raises(HPO4DLError, match='cannot be written'):
+        export(run, 'csv', str(tmp_path / 'none' / 'run.csv'))
+    bare = read_run(written(tmp_path / 'bare', [({'x': 1.0}, [0.5], None)]))
+    for name in ('configspace', 'deepcave'):
+        with pytest.raises(HPO4DLError, match='this ConfigSpace cannot read it'):
+            export(bare, name, str(tmp_path / 'out'))
+    assert not (tmp_path / 'out').exists()

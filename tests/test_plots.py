@@ -1,0 +1,107 @@
+"""The pictures: they are drawn for every run that can be read, and show what it holds. How they look is for eyes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runs import hostile, large, tuned, written
+
+from hpo4dl import ArgumentError, HPO4DLError
+from hpo4dl.report import Run, read_run
+
+pytest.importorskip('matplotlib')
+
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from hpo4dl import plots
+
+
+def size(path: Path) -> tuple[int, int]:
+    """Pixels, of an image that is not empty paper."""
+    image = imread(path)
+    assert image.std() > 0.05
+    return image.shape[:2]
+
+
+def test_a_page_of_panels_as_png_and_svg(tmp_path: Path) -> None:
+    run = read_run(tuned(tmp_path / 'runs'))
+    figure = plots.draw(run, importance=({'lr': 0.7, 'width': 0.3}, 1, 50))
+    plots.save(figure, tmp_path / 'run.png')
+    plots.save(figure, tmp_path / 'run.svg')
+    assert size(tmp_path / 'run.png')[1] == 2100
+    svg = (tmp_path / 'run.svg').read_text(encoding='utf-8')
+    assert svg.startswith('<?xml')
+    titles = [axes.get_title(loc='left') for axes in figure.axes]
+    for name in ('Learning curves', 'lr', 'momentum', 'optimizer', 'size', 'width', 'Importance at epoch 1'):
+        assert any(title.startswith(name) for title in titles)
+    by_name = dict(zip(titles, figure.axes))
+    assert by_name['lr'].get_xscale() == by_name['width'].get_xscale() == 'log'
+    assert by_name['momentum'].get_xscale() == 'linear'
+    low, high = by_name['lr'].get_xlim()
+    assert low < 1e-5 < 1e-1 < high
+    assert pyplot.get_fignums() == [], 'a picture must not leave a window behind'
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        hostile,
+        lambda folder: large(folder, 600),
+        lambda folder: written(folder, [({'x': 1.0}, [0.5], None)]),
+        lambda folder: written(folder, [({'x': 1.0}, [0.5], None), ({'x': 2.0}, [], 'broke')], stop=False),
+        lambda folder: written(folder, [({'x': float(i)}, [1e34 if i == 3 else 0.5], None) for i in range(5)]),
+        lambda folder: written(folder, [({'x': float(i)}, [0.0, 0.0], None) for i in range(5)]),
+        lambda folder: written(folder, [({'x': i % 2 == 0, 'y': 'a' if i else 1}, [i / 7], None) for i in range(5)]),
+        lambda folder: written(folder, [({f'x{i}': i / 30 for i in range(30)}, [0.5], None)]),
+    ],
+    ids=['hostile', 'many', 'one', 'running', 'diverged', 'constant', 'mixed', 'wide'],
+)
+def test_draws_what_can_be_read(tmp_path: Path, make) -> None:
+    plots.save(plots.draw(read_run(make(tmp_path / 'run'))), tmp_path / 'run.png')
+    assert size(tmp_path / 'run.png')[1] == 2100
+
+
+def test_best_so_far_is_the_running_minimum(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    metrics = rng.random((6, 4))
+    run = read_run(written(tmp_path / 'run', [({'x': float(i)}, list(row), None) for i, row in enumerate(metrics)]))
+    axes = Figure().add_subplot()
+    plots.best_so_far(axes, [run])
+    line = axes.get_lines()[0]
+    shown = dict(zip(line.get_xdata(), line.get_ydata()))
+    best = np.minimum.accumulate(metrics.ravel())
+    for spent, value in shown.items():
+        assert value == best[spent - 1]
+    assert max(shown) == 24
+
+
+def test_limits_hold_the_good_ones_however_bad_the_others(tmp_path: Path) -> None:
+    run = read_run(written(tmp_path / 'run', [({'x': 1.0}, [0.5], None)]))
+    assert plots.limits(run, [0.1, 0.2, 0.3]) == (0.1, 0.3)
+    low, high = plots.limits(run, [0.1 + 0.01 * i for i in range(20)] + [1e34])
+    assert low == 0.1
+    assert 0.29 < high < 1
+    run.settings['minimize'] = False
+    low, high = plots.limits(run, [0.9 - 0.01 * i for i in range(20)] + [-1e34])
+    assert high == 0.9
+    assert 0 < low < 0.71
+
+
+def test_runs_side_by_side(tmp_path: Path) -> None:
+    runs = [read_run(written(tmp_path / str(i), [({'x': 1.0}, [0.9, 0.5 + i], None)])) for i in range(9)]
+    plots.save(plots.draw_comparison(runs), tmp_path / 'compared.png')
+    assert size(tmp_path / 'compared.png') == (675, 1950)
+
+
+def test_errors(tmp_path: Path) -> None:
+    empty: Run = read_run(written(tmp_path / 'empty', []))
+    with pytest.raises(HPO4DLError, match='nothing to draw'):
+        plots.draw(empty)
+    run = read_run(written(tmp_path / 'run', [({'x': 1.0}, [0.5], None)]))
+    for name in ('run.docx', 'none/run.png'):
+        with pytest.raises(ArgumentError, match='output'):
+            plots.save(plots.draw_comparison([run]), tmp_path / name)
