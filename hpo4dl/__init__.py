@@ -12,6 +12,7 @@ from .errors import (
 from .hyperband import ASHA, Hyperband
 from .progress import Event
 from .random_search import RandomSearch
+from .torch_checkpoint import load_checkpoint, save_checkpoint
 from .trial import Trial
 from .tuner import Tuner
 
@@ -31,4 +32,6 @@ __all__ = [
     'StorageError',
     'Trial',
     'Tuner',
+    'load_checkpoint',
+    'save_checkpoint',
 ]

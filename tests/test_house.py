@@ -21,6 +21,7 @@ RUN_TIME_DEPENDENCIES = {'ConfigSpace', 'numpy', 'scipy', 'torch'}
 READING_ORDER = """
     errors
     files
+    torch_checkpoint
     trial
     coordinates
     space
