@@ -10,6 +10,7 @@ from .errors import (
     StorageError,
 )
 from .hyperband import ASHA, Hyperband
+from .objective_check import ObjectiveCheck, check_objective
 from .progress import Event
 from .random_search import RandomSearch
 from .torch_checkpoint import load_checkpoint, save_checkpoint
@@ -27,11 +28,13 @@ __all__ = [
     'HPO4DLError',
     'Hyperband',
     'JournalError',
+    'ObjectiveCheck',
     'RandomSearch',
     'RunLockedError',
     'StorageError',
     'Trial',
     'Tuner',
+    'check_objective',
     'load_checkpoint',
     'save_checkpoint',
 ]

@@ -31,6 +31,7 @@ READING_ORDER = """
     random_search hyperband
     dyhpo
     journal checkpoints runner progress
+    objective_check
     tuner
     __init__
 """
