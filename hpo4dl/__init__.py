@@ -16,6 +16,7 @@ from .random_search import RandomSearch
 from .torch_checkpoint import load_checkpoint, save_checkpoint
 from .trial import Trial
 from .tuner import Tuner
+from .warm_start import WarmStart, warm_start
 
 __version__ = '0.2.0'
 
@@ -34,7 +35,9 @@ __all__ = [
     'StorageError',
     'Trial',
     'Tuner',
+    'WarmStart',
     'check_objective',
     'load_checkpoint',
     'save_checkpoint',
+    'warm_start',
 ]

@@ -31,7 +31,7 @@ READING_ORDER = """
     random_search hyperband
     dyhpo
     journal checkpoints runner progress
-    objective_check
+    objective_check warm_start
     tuner
     __init__
 """
