@@ -31,6 +31,7 @@ READING_ORDER = """
     random_search hyperband
     dyhpo
     journal checkpoints runner progress
+    trackers
     objective_check warm_start
     tuner
     __init__
