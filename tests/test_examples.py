@@ -10,9 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
+
+from hpo4dl import check_objective
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / 'examples'
@@ -73,6 +76,14 @@ def test_digits_three_epochs_and_three_more_are_six(digits: ModuleType, tmp_path
     assert len({result['metric'] for result in expected}) > 1, 'nothing was learnt, so nothing was tested'
 
 
+def test_digits_restores_all_that_it_trains_with(digits: ModuleType) -> None:
+    configuration = {'learning_rate': 0.1, 'optimizer': 'sgd', 'momentum': 0.9, 'dropout': 0.2}
+    configuration |= {'weight_decay': 1e-4, 'width': 16, 'num_layers': 2}
+    check = check_objective(digits.objective_function, digits.search_space(), configuration=configuration)
+    assert check.ok, str(check)
+    assert check.repeatable
+
+
 def test_digits_splits_are_disjoint_and_in_proportion(digits: ModuleType) -> None:
     sizes = {split: len(labels) for split, (_, labels) in digits.DATA.items()}
     assert sizes == {'train': 800, 'validation': 400, 'test': 597}
@@ -97,3 +108,17 @@ def test_digits_ends_with_the_comparison(digits: ModuleType, empty_folder: Path)
     assert done.returncode == 0, done.stderr
     assert re.search(r'^seed 0, +dyhpo: 5 epochs in', done.stdout, re.MULTILINE)
     assert re.search(r'^  dyhpo +0\.\d{3}\n  random +0\.\d{3}\n\Z', done.stdout, re.MULTILINE)
+
+
+def test_ask_and_tell_lowers_the_loss(empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(sys, 'argv', ['ask_and_tell.py', '--max-budget=15'])
+    threads = torch.get_num_threads()
+    try:
+        runpy.run_path(str(EXAMPLES / 'ask_and_tell.py'), run_name='__main__')
+    finally:
+        torch.set_num_threads(threads)
+    out = capsys.readouterr().out
+    losses = [float(loss) for loss in re.findall(r'epochs: loss (\S+),', out)]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.65, 'a coin has 0.69'
+    assert re.search(r'^\d+ configurations raced; trial \d+ reached', out, re.MULTILINE)
