@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from ConfigSpace import ConfigurationSpace
 
 from hpo4dl import check_objective
 
@@ -45,6 +46,15 @@ def digits() -> ModuleType:
 
 def test_quickstart_is_what_the_readme_shows() -> None:
     assert (EXAMPLES / 'quickstart.py').read_text(encoding='utf-8') in python_blocks()
+
+
+def test_objective_function_of_the_readme_restores_everything() -> None:
+    (block,) = (block for block in python_blocks() if 'load_checkpoint' in block)
+    namespace: dict[str, Any] = {}
+    exec(block, namespace)
+    check = check_objective(namespace['objective_function'], ConfigurationSpace({'lr': (0.1, 0.5)}))
+    assert check.ok, str(check)
+    assert check.at_once == check.in_two
 
 
 def test_quickstart_finds_the_minimum(empty_folder: Path) -> None:
