@@ -180,7 +180,7 @@ def _compare(check: ObjectiveCheck, objective_function: Objective, folder: Path,
     elif differ and check.repeatable:
         seen = ' beside weights, optimizer, learning rate and random state' if check.weights is not None else ''
         check.problems.append(f'the metrics of epochs {differ} differ: the checkpoint does not restore something{seen}')
-    elif check.weights is None and len({*check.at_once.values()}) == 1:
+    elif check.weights is None and len(check.at_once) > len({*check.at_once.values()}) == 1:
         check.notes.append('the metric was the same after every epoch, so it tells nothing: give another configuration')
     if len(check.in_two) < 2 * n:
         check.notes.append(f'only the epochs {list(check.in_two)} have a metric: one an epoch lets hpo4dl see more')

@@ -170,6 +170,13 @@ def test_metrics_of_the_last_epoch_alone_are_noted() -> None:
     assert 'only the epochs [2, 4] have a metric' in check.notes[0]
 
 
+def test_a_metric_that_never_changes_tells_nothing() -> None:
+    def constant(configuration: dict[str, Any], epoch: int, previous_epoch: int, path: str) -> Any:
+        return [{'epoch': i, 'metric': 0.1} for i in range(previous_epoch + 1, epoch + 1)]
+
+    assert 'so it tells nothing' in check_objective(constant, SPACE).notes[0]
+
+
 def test_the_callers_random_state_and_folder_are_left_as_they_were(tmp_path: Path) -> None:
     random.seed(1), np.random.seed(1), torch.manual_seed(1)  # noqa: NPY002
     expected = random.random(), np.random.random(), torch.rand(1)  # noqa: NPY002

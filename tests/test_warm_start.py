@@ -175,7 +175,7 @@ def test_every_configuration_is_legal_in_every_space(folder: Path) -> None:
         build([kinds.NormalFloatHyperparameter('lr', 0.5, 0.1, lower=0.15, upper=0.9), kinds.Constant('width', 7)]),
         build([kinds.CategoricalHyperparameter('lr', ['low', 'high']), kinds.Constant('optimizer', 'sgd')]),
         build([kinds.UniformIntegerHyperparameter('width', 100, 100_000, log=True)]),
-        build([kinds.BetaFloatHyperparameter('momentum', alpha=2, beta=3, lower=0.6, upper=0.7)]),
+        build([kinds.BetaFloatHyperparameter('momentum', alpha=2, beta=3, lower=0, upper=1)]),
     ]
     for space in spaces:
         found = warm_start(folder, space).configurations
