@@ -20,6 +20,7 @@ import argparse
 import json
 import math
 import os
+import signal
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,6 +75,13 @@ class Images(Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         image, label = self.dataset[self.indices[index]]
         return self.transform(image.convert('RGB')), label
+
+
+def leave_signals_to_the_tuner(worker: int) -> None:
+    """In a process that loads images: Ctrl-C and schedulers send their signals to it too, but this call is to end."""
+    for name in ('SIGINT', 'SIGTERM', 'SIGUSR1'):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 @dataclass
@@ -137,6 +145,7 @@ class Data:
             drop_last=training and len(indices) > options.batch_size,
             # The workers are new in every epoch: they take their seeds from the random state that is restored.
             persistent_workers=False,
+            worker_init_fn=leave_signals_to_the_tuner,
         )
 
     def has_folder(self, split: str) -> bool:

@@ -11,12 +11,12 @@ from .errors import (
 )
 from .hyperband import ASHA, Hyperband
 from .objective_check import ObjectiveCheck, check_objective
+from .previous_run import WarmStart, warm_start
 from .progress import Event
 from .random_search import RandomSearch
 from .torch_checkpoint import load_checkpoint, save_checkpoint
 from .trial import Trial
 from .tuner import Tuner
-from .warm_start import WarmStart, warm_start
 
 __version__ = '0.2.0'
 

@@ -32,7 +32,7 @@ READING_ORDER = """
     dyhpo
     journal checkpoints runner progress
     trackers
-    objective_check warm_start
+    objective_check previous_run
     tuner
     __init__
 """

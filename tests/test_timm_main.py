@@ -5,9 +5,14 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import os
+import pickle
 import random
+import signal
 import struct
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -95,6 +100,14 @@ def test_three_epochs_and_three_more_are_six(
     assert losses[-1] < losses[0], 'nothing was learnt, so nothing was tested'
 
 
+def test_the_objective_is_sent_without_its_images(timm_main: ModuleType, fashion: list[str], tmp_path: Path) -> None:
+    objective = timm_main.Objective(timm_main.parse(fashion))
+    expected = objective(CONFIGURATION, 1, 0, str(tmp_path))
+    sent = pickle.dumps(objective)
+    assert len(sent) < 10_000
+    assert pickle.loads(sent)(CONFIGURATION, 1, 0, str(tmp_path)) == expected
+
+
 def labels_and_images(loader: Any) -> list[tuple[int, bytes]]:
     return [(int(y), x.numpy().tobytes()) for images, labels in loader for x, y in zip(images, labels)]
 
@@ -169,6 +182,36 @@ def test_the_command_resumes_and_tests_the_incumbent_once(
     assert {name: tested[name] for name in ('configuration_id', 'epoch')} == {
         name: incumbent[name] for name in ('configuration_id', 'epoch')
     }
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='needs process groups')
+def test_ctrl_c_stops_after_the_call_and_the_run_goes_on(fashion: list[str], tmp_path: Path) -> None:
+    """A terminal sends SIGINT to the processes that load images, too: the call must end all the same."""
+    environment = {**os.environ, 'PYTHONPATH': str(EXAMPLE.parents[1])}
+    further = ['--workers', '2', '--max-budget', '200', '--output-dir', str(tmp_path)]
+    command = [sys.executable, EXAMPLE, *fashion, '--optimizer', 'random', *further]
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
+    running = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    try:
+        deadline = time.monotonic() + 300
+        while not any('"result"' in journal.read_text() for journal in tmp_path.glob('*/journal.jsonl')):
+            assert running.poll() is None, running.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.5)  # into the next call
+        os.killpg(running.pid, signal.SIGINT)
+        out, errors = running.communicate(timeout=300)
+    finally:
+        running.kill()
+    assert running.returncode == 0, errors
+    assert 'Interrupted. Go on with: python examples/timm_main.py --resume ' in out
+    (journal,) = tmp_path.glob('*/journal.jsonl')
+    results = [json.loads(line) for line in journal.read_text().splitlines() if '"result"' in line]
+    assert [result['failed'] for result in results] == [None] * len(results)
+    go_on = [sys.executable, EXAMPLE, '--resume', 'last', '--output-dir', str(tmp_path)]
+    go_on += ['--max-budget', str(6 * (len(results) + 1))]
+    done = subprocess.run(go_on, env=environment, capture_output=True, text=True, timeout=300)
+    assert f'{6 * (len(results) + 1)} epochs; max_budget' in done.stdout, done.stderr
 
 
 def test_a_run_is_not_resumed_with_another_training(
