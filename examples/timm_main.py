@@ -7,7 +7,7 @@
 Learning rate, weight decay, architecture, optimizer, momentum (for SGD alone) and the strength of RandAugment are
 tuned for the accuracy on the validation images. The test images are looked at once: at the end, by the incumbent.
 
-`--dataset torch/NAME` is read from, or with `--download` into, `--data-dir`; of its training images some are put
+`--dataset torch/NAME` is read from `--data-dir`, and downloaded if it is not there; of its training images some are put
 aside for validation, and its held-out images are the test set. `--dataset folder` reads `--data-dir`/SPLIT/CLASS/IMAGE;
 where there is no folder for the validation split, it is put aside from the training images too.
 
@@ -165,8 +165,11 @@ class Data:
         options = self.options
         if options.dataset != 'folder':
             return create_dataset(options.dataset, options.data_dir, split, download=options.download)
+        folder = os.path.join(options.data_dir, split)
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f'there is no folder {split}')
         classes = None if like is None else like.reader.class_to_idx
-        return create_dataset('', os.path.join(options.data_dir, split), search_split=False, class_map=classes)
+        return create_dataset('', folder, search_split=False, class_map=classes)
 
 
 class Objective:
@@ -279,7 +282,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add('--dataset', default='torch/cifar10', help='torch/cifar10 (the default), torch/fashion_mnist, ..., or folder')
     add('--data-dir', default='data', help='where the images lie; default data')
-    add('--download', action='store_true', help='let torchvision download the data set')
+    add('--download', action=argparse.BooleanOptionalAction, default=True, help='let torchvision fetch what is missing')
     add('--train-split', default='train', help='default train')
     add('--val-split', default='validation', help='default validation')
     add('--test-split', default='test', help='of a folder of images; default test')
@@ -325,7 +328,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     options = parse(arguments)
     objective = Objective(options)
-    print(f'{options.dataset}: {objective.data.describe()}', flush=True)
+    try:
+        print(f'{options.dataset}: {objective.data.describe()}', flush=True)
+    except (AssertionError, OSError, RuntimeError) as error:  # what timm and torchvision raise of a missing data set
+        raise SystemExit(f'--dataset {options.dataset}, --data-dir {options.data_dir}: {error}') from error
     if options.resume is not None:
         tuner = Tuner.resume(options.resume, objective, max_budget=options.max_budget)
     else:

@@ -227,6 +227,12 @@ def test_a_run_is_not_resumed_with_another_training(
     assert 'nowhere' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('dataset', ['folder', 'torch/fashion_mnist', 'torch/no_such'])
+def test_a_data_set_that_is_not_there_is_named(timm_main: ModuleType, tmp_path: Path, dataset: str) -> None:
+    with pytest.raises(SystemExit, match=f'--dataset {dataset}, --data-dir {tmp_path}: .'):
+        timm_main.main(['--dataset', dataset, '--data-dir', str(tmp_path), '--no-download'])
+
+
 def test_a_training_that_diverges_fails_its_trial_alone(
     timm_main: ModuleType, fashion: list[str], tmp_path: Path
 ) -> None:
