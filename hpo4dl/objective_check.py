@@ -160,9 +160,13 @@ def _compare(check: ObjectiveCheck, objective_function: Objective, folder: Path,
         check.at_once, check.in_two = once.metrics, {**first.metrics, **second.metrics}
         check.seconds_per_epoch = (first.seconds + once.seconds + second.seconds) / (4 * n)
         check.checkpoint_bytes = sum(file.stat().st_size for file in (folder / 'moved').rglob('*') if file.is_file())
-        unbroken = _same([s.weights for s in before.left], [s.weights for s in whole.begun])
+        optimizers = set(range(len(before.left)))
+        is_seen = len(optimizers) > 0 and optimizers == set(whole.begun) == set(after.begun)
+        unbroken = not is_seen or _same(
+            [s.weights for s in before.left], [whole.begun[i].weights for i in sorted(whole.begun)]
+        )
         check.repeatable = unbroken and all(_close(m, once.metrics.get(e, m)) for e, m in first.metrics.items())
-        if before.left and len(before.left) == len(whole.begun) == len(after.begun):
+        if is_seen:
             _look(check, before, whole, after, unbroken)
         if not check.repeatable:
             again, repeated = train('again', n, 0, seed)
@@ -202,17 +206,19 @@ class CallFailed(Exception):
 
 def _look(check: ObjectiveCheck, before: Steps, whole: Steps, after: Steps, unbroken: bool) -> None:
     """Compare what the first steps after the break start from with what the steps there without a break do."""
-    check.weights = _same([s.weights for s in before.left], [s.weights for s in after.begun])
-    check.optimizer = _same([s.state for s in before.left], [s.state for s in after.begun])
+    begun, expected = ([steps.begun[i] for i in sorted(steps.begun)] for steps in (after, whole))
+    check.weights = _same([s.weights for s in before.left], [s.weights for s in begun])
+    check.optimizer = _same([s.state for s in before.left], [s.state for s in begun])
     rates = [rates[count:] for rates, count in zip(whole.rates, before.counts)]
     same_rates = all(_same(a, b) for own, other in zip(rates, after.rates) for a, b in zip(own, other))
-    check.scheduler = same_rates and _same([s.settings for s in whole.begun], [s.settings for s in after.begun])
+    check.scheduler = same_rates and _same([s.settings for s in expected], [s.settings for s in begun])
     if check.weights and (check.repeatable or not unbroken):
-        expected, found = whole.gradients, after.gradients
-        if [len(gradient) for gradient in expected] == [len(gradient) for gradient in found]:
-            differences = [float((a - b).norm() / (a.norm() + b.norm() + 1e-300)) for a, b in zip(expected, found)]
-            # Trainings that differ by rounding have gradients that are alike; those of other data are not.
-            check.random_state = max(differences) <= (CLOSE if unbroken else 0.01)
+        # Trainings that differ by rounding have gradients that are alike; those of other data are not.
+        limit = CLOSE if unbroken else 0.01
+        pairs = [(whole.gradients[i], after.gradients[i]) for i in sorted(whole.gradients)]
+        check.random_state = all(
+            len(a) == len(b) and float((a - b).norm()) <= limit * float(a.norm() + b.norm()) for a, b in pairs
+        )
 
 
 @dataclass
@@ -239,10 +245,10 @@ class Steps:
         self.counts: list[int] = []
         self.rates: list[list[list[float]]] = []
         """The learning rates of the groups at every step."""
-        self.begun: list[Snapshot] = []
-        """What the step that is looked at started from."""
-        self.gradients: list[torch.Tensor] = []
-        """All gradients that it was given, flat."""
+        self.begun: dict[int, Snapshot] = {}
+        """By optimizer: what the step that is looked at started from."""
+        self.gradients: dict[int, torch.Tensor] = {}
+        """By optimizer: all gradients that it was given, flat."""
         self.left: list[Snapshot] = []
         """What the call left."""
         self._at = at
@@ -279,13 +285,13 @@ class Steps:
         i = self._index(optimizer)
         self.rates[i].append([float(group['lr']) for group in optimizer.param_groups])
         if self._is_looked_at(i):
-            self.begun.append(snapshot(optimizer))
+            self.begun[i] = snapshot(optimizer)
 
     def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         i = self._index(optimizer)
         if self._is_looked_at(i):
             gradients = [p.grad.detach().double().cpu().ravel() for p in _parameters(optimizer) if p.grad is not None]
-            self.gradients.append(torch.cat(gradients or [torch.zeros(0)]))
+            self.gradients[i] = torch.cat(gradients or [torch.zeros(0)])
         self.counts[i] += 1
 
 

@@ -110,6 +110,56 @@ def test_without_hooks_the_metrics_tell(forget: str, monkeypatch: pytest.MonkeyP
     assert check.weights is None
 
 
+@sees_steps
+def test_two_optimizers_are_told_apart() -> None:
+    """The second one steps less often than the first, and comes back without its state."""
+
+    def adversaries(configuration: dict[str, Any], epoch: int, previous_epoch: int, path: str) -> Any:
+        torch.manual_seed(0)
+        one, two = nn.Linear(2, 1), nn.Linear(2, 1)
+        first = torch.optim.SGD(one.parameters(), lr=0.1, momentum=0.9)
+        second = torch.optim.SGD(two.parameters(), lr=0.1, momentum=0.9)
+        if previous_epoch > 0:
+            load_checkpoint(path, one=one, two=two, first=first)
+        results = []
+        for i in range(previous_epoch + 1, epoch + 1):
+            for k, batch in enumerate(torch.randperm(20).split(5)):
+                for model, own in ((one, first), (two, second)) if k % 2 else ((one, first),):
+                    own.zero_grad()
+                    ((model(INPUTS[batch]) - TARGETS[batch]) ** 2).mean().backward()
+                    own.step()
+            results.append({'epoch': i, 'metric': ((two(INPUTS) - TARGETS) ** 2).mean().item()})
+        save_checkpoint(path, one=one, two=two, first=first)
+        return results
+
+    check = check_objective(adversaries, SPACE)
+    assert check.repeatable
+    assert [check.weights, check.optimizer, check.scheduler, check.random_state] == [True, False, True, True]
+
+
+def test_optimizers_that_are_made_anew_in_every_epoch_are_judged_by_the_metrics() -> None:
+    def forgetful(configuration: dict[str, Any], epoch: int, previous_epoch: int, path: str) -> Any:
+        torch.manual_seed(0)
+        model = nn.Linear(2, 1)
+        if previous_epoch > 0:
+            load_checkpoint(path, model=model)
+        results = []
+        for i in range(previous_epoch + 1, epoch + 1):
+            own = torch.optim.Adam(model.parameters(), lr=0.1)
+            for batch in torch.randperm(20).split(5):
+                own.zero_grad()
+                ((model(INPUTS[batch]) - TARGETS[batch]) ** 2).mean().backward()
+                own.step()
+            results.append({'epoch': i, 'metric': ((model(INPUTS) - TARGETS) ** 2).mean().item()})
+        save_checkpoint(path, model=model)
+        return results
+
+    check = check_objective(forgetful, SPACE)
+    assert check.ok, str(check)
+    assert check.repeatable
+    assert check.weights is None
+
+
 def test_running_averages_are_missed() -> None:
     check = check_objective(training(forget='averages'), SPACE)
     assert 'does not restore something' in str(check.problems)
