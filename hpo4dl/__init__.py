@@ -12,9 +12,12 @@ from .errors import (
     StorageError,
 )
 from .hyperband import ASHA, Hyperband
+from .objective_check import ObjectiveCheck, check_objective
+from .previous_run import WarmStart, warm_start
 from .progress import Event
 from .random_search import RandomSearch
 from .replay import replay
+from .torch_checkpoint import load_checkpoint, save_checkpoint
 from .trial import Trial
 from .tuner import Tuner
 
@@ -30,11 +33,17 @@ __all__ = [
     'HPO4DLError',
     'Hyperband',
     'JournalError',
+    'ObjectiveCheck',
     'RandomSearch',
     'RunLockedError',
     'StorageError',
     'Trial',
     'Tuner',
+    'WarmStart',
     'check_executor',
+    'check_objective',
+    'load_checkpoint',
     'replay',
+    'save_checkpoint',
+    'warm_start',
 ]

@@ -173,6 +173,11 @@ class Space:
             raise ArgumentError(argument, values, f'a configuration that the space does not forbid ({clause})')
         return point
 
+    def active(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a legal value for every hyperparameter, those that are active: a configuration, perhaps forbidden."""
+        point = np.array([[column.locate(values[name]) for name, column in zip(self.names, self._columns)]])
+        return {name: values[name] for name, u in zip(self.names, self._deactivate(point)[0]) if u == u}
+
     def is_legal(self, point: Array) -> bool:
         """Whether no forbidden clause holds, in ConfigSpace's own judgement."""
         return self._violated(point) is None

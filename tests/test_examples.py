@@ -17,7 +17,7 @@ import pytest
 import torch
 from ConfigSpace import ConfigurationSpace
 
-from hpo4dl import Tuner
+from hpo4dl import Tuner, check_objective
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / 'examples'
@@ -49,11 +49,20 @@ def test_quickstart_is_what_the_readme_shows() -> None:
     assert (EXAMPLES / 'quickstart.py').read_text(encoding='utf-8') in python_blocks()
 
 
-def test_quickstart_finds_the_minimum_with_a_tenth_of_its_budget(empty_folder: Path) -> None:
+def test_objective_function_of_the_readme_restores_everything() -> None:
+    (block,) = (block for block in python_blocks() if 'load_checkpoint' in block)
+    namespace: dict[str, Any] = {}
+    exec(block, namespace)
+    check = check_objective(namespace['objective_function'], ConfigurationSpace({'lr': (0.1, 0.5)}))
+    assert check.ok, str(check)
+    assert check.at_once == check.in_two
+
+
+def test_quickstart_finds_the_minimum_with_a_quarter_of_its_budget(empty_folder: Path) -> None:
     source = (EXAMPLES / 'quickstart.py').read_text(encoding='utf-8')
     assert 'max_budget=1000,' in source
     names: dict[str, Any] = {}
-    exec(source.replace('max_budget=1000,', 'max_budget=100,'), names)
+    exec(source.replace('max_budget=1000,', 'max_budget=250,'), names)
     incumbent = names['incumbent']
     assert incumbent['configuration']['x'] == pytest.approx(2, abs=0.05)
     assert incumbent['metric'] == pytest.approx((incumbent['configuration']['x'] - 2) ** 2)
@@ -172,6 +181,14 @@ def test_digits_three_epochs_and_three_more_are_six(digits: ModuleType, tmp_path
     assert len({result['metric'] for result in expected}) > 1, 'nothing was learnt, so nothing was tested'
 
 
+def test_digits_restores_all_that_it_trains_with(digits: ModuleType) -> None:
+    configuration = {'learning_rate': 0.1, 'optimizer': 'sgd', 'momentum': 0.9, 'dropout': 0.2}
+    configuration |= {'weight_decay': 1e-4, 'width': 16, 'num_layers': 2}
+    check = check_objective(digits.objective_function, digits.search_space(), configuration=configuration)
+    assert check.ok, str(check)
+    assert check.repeatable
+
+
 def test_digits_splits_are_disjoint_and_in_proportion(digits: ModuleType) -> None:
     sizes = {split: len(labels) for split, (_, labels) in digits.DATA.items()}
     assert sizes == {'train': 800, 'validation': 400, 'test': 597}
@@ -196,3 +213,17 @@ def test_digits_ends_with_the_comparison(digits: ModuleType, empty_folder: Path)
     assert done.returncode == 0, done.stderr
     assert re.search(r'^seed 0, +dyhpo: 5 epochs in', done.stdout, re.MULTILINE)
     assert re.search(r'^  dyhpo +0\.\d{3}\n  random +0\.\d{3}\n\Z', done.stdout, re.MULTILINE)
+
+
+def test_ask_and_tell_lowers_the_loss(empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(sys, 'argv', ['ask_and_tell.py', '--max-budget=15'])
+    threads = torch.get_num_threads()
+    try:
+        runpy.run_path(str(EXAMPLES / 'ask_and_tell.py'), run_name='__main__')
+    finally:
+        torch.set_num_threads(threads)
+    out = capsys.readouterr().out
+    losses = [float(loss) for loss in re.findall(r'epochs: loss (\S+),', out)]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.65, 'a coin has 0.69'
+    assert re.search(r'^\d+ configurations raced; trial \d+ reached', out, re.MULTILINE)

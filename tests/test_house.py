@@ -23,6 +23,7 @@ SUFFIXES = {'.py', '.typed', '.npz', '.html'}
 READING_ORDER = """
     errors
     files
+    torch_checkpoint
     trial
     coordinates
     space
@@ -38,6 +39,8 @@ READING_ORDER = """
     checkpoints executors progress ledger
     table salvage replay conformance
     report
+    trackers
+    objective_check previous_run
     tuner
     __init__
     plots export page vendor
