@@ -20,6 +20,8 @@ def check_objective_function(value: object) -> None:
     accepted = 'a function (configuration, epoch, previous_epoch, checkpoint_path)'
     if not callable(value):
         raise ArgumentError('objective_function', value, accepted)
+    if inspect.iscoroutinefunction(value):
+        raise ArgumentError('objective_function', value, f'{accepted} that is not async')
     try:
         inspect.signature(value).bind({}, 1, 0, '')
     except TypeError as error:
@@ -56,7 +58,7 @@ def check_device(value: object) -> str | None:
         return None
     try:
         device = torch.device(value)  # type: ignore[call-overload]
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()
     except Exception as error:  # torch raises RuntimeError, AssertionError, TypeError
         raise ArgumentError('device', value, f"'cpu', or an accelerator that torch can use here ({error})") from error
     return str(device)

@@ -66,7 +66,7 @@ class DyHPO(Race):
             raise ArgumentError('horizon', horizon, ' or '.join(map(repr, HORIZONS)))
         self.num_configurations = check_count('num_configurations', num_configurations)
         self.horizon = horizon
-        self._surrogate = Surrogate(self.space.n_features, self.max_epochs, self.seed, device)
+        self._surrogate = Surrogate(self.space.n_features, self.seed, device)
         self._normalise: Normaliser | None = None
         self._tells = 0
         self._next_fit = 2
@@ -173,12 +173,12 @@ class DyHPO(Race):
 
     def _rows(self, curves: Sequence[LearningCurve], epochs: Sequence[int] | NDArray[np.int64]) -> Rows:
         """Each curve at its epoch."""
-        padded, length = np.zeros((len(curves), self.max_epochs)), np.zeros(len(curves), dtype=np.int64)
-        for i, (curve, epoch) in enumerate(zip(curves, epochs)):
-            length[i] = bisect_left(curve.epochs, epoch)
-            padded[i, : length[i]] = curve.values[: length[i]]
+        length = np.array([bisect_left(c.epochs, epoch) for c, epoch in zip(curves, epochs)], dtype=np.int64)
+        padded = np.zeros((len(curves), length.max(initial=0)))
+        for row, curve, n in zip(padded, curves, length):
+            row[:n] = curve.values[:n]
         if self._normalise is not None:
-            padded = np.where(np.arange(self.max_epochs) < length[:, None], self._normalise(padded), 0.0)
+            padded = np.where(np.arange(padded.shape[1]) < length[:, None], self._normalise(padded), 0.0)
         return Rows(
             trial=np.array([curve.trial_id for curve in curves], dtype=np.int64),
             x=self.space.encode(np.array([curve.point for curve in curves]).reshape(-1, len(self.space.names))),

@@ -23,7 +23,7 @@ def write_text(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f'.{path.name}.new')
     try:
-        with open(temporary, 'w', encoding='utf-8', newline='') as file:
+        with open(temporary, 'w', encoding='utf-8', errors='backslashreplace', newline='') as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

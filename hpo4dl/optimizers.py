@@ -48,6 +48,16 @@ def check_optimizer(value: object) -> None:
         raise ArgumentError('optimizer', value, f'{names}, or an object with {", ".join(methods)}')
 
 
+def check_agrees(optimizer: Race, settings: Settings, space: Space) -> None:
+    """Raises ArgumentError unless an optimizer of ours was made for this race, and has not begun another one."""
+    theirs = (optimizer.minimize, optimizer.max_epochs, optimizer.space.names, optimizer.asks)
+    ours = (settings.minimize, settings.max_epochs, space.names, 0)
+    for what, given, accepted in zip(('minimize', 'max_epochs', 'hyperparameters', 'steps asked for'), theirs, ours):
+        if given != accepted:
+            agreeing = f'an object that agrees with the tuner, whose {what}: {accepted}; its own: {given}'
+            raise ArgumentError('optimizer', optimizer, agreeing)
+
+
 def build(settings: Settings, configuration_space: ConfigurationSpace) -> Optimizer:
     """The optimizer that the settings name."""
     space = Space(configuration_space)

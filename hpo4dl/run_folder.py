@@ -64,7 +64,7 @@ def make_run_folder(output_path: str | os.PathLike[str], storage_path: str | Non
                 if not folder.exists():
                     raise ArgumentError(argument, path, f'a folder that can be written ({error})') from error
                 break
-            except OSError as error:
+            except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
                 raise ArgumentError(argument, path, f'a folder that can be written ({error})') from error
         else:
             return folder.absolute()

@@ -188,14 +188,12 @@ class Surrogate:
 
     Args:
         n_features: columns of the encoded configurations, d.
-        max_epochs: length that curves are padded to, c.
         seed: of the encoders' first weights.
         device: where fits are computed; default the CPU.
     """
 
-    def __init__(self, n_features: int, max_epochs: int, seed: int, device: str | None = None) -> None:
+    def __init__(self, n_features: int, seed: int, device: str | None = None) -> None:
         self.n_features = n_features
-        self.max_epochs = max_epochs
         self.seed = seed
         self.device = torch.device(device or 'cpu')
         self._fitted = False
@@ -263,7 +261,7 @@ class Surrogate:
 
     def _prior(self) -> Conditioned:
         none = np.zeros(0, dtype=np.int64)
-        rows = Rows(none, np.zeros((0, self.n_features)), np.zeros(0), np.zeros((0, self.max_epochs)), none)
+        rows = Rows(none, np.zeros((0, self.n_features)), np.zeros(0), np.zeros((0, 0)), none)
         kernel, noise, mean = self._numpy()
         return Conditioned(kernel, noise, self._look(rows), np.zeros(0), Posterior(np.zeros((0, 0)), np.zeros(0), mean))
 

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ConfigSpace import ConfigurationSpace
 
 from .checkpoints import KEEP, MODES, Checkpoints
@@ -41,9 +40,11 @@ from .executors import (
 from .journal import SCHEMA, Journal, Lock
 from .journal import Event as JournalEvent
 from .ledger import Ledger, result_event
-from .optimizers import Optimizer, build, check_optimizer
-from .progress import Callback, Event, end_terminal_line, log_line, terminal_line
-from .race import check_count, draw_seed
+from .optimizers import Optimizer, build, check_agrees, check_optimizer
+from .previous_run import warm_start as read_warm_start
+from .progress import Callback, Event, log_line, progress_display
+from .race import Race, check_count, check_flag, draw_seed
+from .report import read_run, summary
 from .run_folder import (
     Settings,
     make_run_folder,
@@ -88,6 +89,7 @@ class Tuner:
         target: a metric that ends the race when it is reached.
         initial_configurations: raced first.
         candidates: restricts the race to these configurations.
+        warm_start: the folder of a previous run, whose best configurations are raced first, see `warm_start`.
         keep_checkpoints: 'alive' (default), 'all' or 'best', see `Checkpoints`.
         executor: where calls are made: None (here, or in processes of this machine), an object with PEP 3148's
             `submit`, or a callable that makes one, so that a broken one can be made anew.
@@ -102,6 +104,7 @@ class Tuner:
 
     Raises:
         ArgumentError: an argument cannot be used.
+        JournalError: `warm_start` holds no run.
     """
 
     run_folder: Path
@@ -127,6 +130,7 @@ class Tuner:
         target: float | None = None,
         initial_configurations: Sequence[Mapping[str, object]] = (),
         candidates: Sequence[Mapping[str, object]] | None = None,
+        warm_start: str | os.PathLike[str] | None = None,
         keep_checkpoints: str = 'alive',
         executor: Any = None,
         num_workers: int = 1,
@@ -140,19 +144,23 @@ class Tuner:
     ) -> None:
         check_objective_function(objective_function)
         check_optimizer(optimizer)
-        if not isinstance(minimize, (bool, np.bool_)):
-            raise ArgumentError('minimize', minimize, 'True or False')
+        minimize = check_flag('minimize', minimize)
         named = optimizer if isinstance(optimizer, str) else None
         if max_budget is None and time_limit is None and target is None and named != 'hyperband':
             raise ArgumentError('max_budget', max_budget, 'a whole number >= 1, unless time_limit or target is given')
         space = Space(configuration_space, candidates)
+        if warm_start is not None:
+            start = read_warm_start(warm_start, configuration_space, candidates=candidates)
+            logger.info('%s: %s', warm_start, start)
+            initial_configurations = [*check_list('initial_configurations', initial_configurations)]
+            initial_configurations += start.configurations
         for configuration in check_list('initial_configurations', initial_configurations):
             space.to_cube(configuration, 'initial_configurations')
         self.settings = Settings(
             max_epochs=check_count('max_epochs', max_epochs),
             max_budget=None if max_budget is None else check_count('max_budget', max_budget),
             optimizer=named,
-            minimize=bool(minimize),
+            minimize=minimize,
             num_configurations=check_count('num_configurations', num_configurations),
             seed=draw_seed() if seed is None else check_count('seed', seed, least=0),
             device=check_device(device),
@@ -215,6 +223,8 @@ class Tuner:
             JournalError: the folder holds no run, or a damaged one.
         """
         check_objective_function(objective_function)
+        check_flag('take_over', take_over)
+        check_flag('salvage', salvage)
         tuner = cls.__new__(cls)
         tuner.run_folder = Path(check_path('run_folder', run_folder))
         stored = read_settings(tuner.run_folder)
@@ -260,11 +270,14 @@ class Tuner:
         self._configuration_space = configuration_space
         self._space = space
         self.optimizer = build(self.settings, configuration_space) if isinstance(optimizer, str) else optimizer
-        self._shows_line = sys.stderr.isatty() if progress is None else bool(progress)
+        if isinstance(optimizer, Race):
+            check_agrees(optimizer, self.settings, space)
+        shows = sys.stderr.isatty() if progress is None else check_flag('progress', progress)
+        self._display = progress_display() if shows else None
         for callback in check_list('callbacks', callbacks):
             if not callable(callback):
                 raise ArgumentError('callbacks', callback, 'functions that take one event')
-        self._callbacks = [terminal_line if self._shows_line else log_line, *callbacks]
+        self._callbacks = [self._display or log_line, *callbacks]
         self.stopped = None
         self._signals = Signals()
         self._ledger = Ledger(space, self.settings.minimize)
@@ -334,10 +347,10 @@ class Tuner:
                 self._left_whole = True
             finally:
                 self._workers.close()
-                if self._shows_line and self._ledger.attempts:
-                    end_terminal_line()
+                if self._display is not None and self._ledger.attempts:
+                    self._display.close()
                 write_table(self.run_folder, self._space, self.settings.minimize)
-        logger.info('%s: stopped after %d epochs: %s', self.run_folder, self.epochs_spent, self.stopped)
+        self._say_what_came_of_it()
         if self._ledger.best is None:
             broken = self._workers.broken()
             raise ExecutorError(reason) if broken else EveryTrialFailedError(self._common_failures())
@@ -414,7 +427,7 @@ class Tuner:
         if self._again or self._asked is not None:
             return f'max_budget: the {self._budget_left()} epochs that are left do not suffice for the next step'
         self._ended = True
-        return 'nothing is left to train: every configuration was trained to the end, or failed'
+        return 'nothing is left to train: every configuration was trained to the end or failed, or all rounds are over'
 
     def _reason_to_stop(self) -> str | None:
         settings, best, broken = self.settings, self._ledger.best, self._workers.broken()
@@ -505,6 +518,8 @@ class Tuner:
             pass  # whoever ends us may have ended the worker, too: the step stays undecided, and is made again
         elif isinstance(outcome, Loss):
             self._settle(call, Report(failed=outcome.reason), outcome.counts)
+        elif outcome.failed is not None and self._signals.received is not None:
+            pass  # nor can it be told whether the signal, which whole process groups receive, was what it failed of
         elif outcome.storage is not None:
             raise StorageError(f'{outcome.storage}; what was reported before is safe')
         else:
@@ -605,12 +620,25 @@ class Tuner:
     def _notify(self, trial: Trial, report: Report) -> None:
         seconds = time.monotonic() - self._began
         spent, budget = self._ledger.spent, self.settings.max_budget
-        event = Event(trial, report.metrics, report.failed, self.incumbent, spent, budget, seconds)
+        running = len(self._workers.calls)
+        event = Event(trial, report.metrics, report.failed, self.incumbent, spent, budget, seconds, running)
         for callback in self._callbacks:
             try:
                 callback(event)
             except Exception:
                 logger.exception('the callback %s failed; the race goes on', brief(callback))
+
+    def _say_what_came_of_it(self) -> None:
+        """A short table: below the progress on a terminal, else in the log."""
+        try:
+            text = summary(read_run(self.run_folder))
+        except Exception:
+            logger.exception('%s cannot be summed up', self.run_folder)
+            return
+        if self._display is not None:
+            sys.stderr.write(f'{text}\n')
+        else:
+            logger.info('%s', text)
 
     def _common_failures(self) -> str:
         failures = self._ledger.failures.most_common(3)

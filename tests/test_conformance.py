@@ -49,5 +49,6 @@ class Losing:
 
 
 def test_what_caches_or_loses_is_found() -> None:
-    assert '49 of 50 are wrong' in problems(check_executor(Caching(), 1))['many small calls, each with its own result']
+    found = problems(check_executor(Caching(), 1, seconds=2))
+    assert '49 of 50 are wrong' in found['many small calls, each with its own result']
     assert 'did not come back' in next(iter(problems(check_executor(Losing(), 2, seconds=0.2)).values()))

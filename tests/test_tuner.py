@@ -243,6 +243,9 @@ def test_target_time_limit_and_signal_stop(tmp_path: Path) -> None:
         ('candidates', []),
         ('keep_checkpoints', 'none'),
         ('callbacks', [3]),
+        ('progress', 'yes'),
+        ('output_path', 'a\0b'),
+        ('device', 'meta'),
         ('output_path', 7),
         ('output_path', '/dev/null/below'),
         ('storage_path', '/dev/null/below'),
@@ -316,3 +319,40 @@ def test_keep_checkpoints_bounds_what_is_kept(tmp_path: Path, keep: str, left: i
     tuner.run()
     assert len(list((tuner.run_folder / 'checkpoints').glob('trial_*/attempt_*/epochs'))) == left
     assert (tuner.run_folder / 'best_trial' / 'epochs').read_text() == '9'
+
+
+def test_an_optimizer_object_of_another_race_is_refused(tmp_path: Path) -> None:
+    used = DyHPO(space(), 9, minimize=True, seed=0)
+    used.ask()
+    others = [DyHPO(space(), 27, minimize=True), DyHPO(space(), 9), used]
+    others.append(DyHPO(ConfigurationSpace({'y': (0.0, 1.0)}), 9, minimize=True))
+    for other, reason in zip(others, ['max_epochs: 9', 'minimize: True', 'asked for: 0', 'hyperparameters']):
+        with pytest.raises(ArgumentError, match=reason):
+            tune(tmp_path, Quadratic(), optimizer=other)
+
+
+def test_a_call_that_fails_after_a_stopping_signal_is_made_again(tmp_path: Path) -> None:
+    """A terminal sends Ctrl-C to the workers of a data loader too, and the call fails of that."""
+    quadratic = Quadratic()
+
+    def interrupted(*arguments):
+        if len(quadratic.calls) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            raise RuntimeError('DataLoader worker is killed by signal: Interrupt')
+        return quadratic(*arguments)
+
+    tuner = tune(tmp_path, interrupted, optimizer='asha')
+    tuner.run()
+    assert tuner.stopped.startswith('SIGINT')
+    whole = Quadratic()
+    tune(tmp_path, whole, optimizer='asha').run()
+    Tuner.resume(tuner.run_folder, quadratic, progress=False).run()
+    assert quadratic.calls == whole.calls
+
+
+def test_the_best_of_a_previous_run_starts_the_next(tmp_path: Path) -> None:
+    first = tune(tmp_path, Quadratic(), optimizer='random', max_budget=45)
+    best = first.run()['configuration']
+    objective = Quadratic()
+    tune(tmp_path, objective, warm_start=first.run_folder).run()
+    assert objective.calls[0][0] == best['x']
