@@ -34,6 +34,8 @@ MARKS = (25, 50, 100, 200, 300, 500)
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 """Okabe and Ito's, which colour-blind readers can tell apart; line styles tell those that share one."""
 
+COMPARED = [tuner for tuner, module in peers.TUNERS.items() if module != 'ablations']
+"""What is compared where nothing else is asked for."""
 LEAST = 1e-3
 """Where regret ends in the plot, whose axis is logarithmic."""
 
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, help='folder with lcbench/ and taskset/; default: synthetic problems')
     parser.add_argument('--problems', nargs='+', default=[''], help='names, or beginnings of names; default: all')
-    parser.add_argument('--tuners', nargs='+', default=list(peers.TUNERS), choices=peers.TUNERS, metavar='TUNER')
+    parser.add_argument('--tuners', nargs='+', default=COMPARED, choices=peers.TUNERS, metavar='TUNER')
     parser.add_argument('--seeds', type=int, default=3, help='races of a tuner on a problem; default 3')
     parser.add_argument('--epochs', type=int, default=500, help='epochs of a race; default 500')
     parser.add_argument('--workers', type=int, default=2, help='processes, one a core; default 2')

@@ -35,6 +35,9 @@ TUNERS = {
     'syne-dyhpo': 'syne',
     'smac': 'smac_hyperband',
     'dehb': 'dehb_',
+    **dict.fromkeys(
+        ['no-curves', 'no-mlp', 'no-own-future', 'no-trend', 'rank-alone', 'asinh-alone', 'no-start'], 'ablations'
+    ),
 }
 """Tuners by the module that drives them."""
 

@@ -1,0 +1,42 @@
+"""Our DyHPO with one part of it left out, in memory: what each part contributes.
+
+A term of the kernel is left out by a prior that keeps its variance at nothing (`hpo4dl.surrogate.PRIORS`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from peers import ours
+
+REQUIREMENTS: list[str] = []
+
+
+def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
+    from hpo4dl import dyhpo, features, normaliser, surrogate
+
+    def asinh(self: Any, y: Any) -> Any:
+        return np.maximum(np.arcsinh((y - self.centre) / self.scale), normaliser.WORST)
+
+    def rank(self: Any, y: Any) -> Any:
+        beyond = np.minimum(np.maximum(y - self.values[-1], 0) * self.slope, normaliser.BEYOND)
+        return np.interp(y, self.values, self.scores, left=self.scores[0] - 0.5) + beyond
+
+    def zero(self: Any, x: Any) -> Any:
+        return 0 * (x @ self.w1) @ self.w2
+
+    nothing = (-30.0, 1e-3)
+    left_out = {
+        'no-curves': mock.patch.dict(surrogate.PRIORS, s_d=nothing),
+        'no-mlp': mock.patch.object(features.ConfigurationEncoder, 'forward', zero),
+        'no-own-future': mock.patch.dict(surrogate.PRIORS, s_c=nothing),
+        'no-trend': mock.patch.dict(surrogate.PRIORS, s_m=nothing),
+        'rank-alone': mock.patch.object(normaliser.Normaliser, '__call__', rank),
+        'asinh-alone': mock.patch.object(normaliser.Normaliser, '__call__', asinh),
+        'no-start': mock.patch.object(dyhpo, 'START', 1),
+    }
+    with left_out[tuner]:
+        ours.race('dyhpo', problem, seed, training)
