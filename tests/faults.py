@@ -33,6 +33,7 @@ from pathlib import Path
 if __name__ == '__main__':
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import torch
 from ConfigSpace import ConfigurationSpace
 
 import hpo4dl
@@ -97,6 +98,7 @@ def forked(act: Callable[[], object], log: Path | None = None) -> int:
     if pid:
         return pid
     try:
+        torch.set_num_threads(1)  # the parent's OpenMP threads are not here, and would be waited for
         if log is not None:
             logging.basicConfig(filename=log, level=logging.WARNING, force=True)
         act()
