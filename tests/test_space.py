@@ -233,6 +233,8 @@ def test_the_users_space_is_left_alone() -> None:
     assert ours == theirs
 
 
+# Python 3.10 and old NumPy look a ufunc up in all modules to pickle it, mpmath's among them.
+@pytest.mark.filterwarnings('ignore:the rational private module is deprecated:DeprecationWarning')
 def test_the_same_seed_gives_the_same_points_to_a_copy() -> None:
     space = Space(deep_learning())
     again = pickle.loads(pickle.dumps(space))
