@@ -85,10 +85,13 @@ class Posterior:
         """Condition on k more targets too: Ks (n, k) and Kss (k, k) are their covariances; rows are added to L.
 
         Raises:
-            scipy.linalg.LinAlgError: the covariance of all is not positive definite in floating point.
+            scipy.linalg.LinAlgError: the covariance of all is not finite, or not positive definite in floating point.
         """
         below = solve_triangular(self.L, Ks, lower=True, check_finite=False).T
-        corner = cholesky(Kss - below @ below.T, lower=True)
+        rest = Kss - below @ below.T
+        if not np.isfinite(rest).all():
+            raise LinAlgError('the covariance is not finite')
+        corner = cholesky(rest, lower=True, check_finite=False)
         L = np.block([[self.L, np.zeros(Ks.shape)], [below, corner]])
         white = solve_triangular(corner, y - self.mean - below @ self.white, lower=True, check_finite=False)
         return Posterior(L, np.concatenate([self.white, white]), self.mean)

@@ -6,7 +6,7 @@ A value's target z is the mean of two warps of it, each monotone:
   their best; linear between the values seen, and beyond the best one as steep as it was just below;
 - asinh((y - median) / interquartile range), which keeps what a rank forgets, that one is far better than the crowd.
 
-Both are bounded below, so that a loss of 1e34 is as bad as one of 1e4. Neither changes with the scale of the metric.
+Both are bounded, so that a loss of 1e34 is as bad as one of 1e4. Neither changes with the scale of the metric.
 """
 
 from __future__ import annotations
@@ -21,8 +21,14 @@ Array = NDArray[np.float64]
 
 WORST = -4.0
 """The least value that asinh gives; what failed has this as target."""
+BEST = 10.0
+"""The largest value that asinh gives for the best value seen."""
 BEYOND = 3.0
 """How far each warp goes at most above the best value seen."""
+LARGEST = 1e300
+"""Values beyond it count as that much, so that differences are finite."""
+TINY = 1e-300
+"""What differences are divided by at least, so that quotients of finite numbers are."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +47,28 @@ class Normaliser:
     @classmethod
     def of(cls, y: Array) -> Normaliser:
         """The normaliser for the finite values seen, y (n,), n > 0."""
+        y = _bounded(y)
         values, counts = np.unique(y, return_counts=True)
         scores = ndtri((np.cumsum(counts) - counts / 2) / len(y))
         below = len(values) - 1 - max(1, len(values) // 20)
         steep = len(values) > 1
-        slope = (scores[-1] - scores[below]) / (values[-1] - values[below]) if steep else 0.0
+        slope = (scores[-1] - scores[below]) / max(values[-1] - values[below], TINY) if steep else 0.0
         low, centre, high = np.percentile(y, [25, 50, 75])
-        # Where most values are equal, the farthest one sets the scale.
-        scale = (high - low) / 1.349 or np.abs(y - centre).max()
-        usable = np.isfinite(scale) and scale > 0
-        return cls(values, scores, float(slope), float(centre), float(scale) if usable else 1.0)
+        # Where most values are equal, the farthest one sets the scale; where all are, their size does.
+        scale = (high - low) / 1.349 or np.abs(y - centre).max() or abs(centre)
+        return cls(values, scores, float(slope), float(centre), max(float(scale), TINY))
 
     def __call__(self, y: Array) -> Array:
         """Targets of values y, of any shape."""
-        with np.errstate(over='ignore', invalid='ignore'):
-            beyond = np.nan_to_num(np.maximum(y - self.values[-1], 0) * self.slope, nan=BEYOND)
+        y = _bounded(y)
+        with np.errstate(over='ignore'):
+            beyond = np.minimum(np.maximum(y - self.values[-1], 0) * self.slope, BEYOND)
             asinh = np.arcsinh((y - self.centre) / self.scale)
-        score = np.interp(y, self.values, self.scores, left=self.scores[0] - 0.5) + np.minimum(beyond, BEYOND)
-        top = np.arcsinh((self.values[-1] - self.centre) / self.scale)
+            top = np.arcsinh((self.values[-1] - self.centre) / self.scale)
+        score = np.interp(y, self.values, self.scores, left=self.scores[0] - 0.5) + beyond
         # Rounded, so that decisions do not depend on how the metric's unit is rounded.
-        return np.asarray(np.round((score + np.clip(asinh, WORST, top + BEYOND)) / 2, 9))
+        return np.asarray(np.round((score + np.clip(asinh, WORST, min(top, BEST) + BEYOND)) / 2, 9))
+
+
+def _bounded(y: Array) -> Array:
+    return np.clip(y, -LARGEST, LARGEST)

@@ -1,0 +1,341 @@
+"""DyHPO through ask and tell; `test_race.py` has what holds for every optimizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import groupby
+
+import numpy as np
+import pytest
+from ConfigSpace import Categorical, ConfigurationSpace
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpo4dl import ASHA, ArgumentError, DyHPO, RandomSearch, Trial
+from hpo4dl.dyhpo import START
+from hpo4dl.hyperband import rung_epochs
+
+Metric = Callable[[Trial, int], float]
+
+
+def space() -> ConfigurationSpace:
+    return ConfigurationSpace({'x': (0.0, 1.0), 'y': (-2.0, 3.0), 'kind': ['a', 'b', 'c']})
+
+
+def make(configuration_space: ConfigurationSpace | None = None, max_epochs: int = 3, **arguments) -> DyHPO:
+    return DyHPO(configuration_space or space(), max_epochs, **{'seed': 0, 'num_configurations': 40, **arguments})
+
+
+def smooth(trial: Trial, epoch: int) -> float:
+    """A curve that rises to -(x - 0.3)^2 - ..., best at x = 0.3, y = 1, kind b."""
+    c = trial.configuration
+    return -((c['x'] - 0.3) ** 2) - (c['y'] - 1) ** 2 / 25 - 0.2 * (c['kind'] != 'b') - 0.5 / epoch
+
+
+def arbitrary(trial: Trial, epoch: int) -> float:
+    return float(np.random.default_rng([trial.id, epoch]).normal())
+
+
+def tell(optimizer, trial: Trial, metric: Metric) -> None:
+    optimizer.tell(trial, {e: metric(trial, e) for e in range(trial.previous_epoch + 1, trial.epoch + 1)})
+
+
+def race(optimizer, steps: int, metric: Metric) -> list[Trial]:
+    trials = []
+    for _ in range(steps):
+        trial = optimizer.ask()
+        if trial is None:
+            break
+        tell(optimizer, trial, metric)
+        trials.append(trial)
+    return trials
+
+
+def test_the_unit_of_the_metric_changes_no_decision() -> None:
+    plain = race(make(), 22, smooth)
+    assert len({trial.id for trial in plain}) > START  # the surrogate decides too
+    for factor in (1e-6, 1e6):
+        assert race(make(), 22, lambda trial, epoch, f=factor: f * smooth(trial, epoch)) == plain
+    # Nor does the direction.
+    assert race(make(minimize=True), 22, lambda trial, epoch: -1e6 * smooth(trial, epoch)) == plain
+
+
+def loss_of_1e34(trial: Trial, epoch: int) -> float:
+    return 1e34 if trial.id % 3 == 0 else 10.0 ** (trial.id % 5)
+
+
+def nan_at_times(trial: Trial, epoch: int) -> float:
+    return math.nan if trial.id % 2 else arbitrary(trial, epoch)
+
+
+NONSENSE: dict[str, Metric] = {
+    'constant': lambda trial, epoch: 0.1,
+    'zero': lambda trial, epoch: 0.0,
+    'all failed': lambda trial, epoch: math.nan,
+    'all but one failed': lambda trial, epoch: 1.0 if trial.id == 4 else math.inf,
+    'nan at times': nan_at_times,
+    'losses of 1e34': loss_of_1e34,
+    'the largest numbers': lambda trial, epoch: (-1) ** trial.id * 1.7e308,
+    'the smallest numbers': lambda trial, epoch: (trial.id % 3) * 5e-324,
+    'one far above': lambda trial, epoch: 1e308 if trial.id == 2 else 1e-9 * arbitrary(trial, epoch),
+}
+
+
+@pytest.mark.parametrize('case', NONSENSE)
+def test_whatever_the_metrics_there_is_a_next_step(case: str) -> None:
+    optimizer = make(minimize='loss' in case)
+    assert len(race(optimizer, 20, NONSENSE[case])) == 20
+    failed = {i for i, curve in optimizer.curves.items() if curve.failed}
+    assert optimizer.ask().id not in failed
+
+
+SPACES = {
+    '50 hyperparameters': {f'x{i}': (0.0, 1.0) for i in range(50)},
+    'categories alone': {'a': ['p', 'q', 'r'], 'b': [True, False], 'c': list('stuvwxyz')},
+    'a single category': {'a': ['p', 'q', 'r']},
+    'a single value': {'a': 7},
+    'one integer': {'n': (1, 100_000)},
+}
+
+
+@pytest.mark.parametrize('name', SPACES)
+@pytest.mark.parametrize(('horizon', 'max_epochs'), [('last', 1), ('next', 3)])
+def test_any_space_is_raced(name: str, horizon: str, max_epochs: int) -> None:
+    optimizer = make(ConfigurationSpace(SPACES[name]), max_epochs, horizon=horizon)
+    size = {'a single category': 3, 'a single value': 1}.get(name, 100)
+    trials = race(optimizer, 17, arbitrary)
+    assert len(trials) == min(17, size * max_epochs)
+    assert len({tuple(trial.configuration.items()) for trial in trials}) == len(optimizer.curves)
+    if size * max_epochs < 17:
+        assert {trial.id for trial in trials if trial.epoch == max_epochs} == set(range(size))
+
+
+def test_bad_arguments_are_named() -> None:
+    for argument, value in [('horizon', 'first'), ('num_configurations', 0), ('num_configurations', 2.5)]:
+        with pytest.raises(ArgumentError, match=argument):
+            make(**{argument: value})
+
+
+@pytest.mark.parametrize('horizon', ['last', 'next'])
+def test_of_candidates_each_is_asked_once_and_nothing_else(horizon: str) -> None:
+    candidates = [{'x': i / 20, 'y': 1.0, 'kind': 'abc'[i % 3]} for i in range(17)]
+    optimizer = make(candidates=candidates, horizon=horizon, max_epochs=2, initial_configurations=candidates[5:7])
+    trials = race(optimizer, 100, smooth)
+    started = [trial.configuration for trial in trials if trial.previous_epoch == 0]
+    assert started[:2] == candidates[5:7]
+    assert sorted(c['x'] for c in started) == [c['x'] for c in candidates]
+    assert len(trials) == 2 * len(candidates)
+    assert optimizer.ask() is None
+
+
+@pytest.mark.parametrize('metric', [smooth, arbitrary])
+def test_several_that_run_at_once_are_different_trials(metric: Metric) -> None:
+    optimizer, running = make(max_epochs=4), []
+    for _ in range(24):
+        while len(running) < 5:
+            running.append(optimizer.ask())
+            assert len({trial.id for trial in running}) == len(running)
+            assert running[-1].previous_epoch == optimizer.curves[running[-1].id].epoch
+        tell(optimizer, running.pop(len(optimizer.curves) % 5), metric)
+
+
+def merged(trials: list[Trial]) -> list[tuple[int, int]]:
+    """(trial, epoch reached), steps of the same trial on end made one."""
+    return [(i, list(steps)[-1].epoch) for i, steps in groupby(trials, key=lambda trial: trial.id)]
+
+
+@pytest.mark.parametrize(('max_epochs', 'seed'), [(27, 0), (20, 2), (9, 3), (5, 4)])
+def test_the_start_is_ashas(max_epochs: int, seed: int) -> None:
+    def metric(trial: Trial, epoch: int) -> float:
+        return float(np.random.default_rng([seed, trial.id, epoch]).normal())
+
+    theirs = race(ASHA(space(), max_epochs, seed=seed), 60, metric)
+    theirs = theirs[: next(k for k, trial in enumerate(theirs) if trial.id == START)]
+    theirs = merged([trial for trial in theirs if trial.epoch < max_epochs])  # that far only the surrogate goes
+    steps = sum(epoch for epoch in dict(theirs).values())
+    ours = race(make(max_epochs=max_epochs, seed=seed), steps, metric)
+    assert all(trial.epoch == trial.previous_epoch + 1 for trial in ours)
+    assert merged(ours) == theirs
+
+
+@settings(deadline=None, derandomize=True, max_examples=4)
+@given(seed=st.integers(0, 2**32), workers=st.integers(1, 4))
+def test_promotions_of_the_start_are_of_the_best_third(seed: int, workers: int) -> None:
+    optimizer = make(max_epochs=9, seed=seed)
+    lowest, middle, _ = rung_epochs(9, 3)
+    running: list[Trial] = []
+    while True:
+        trial = optimizer.ask()
+        if optimizer._first() is None or trial.id >= START:
+            break
+        if trial.previous_epoch == lowest:
+            reached = {i: c.values[lowest - 1] for i, c in optimizer.curves.items() if c.epoch >= lowest}
+            better = sum(value > reached[trial.id] for value in reached.values())
+            assert better < len(reached) // 3
+        running.append(trial)
+        if len(running) == workers:
+            tell(optimizer, running.pop(0), arbitrary)
+
+
+def test_a_trial_that_failed_is_not_promoted() -> None:
+    optimizer = make(max_epochs=9)
+    for _ in range(30):
+        trial = optimizer.ask()
+        if trial.id in (0, 1, 2) and trial.epoch == 2:
+            optimizer.tell(trial, failed='out of memory')
+        else:
+            optimizer.tell(trial, [-float(trial.id)])
+    assert [optimizer.curves[i].epoch for i in (0, 1, 2)] in ([1, 1, 1], [1, 1, 2])
+
+
+@pytest.mark.parametrize('workers', [1, 3])
+def test_a_record_brings_it_back(workers: int) -> None:
+    optimizer, record, running = make(), [], []
+    others = []
+    for step in range(26):
+        while len(running) < workers:
+            running.append(optimizer.ask())
+            record.append((running[-1], None))
+        trial = running.pop(0)
+        metrics = None if step % 7 == 6 else [smooth(trial, trial.epoch)]
+        optimizer.tell(trial, metrics, 'it failed' if metrics is None else None)
+        record.append((trial, (metrics, 'it failed' if metrics is None else None)))
+        if step in (0, 1, 18, 22):
+            others.append((len(record), replayed(record)))
+    # From where each was brought back to, it takes every later decision of the first one.
+    for done, other in others:
+        for trial, result in record[done:]:
+            if result is None:
+                assert other.ask() == trial
+            else:
+                other.tell(trial, *result)
+
+
+def replayed(record: list) -> DyHPO:
+    other = make()
+    for trial, result in record:
+        if result is None:
+            other.replay(trial)
+        else:
+            other.tell(trial, *result)
+    return other
+
+
+class Predicted:
+    """In the place of the surrogate: what it predicts is made by hand."""
+
+    def __init__(self, means: dict[int, float], new: float, known: set[int]) -> None:
+        self.means = means
+        self.new = new
+        self.known = known
+        self.asked: list[int] = []
+
+    def trials(self) -> set[int]:
+        return self.known
+
+    def predict(self, at, x, t, running=None):
+        self.asked = at.trial.tolist()
+        self.horizons = {*at.t.tolist(), t}
+        mu = [self.means[i] for i in self.asked] + [self.new] * len(x)
+        return np.array(mu), np.full(len(mu), 0.05)
+
+
+def started(horizon: str) -> DyHPO:
+    """Past its start; from then on trial 0 is the best at epoch 2 (0.9), and trial 1 at epoch 1 (0.5)."""
+    optimizer = make(max_epochs=27, horizon=horizon)
+    scripted = {(0, 1): 0.4, (0, 2): 0.9, (1, 1): 0.5, (1, 2): 0.1}
+    while True:
+        trial = optimizer.ask()
+        if trial.id >= START or trial.epoch > 3:
+            break
+        if len(optimizer.curves) == START and optimizer._first() is None:
+            break
+        tell(optimizer, trial, lambda t, e: scripted.get((t.id, e), 0.3 - 0.01 * t.id))
+    tell(optimizer, trial, lambda t, e: 0.2)
+    while optimizer._first() is not None:
+        race(optimizer, 1, lambda t, e: 0.2)
+    return optimizer
+
+
+def test_next_horizon_is_equation_8() -> None:
+    optimizer = started('next')
+    assert optimizer._first() is None
+    curves = optimizer.curves.values()
+    best = {}
+    for curve in curves:
+        for epoch, value in zip(curve.epochs, curve.values):
+            best[epoch] = max(best.get(epoch, -math.inf), value)
+    z = {epoch: float(optimizer._normalise(np.array(value))) for epoch, value in best.items()}
+    overall = max(z.values())
+    paused = [c for c in curves if optimizer.is_alive(c.trial_id)]
+
+    def picked(means: dict[int, float], new: float) -> int:
+        predicted = Predicted(means, new, {c.trial_id for c in paused})
+        optimizer._surrogate = predicted
+        trial = optimizer.ask()
+        tell_nothing = optimizer.running.pop(trial.id)
+        if trial.id not in predicted.means:
+            del optimizer.curves[trial.id]
+        assert tell_nothing.epoch == tell_nothing.previous_epoch + 1
+        return trial.id
+
+    def incumbent(epoch: int) -> float:
+        return z.get(epoch, overall)
+
+    # Every trial is as far below the incumbent of its own next epoch, but one that is nearer: that one is picked,
+    # though its mean is not the largest.
+    for chosen in paused:
+        means = {c.trial_id: incumbent(c.epoch + 1) - 0.2 for c in paused}
+        means[chosen.trial_id] += 0.01
+        assert picked(means, z[1] - 0.2) == chosen.trial_id
+    assert len({round(incumbent(c.epoch + 1), 6) for c in paused}) > 1
+    # So it is for a new trial, whose next epoch is the first.
+    assert picked({c.trial_id: incumbent(c.epoch + 1) - 0.2 for c in paused}, z[1] - 0.19) >= START
+
+
+def test_last_horizon_is_the_best_value_at_max_epochs() -> None:
+    optimizer = started('last')
+    paused = [c.trial_id for c in optimizer.curves.values() if optimizer.is_alive(c.trial_id)]
+    optimizer._surrogate = Predicted({i: 1.0 if i == 5 else 0.5 for i in paused}, 0.9, set(paused))
+    assert optimizer.ask().id == 5
+    assert optimizer._surrogate.horizons == {1.0}
+
+
+def test_a_trial_that_the_surrogate_has_no_row_of_is_not_weighed() -> None:
+    optimizer = started('last')
+    paused = [c.trial_id for c in optimizer.curves.values() if optimizer.is_alive(c.trial_id)]
+    means = {i: 2.0 if i == 5 else 0.5 for i in paused}
+    optimizer._surrogate = Predicted(means, -1.0, set(paused) - {5})
+    assert optimizer.ask().id != 5
+    assert set(optimizer._surrogate.asked) == set(paused) - {5}
+    # Where it knows none, all are weighed.
+    optimizer._surrogate = Predicted(means, -1.0, set())
+    assert optimizer.ask().id == 5
+
+
+def test_on_a_smooth_problem_it_beats_random_search() -> None:
+    def regret(optimizer, epochs: int = 45) -> float:
+        best = math.inf
+        while epochs > 0:
+            trial = optimizer.ask()
+            tell(optimizer, trial, smooth)
+            epochs -= trial.epoch - trial.previous_epoch
+            best = min(best, -0.5 / 5 - smooth(trial, trial.epoch))
+        return best
+
+    ours = [regret(make(max_epochs=5, seed=seed, num_configurations=300)) for seed in range(3)]
+    random = [regret(RandomSearch(space(), 5, seed=seed)) for seed in range(40)]
+    assert np.mean(ours) < 0.5 * np.mean(random)
+
+
+def test_categories_have_more_than_one_kind() -> None:
+    """Ordered and weighted categories, and conditions that are inactive for most."""
+    mixed = ConfigurationSpace(
+        {
+            'rank': Categorical('rank', ['s', 'm', 'l'], ordered=True),
+            'weighted': Categorical('weighted', ['p', 'q'], weights=[1.0, 9.0]),
+            'x': (1e-5, 1.0),
+        }
+    )
+    assert len(race(make(mixed), 20, arbitrary)) == 20

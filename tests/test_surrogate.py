@@ -1,0 +1,290 @@
+"""The surrogate against its formulas written out in loops, explicit solves, SciPy and finite differences."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal, norm
+
+from hpo4dl.surrogate import CODES, LEAST_NOISE, MAX_FIT, PRIORS, Conditioned, Kernel, Places, Rows, Surrogate
+
+D, EPOCHS = 3, 9
+KERNEL = Kernel(*[np.array(p) for p in (0.6, 0.9, 0.3, 1.1, 0.2, 0.05)])
+NOISE, MEAN = 0.02, 0.4
+
+
+def places(seed: int, trials: list[int], without_curves: bool = False) -> Places:
+    """One row for each entry of `trials`; the configuration of a trial depends on nothing but its number."""
+    rng = np.random.default_rng(seed)
+    distinct, member = np.unique(np.array(trials, dtype=np.int64), return_inverse=True)
+    h = np.array([np.random.default_rng(i).normal(size=D + CODES) for i in distinct]).reshape(-1, D + CODES)
+    e = np.zeros((len(trials), CODES)) if without_curves else rng.normal(size=(len(trials), CODES))
+    return Places(np.array(trials, dtype=np.int64), member.reshape(-1), h, rng.random(len(trials)), e)
+
+
+def rows(seed: int, trials: list[int]) -> Rows:
+    """One row for each entry of `trials`, each one epoch after its trial's last one; curves are arbitrary."""
+    rng = np.random.default_rng(seed)
+    length = np.array([trials[:i].count(trial) for i, trial in enumerate(trials)], dtype=np.int64)
+    return Rows(
+        trial=np.array(trials, dtype=np.int64),
+        x=np.array([np.random.default_rng(i).random(D) for i in trials]).reshape(-1, D),
+        t=np.log(length + 1) / math.log(EPOCHS),
+        curve=np.where(np.arange(EPOCHS) < length[:, None], rng.normal(size=(len(trials), EPOCHS)), 0.0),
+        length=length,
+    )
+
+
+TRIALS = [0, 0, 4, 1, 0, 1, 2, 4, 0]
+Z = np.random.default_rng(3).normal(size=len(TRIALS))
+
+
+def covariance(a: Places, b: Places) -> np.ndarray:
+    """The formula at the head of the module, one pair at a time."""
+
+    def distance(p: np.ndarray, q: np.ndarray) -> float:
+        return math.sqrt(sum((float(u) - float(v)) ** 2 for u, v in zip(p, q)))
+
+    def k_32(r: float) -> float:
+        return (1 + math.sqrt(3) * r) * math.exp(-math.sqrt(3) * r)
+
+    def k_52(r: float) -> float:
+        return (1 + math.sqrt(5) * r + 5 * r * r / 3) * math.exp(-math.sqrt(5) * r)
+
+    k = {name: float(value) for name, value in vars(KERNEL).items()}
+    K = np.zeros((len(a.t), len(b.t)))
+    for i in range(len(a.t)):
+        for j in range(len(b.t)):
+            lag = abs(a.t[i] - b.t[j])
+            near = k['s_m'] + k['s_x'] * k_52(distance(a.h[a.member[i]], b.h[b.member[j]]))
+            K[i, j] = near * k_32(lag / k['l_t'])
+            K[i, j] += k['s_d'] * math.exp(-(distance(a.e[i], b.e[j]) ** 2) / 2)
+            if a.trial[i] == b.trial[j]:
+                K[i, j] += k['s_c'] * k_32(lag / k['l_c'])
+    return K
+
+
+def in_torch(at: Places) -> Places:
+    return Places(*[torch.as_tensor(array) for array in vars(at).values()])
+
+
+def test_kernel_is_the_formula_written_out() -> None:
+    a, b = places(0, TRIALS), places(1, [4, 7, 7, 0])
+    np.testing.assert_allclose(KERNEL(a, b), covariance(a, b), atol=1e-6)
+    np.testing.assert_allclose(np.diag(KERNEL(a, a)), float(KERNEL.variance()), atol=1e-6)
+    torch_kernel = Kernel(*[torch.as_tensor(p) for p in vars(KERNEL).values()])
+    np.testing.assert_allclose(torch_kernel(in_torch(a), in_torch(b)).numpy(), KERNEL(a, b), atol=1e-12)
+
+
+def test_posterior_is_an_explicit_solve() -> None:
+    a, b = places(0, TRIALS), places(1, [4, 7, 7, 0])
+    inverse, Ks = np.linalg.inv(covariance(a, a) + NOISE * np.eye(len(Z))), covariance(a, b)
+    mean, variance = Conditioned.on(KERNEL, NOISE, MEAN, a, Z).predict(b)
+    np.testing.assert_allclose(mean, MEAN + Ks.T @ inverse @ (Z - MEAN), atol=1e-5)
+    np.testing.assert_allclose(variance, 0.3 + 1.1 + 0.2 + 0.05 - np.diag(Ks.T @ inverse @ Ks), atol=1e-5)
+
+
+@pytest.mark.parametrize('t', [0.0, 0.37, 1.0])
+def test_new_configurations_are_trials_of_their_own_without_curves(t: float) -> None:
+    conditioned = Conditioned.on(KERNEL, NOISE, MEAN, places(0, TRIALS), Z)
+    h = np.random.default_rng(5).normal(size=(6, D + CODES))
+    h[0] = conditioned.at.h[1]  # where a trial is
+    general = Places(np.arange(100, 106), np.arange(6), h, np.full(6, t), np.zeros((6, CODES)))
+    np.testing.assert_allclose(conditioned.predict_new(h, t), conditioned.predict(general), atol=1e-10)
+
+
+def test_what_was_extended_is_what_was_conditioned_at_once() -> None:
+    at = places(0, TRIALS)
+    parts = [Places(at.trial[s], *renumbered(at, s), at.t[s], at.e[s]) for s in (slice(0, 2), slice(2, 6), slice(6, 9))]
+    grown = Conditioned.on(KERNEL, NOISE, MEAN, parts[0], Z[:2])
+    before = grown.predict(at)
+    further = grown.extend(parts[1], Z[2:6]).extend(parts[2], Z[6:])
+    at_once, asked = Conditioned.on(KERNEL, NOISE, MEAN, at, Z), places(1, [4, 7, 7, 0])
+    np.testing.assert_allclose(further.predict(asked), at_once.predict(asked), atol=1e-9)
+    h = np.random.default_rng(5).normal(size=(6, D + CODES))
+    np.testing.assert_allclose(further.predict_new(h, 0.5), at_once.predict_new(h, 0.5), atol=1e-9)
+    np.testing.assert_array_equal(grown.predict(at), before)  # it never changes
+
+
+def renumbered(at: Places, part: slice) -> tuple[np.ndarray, np.ndarray]:
+    _, first, member = np.unique(at.trial[part], return_index=True, return_inverse=True)
+    return member.reshape(-1), at.h[at.member[part]][first]
+
+
+def test_the_same_row_again_and_again_without_noise() -> None:
+    one = places(0, [0, 1])
+    conditioned = Conditioned.on(KERNEL, 0.0, MEAN, one, np.array([1.0, -1.0]))
+    for _ in range(3):
+        conditioned = conditioned.extend(one, np.array([1.0, -1.0]))
+    mean, variance = conditioned.predict(one)
+    assert mean == pytest.approx([1.0, -1.0], abs=1e-3)
+    assert variance.max() < 1e-3
+
+
+def randomised(surrogate: Surrogate, seed: int) -> np.random.Generator:
+    rng = np.random.default_rng(seed)
+    with torch.no_grad():
+        for parameter in (*surrogate._of_kernel.values(), *surrogate._of_network):
+            parameter += torch.as_tensor(0.3 * rng.normal(size=parameter.shape))
+    return rng
+
+
+def log_posterior(surrogate: Surrogate, at: Rows, z: np.ndarray) -> torch.Tensor:
+    return surrogate._log_posterior(surrogate._places(*surrogate._tensors(at)), torch.as_tensor(z))
+
+
+def scipys_log_posterior(surrogate: Surrogate, at: Rows, z: np.ndarray) -> float:
+    p = {name: value.detach().numpy() for name, value in surrogate._of_kernel.items()}
+    kernel = Kernel(*[np.exp(p[name]) for name in ('l_t', 'l_c', 's_m', 's_x', 's_d', 's_c')])
+    look = surrogate._look(at)
+    K = kernel(look, look) + (np.exp(p['s_n']) + LEAST_NOISE) * np.eye(len(z))
+    total = multivariate_normal(np.full(len(z), p['mean']), K).logpdf(z)
+    for name, (median, deviation) in PRIORS.items():
+        shift = math.log(D) / 2 if name == 'l_x' else 0
+        total += norm(median + shift, deviation).logpdf(p[name]).sum()
+    total += norm.logpdf(p['mean'])
+    for module in (surrogate._phi, surrogate._psi):
+        total += sum(norm.logpdf(weight.detach().numpy()).sum() for weight in module.parameters())
+    return float(total)
+
+
+def test_log_posterior_is_scipys_up_to_a_constant() -> None:
+    differences = []
+    for seed in range(3):
+        surrogate, at = Surrogate(D, EPOCHS, seed), rows(0, TRIALS)
+        randomised(surrogate, seed)
+        differences.append(log_posterior(surrogate, at, Z).item() - scipys_log_posterior(surrogate, at, Z))
+    assert np.ptp(differences) < 1e-7
+
+
+def test_gradient_is_that_of_finite_differences() -> None:
+    surrogate, at = Surrogate(D, EPOCHS, 0), rows(0, TRIALS)
+    rng = randomised(surrogate, 1)
+    log_posterior(surrogate, at, Z).backward()
+    for parameter in (*surrogate._of_kernel.values(), *surrogate._of_network):
+        direction = torch.as_tensor(rng.normal(size=parameter.shape))
+        values = []
+        for step in (1e-5, -2e-5):
+            with torch.no_grad():
+                parameter += step * direction
+            values.append(log_posterior(surrogate, at, Z).item())
+        with torch.no_grad():
+            parameter += 1e-5 * direction
+        along = (parameter.grad * direction).sum().item()
+        assert along == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-4, abs=1e-4)
+
+
+def test_a_fit_improves_the_posterior_and_a_later_one_goes_on() -> None:
+    surrogate, at = Surrogate(D, EPOCHS, 0), rows(0, TRIALS)
+    z = at.x.sum(1) + at.t
+    values = [log_posterior(surrogate, at, z).item()]
+    for _ in range(3):
+        surrogate.fit(at, z)
+        values.append(log_posterior(surrogate, at, z).item())
+    assert values[1] > values[0] + 1
+    assert values[3] > values[2] > values[1]
+
+
+def test_a_fit_conditions_on_every_row() -> None:
+    trials = list(range(MAX_FIT + 10))
+    at = rows(0, trials)
+    surrogate = Surrogate(D, EPOCHS, 0)
+    surrogate.fit(at, at.x.sum(1))
+    assert surrogate.trials() == set(trials)
+    mean, _ = surrogate.predict(at, at.x[:0], 0.0)
+    assert mean == pytest.approx(at.x.sum(1), abs=0.1)
+
+
+NONSENSE = {
+    'constant': (rows(0, TRIALS), np.zeros(9)),
+    'one row': (rows(0, [3]), np.array([0.7])),
+    'one row again and again': (rows(0, [0] * 3).take(np.full(500, 2)), np.linspace(-1, 1, 500)),
+    'huge': (rows(0, TRIALS), 1e300 * Z),
+    'infinite': (rows(0, TRIALS), np.where(Z > 0, np.inf, -np.inf)),
+    'huge curves': (Rows(*[1e300 * v if k == 'curve' else v for k, v in vars(rows(0, TRIALS)).items()]), Z),
+    'huge configurations': (Rows(*[1e300 * v if k == 'x' else v for k, v in vars(rows(0, TRIALS)).items()]), Z),
+}
+
+
+@pytest.mark.parametrize('case', NONSENSE)
+@pytest.mark.filterwarnings('ignore:overflow|invalid:RuntimeWarning')
+def test_nothing_makes_it_fail(case: str) -> None:
+    at, z = NONSENSE[case]
+    surrogate = Surrogate(D, EPOCHS, 0)
+    for _ in range(2):
+        surrogate.fit(at, z)
+        surrogate.append(at, z)
+        mean, deviation = surrogate.predict(at, rows(9, [8, 9]).x, 0.5, running=at)
+        assert mean.shape == deviation.shape == (len(z) + 2,)
+    # Nor does it remember: good rows later are learnt from as ever.
+    good = rows(0, list(range(30)))
+    surrogate.fit(good, good.x.sum(1))
+    surrogate.fit(good, good.x.sum(1))
+    mean, deviation = surrogate.predict(good, good.x[:0], 0.0)
+    assert mean == pytest.approx(good.x.sum(1), abs=0.3)
+    assert (deviation > 0).all()
+
+
+def test_before_the_first_fit_it_predicts_its_prior() -> None:
+    mean, deviation = Surrogate(D, EPOCHS, 0).predict(rows(0, [1, 2]), rows(0, [3]).x, 0.5)
+    medians = [math.exp(PRIORS[name][0]) for name in ('s_m', 's_x', 's_d', 's_c')]
+    assert mean == pytest.approx([0.0] * 3)
+    assert deviation == pytest.approx([math.sqrt(sum(medians))] * 3)
+
+
+def test_without_hyperparameters_to_learn_from() -> None:
+    at = rows(0, TRIALS)
+    at = Rows(at.trial, at.x[:, :0], at.t, at.curve, at.length)
+    surrogate = Surrogate(0, EPOCHS, 0)
+    surrogate.fit(at, Z)
+    mean, deviation = surrogate.predict(at, np.zeros((2, 0)), 1.0)
+    assert np.isfinite([mean, deviation]).all()
+    assert mean[-1] == mean[-2]
+
+
+def test_what_runs_leaves_means_and_shrinks_deviations() -> None:
+    surrogate, at, running = Surrogate(D, EPOCHS, 0), rows(0, TRIALS), rows(1, [1, 6, 6])
+    surrogate.fit(at, Z)
+    asked, new = rows(2, [0, 1, 6]), np.concatenate([running.x[1:2], rows(9, [8, 9]).x])
+    alone = surrogate.predict(asked, new, 0.5)
+    beside = surrogate.predict(asked, new, 0.5, running)
+    np.testing.assert_allclose(beside[0], alone[0], atol=1e-7)
+    assert (beside[1] <= alone[1] + 1e-9).all()
+    assert beside[1][2] < 0.9 * alone[1][2]
+    assert beside[1][3] < 0.95 * alone[1][3]
+    np.testing.assert_array_equal(surrogate.predict(asked, new, 0.5), alone)  # and it forgets them
+
+
+def test_appended_rows_are_as_good_as_fitted_ones() -> None:
+    at = rows(0, TRIALS)
+    surrogate = Surrogate(D, EPOCHS, 0)
+    surrogate.fit(at.take(np.arange(5)), Z[:5])
+    surrogate.append(at.take(np.arange(5, 9)), Z[5:])
+    kernel, noise, mean = surrogate._numpy()
+    exact = Conditioned.on(kernel, noise, mean, surrogate._look(at), Z).predict(surrogate._look(rows(2, [0, 7])))
+    predicted = surrogate.predict(rows(2, [0, 7]), at.x[:0], 0.0)
+    np.testing.assert_allclose(predicted, (exact[0], np.sqrt(exact[1])), atol=1e-8)
+    assert surrogate.trials() == set(TRIALS)
+
+
+def test_it_learns_a_smooth_function() -> None:
+    at = rows(0, list(range(60)))
+    z = np.sin(4 * at.x[:, 0]) + at.x[:, 1] ** 2
+    surrogate = Surrogate(D, EPOCHS, 0)
+    for _ in range(3):
+        surrogate.fit(at, z)
+    new = np.random.default_rng(7).random((50, D))
+    truth = np.sin(4 * new[:, 0]) + new[:, 1] ** 2
+    mean, deviation = surrogate.predict(at.take(np.zeros(0, dtype=np.int64)), new, 0.0)
+    assert np.sqrt(np.mean((mean - truth) ** 2)) < 0.4 * truth.std()
+    assert np.mean(np.abs(mean - truth) < 3 * deviation) > 0.9
+
+
+def test_global_generators_are_left_alone() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    Surrogate(D, EPOCHS, 0).fit(rows(0, TRIALS), Z)
+    assert torch.equal(torch.get_rng_state(), before)
