@@ -375,7 +375,8 @@ def culprit(name: str, value: object) -> tuple[str, object]:
 def is_about_pickling(error: BaseException) -> bool:
     """Whether an engine says that what it was given cannot be sent."""
     return isinstance(error, pickle.PicklingError) or (
-        isinstance(error, (TypeError, AttributeError)) and 'pickle' in str(error)
+        isinstance(error, (TypeError, AttributeError))
+        and ('pickle' in str(error) or 'local object' in str(error))  # the latter is Python 3.13's word for a lambda
     )
 
 

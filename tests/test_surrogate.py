@@ -154,14 +154,14 @@ def scipys_log_posterior(surrogate: Surrogate, at: Rows, z: np.ndarray) -> float
 def test_log_posterior_is_scipys_up_to_a_constant() -> None:
     differences = []
     for seed in range(3):
-        surrogate, at = Surrogate(D, EPOCHS, seed), rows(0, TRIALS)
+        surrogate, at = Surrogate(D, seed), rows(0, TRIALS)
         randomised(surrogate, seed)
         differences.append(log_posterior(surrogate, at, Z).item() - scipys_log_posterior(surrogate, at, Z))
     assert np.ptp(differences) < 1e-7
 
 
 def test_gradient_is_that_of_finite_differences() -> None:
-    surrogate, at = Surrogate(D, EPOCHS, 0), rows(0, TRIALS)
+    surrogate, at = Surrogate(D, 0), rows(0, TRIALS)
     rng = randomised(surrogate, 1)
     log_posterior(surrogate, at, Z).backward()
     for parameter in (*surrogate._of_kernel.values(), *surrogate._of_network):
@@ -178,7 +178,7 @@ def test_gradient_is_that_of_finite_differences() -> None:
 
 
 def test_a_fit_improves_the_posterior_and_a_later_one_goes_on() -> None:
-    surrogate, at = Surrogate(D, EPOCHS, 0), rows(0, TRIALS)
+    surrogate, at = Surrogate(D, 0), rows(0, TRIALS)
     z = at.x.sum(1) + at.t
     values = [log_posterior(surrogate, at, z).item()]
     for _ in range(3):
@@ -191,7 +191,7 @@ def test_a_fit_improves_the_posterior_and_a_later_one_goes_on() -> None:
 def test_a_fit_conditions_on_every_row() -> None:
     trials = list(range(MAX_FIT + 10))
     at = rows(0, trials)
-    surrogate = Surrogate(D, EPOCHS, 0)
+    surrogate = Surrogate(D, 0)
     surrogate.fit(at, at.x.sum(1))
     assert surrogate.trials() == set(trials)
     mean, _ = surrogate.predict(at, at.x[:0], 0.0)
@@ -213,7 +213,7 @@ NONSENSE = {
 @pytest.mark.filterwarnings('ignore:overflow|invalid:RuntimeWarning')
 def test_nothing_makes_it_fail(case: str) -> None:
     at, z = NONSENSE[case]
-    surrogate = Surrogate(D, EPOCHS, 0)
+    surrogate = Surrogate(D, 0)
     for _ in range(2):
         surrogate.fit(at, z)
         surrogate.append(at, z)
@@ -229,7 +229,7 @@ def test_nothing_makes_it_fail(case: str) -> None:
 
 
 def test_before_the_first_fit_it_predicts_its_prior() -> None:
-    mean, deviation = Surrogate(D, EPOCHS, 0).predict(rows(0, [1, 2]), rows(0, [3]).x, 0.5)
+    mean, deviation = Surrogate(D, 0).predict(rows(0, [1, 2]), rows(0, [3]).x, 0.5)
     medians = [math.exp(PRIORS[name][0]) for name in ('s_m', 's_x', 's_d', 's_c')]
     assert mean == pytest.approx([0.0] * 3)
     assert deviation == pytest.approx([math.sqrt(sum(medians))] * 3)
@@ -238,7 +238,7 @@ def test_before_the_first_fit_it_predicts_its_prior() -> None:
 def test_without_hyperparameters_to_learn_from() -> None:
     at = rows(0, TRIALS)
     at = Rows(at.trial, at.x[:, :0], at.t, at.curve, at.length)
-    surrogate = Surrogate(0, EPOCHS, 0)
+    surrogate = Surrogate(0, 0)
     surrogate.fit(at, Z)
     mean, deviation = surrogate.predict(at, np.zeros((2, 0)), 1.0)
     assert np.isfinite([mean, deviation]).all()
@@ -246,7 +246,7 @@ def test_without_hyperparameters_to_learn_from() -> None:
 
 
 def test_what_runs_leaves_means_and_shrinks_deviations() -> None:
-    surrogate, at, running = Surrogate(D, EPOCHS, 0), rows(0, TRIALS), rows(1, [1, 6, 6])
+    surrogate, at, running = Surrogate(D, 0), rows(0, TRIALS), rows(1, [1, 6, 6])
     surrogate.fit(at, Z)
     asked, new = rows(2, [0, 1, 6]), np.concatenate([running.x[1:2], rows(9, [8, 9]).x])
     alone = surrogate.predict(asked, new, 0.5)
@@ -260,7 +260,7 @@ def test_what_runs_leaves_means_and_shrinks_deviations() -> None:
 
 def test_appended_rows_are_as_good_as_fitted_ones() -> None:
     at = rows(0, TRIALS)
-    surrogate = Surrogate(D, EPOCHS, 0)
+    surrogate = Surrogate(D, 0)
     surrogate.fit(at.take(np.arange(5)), Z[:5])
     surrogate.append(at.take(np.arange(5, 9)), Z[5:])
     kernel, noise, mean = surrogate._numpy()
@@ -273,7 +273,7 @@ def test_appended_rows_are_as_good_as_fitted_ones() -> None:
 def test_it_learns_a_smooth_function() -> None:
     at = rows(0, list(range(60)))
     z = np.sin(4 * at.x[:, 0]) + at.x[:, 1] ** 2
-    surrogate = Surrogate(D, EPOCHS, 0)
+    surrogate = Surrogate(D, 0)
     for _ in range(3):
         surrogate.fit(at, z)
     new = np.random.default_rng(7).random((50, D))
@@ -286,5 +286,5 @@ def test_it_learns_a_smooth_function() -> None:
 def test_global_generators_are_left_alone() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    Surrogate(D, EPOCHS, 0).fit(rows(0, TRIALS), Z)
+    Surrogate(D, 0).fit(rows(0, TRIALS), Z)
     assert torch.equal(torch.get_rng_state(), before)
