@@ -15,9 +15,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def encoded(
-    curve: list[float], padded_to: int, padding: float = 0.0, others: tuple[list[float], ...] = ()
-) -> list[float]:
+def encoded(curve: list[float], padded_to: int, padding: float = 0.0, others: tuple = ()) -> list[float]:
     rows = [row + [padding] * (padded_to - len(row)) for row in (curve, *others)]
     length = torch.tensor([len(row) for row in (curve, *others)])
     with torch.no_grad():

@@ -19,9 +19,7 @@ def normal_scores(y: np.ndarray) -> np.ndarray:
     return norm.ppf((rankdata(y) - 0.5) / len(y))
 
 
-@pytest.mark.parametrize(
-    'y', [np.array([3.0, 1.0, 2.0, 2.0, 7.0, 2.0, -4.0]), np.random.default_rng(0).normal(size=99)]
-)
+@pytest.mark.parametrize('y', [np.array([3.0, 1.0, 2.0, 2.0, 7.0, -4.0]), np.random.default_rng(0).normal(size=99)])
 def test_targets_are_the_mean_of_normal_scores_and_of_asinh(y: np.ndarray) -> None:
     robust = np.arcsinh((y - np.median(y)) / iqr(y, scale='normal'))
     assert Normaliser.of(y)(y) == pytest.approx((normal_scores(y) + robust) / 2, abs=2e-4)  # 1.349 is rounded
