@@ -78,7 +78,7 @@ class Posterior:
                 L = cholesky(K + jitter * scale * np.eye(len(K)), lower=True, check_finite=False)
             except LinAlgError:
                 continue
-            return cls(L, solve_triangular(L, y - mean, lower=True, check_finite=False), mean)
+            return cls(L, solve_lower(L, y - mean), mean)
         raise LinAlgError('the covariance is not positive definite')
 
     def extend(self, Ks: Array, Kss: Array, y: Array) -> Posterior:
@@ -87,16 +87,21 @@ class Posterior:
         Raises:
             scipy.linalg.LinAlgError: the covariance of all is not finite, or not positive definite in floating point.
         """
-        below = solve_triangular(self.L, Ks, lower=True, check_finite=False).T
+        below = solve_lower(self.L, Ks).T
         rest = Kss - below @ below.T
         if not np.isfinite(rest).all():
             raise LinAlgError('the covariance is not finite')
         corner = cholesky(rest, lower=True, check_finite=False)
         L = np.block([[self.L, np.zeros(Ks.shape)], [below, corner]])
-        white = solve_triangular(corner, y - self.mean - below @ self.white, lower=True, check_finite=False)
+        white = solve_lower(corner, y - self.mean - below @ self.white)
         return Posterior(L, np.concatenate([self.white, white]), self.mean)
 
     def predict(self, Ks: Array, kss: Array) -> tuple[Array, Array]:
         """(m,) means and (m,) variances of the latent values."""
-        V = solve_triangular(self.L, Ks, lower=True, check_finite=False)
+        V = solve_lower(self.L, Ks)
         return self.mean + V.T @ self.white, np.maximum(kss - np.einsum('nm,nm->m', V, V), 1e-12)
+
+
+def solve_lower(L: Array, right: Array) -> Array:
+    """L^-1 right, for a lower triangular L that may be empty, which old SciPy refuses."""
+    return np.asarray(solve_triangular(L, right, lower=True, check_finite=False)) if len(L) else right

@@ -29,11 +29,11 @@ from typing import Generic
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, solve_triangular
+from scipy.linalg import LinAlgError
 from torch import Tensor
 
 from .features import ConfigurationEncoder, CurveEncoder
-from .gp import Posterior, log_marginal_likelihood
+from .gp import Posterior, log_marginal_likelihood, solve_lower
 from .kernel import Matrix, matern32, matern52, rbf, squared_distance
 
 Array = NDArray[np.float64]
@@ -177,7 +177,7 @@ class Conditioned:
         B = np.zeros((n, J + 1))
         B[np.arange(n), self.at.member] = k.epochs(self.at.t, np.array([t]), k.l_t)[:, 0]
         B[:, J] = k.curves(self.at.e, np.zeros((1, CODES)))[:, 0]
-        W = solve_triangular(self.posterior.L, B, lower=True, check_finite=False)
+        W = solve_lower(self.posterior.L, B)
         A = np.concatenate([k.configurations(h, self.at.h), np.ones((len(h), 1))], axis=1)
         mean = self.posterior.mean + A @ (W.T @ self.posterior.white)
         return mean, np.maximum(k.variance() - np.einsum('mj,mj->m', A @ (W.T @ W), A), 1e-12)
