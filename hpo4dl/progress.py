@@ -53,11 +53,14 @@ class Line:
     """A line on the terminal, written over at every result."""
 
     def __call__(self, event: Event) -> None:
-        terminal_line(event)
+        width = shutil.get_terminal_size().columns - 1
+        sys.stderr.write('\r' + describe(event)[:width].ljust(width))
+        sys.stderr.flush()
 
     def close(self) -> None:
         """Leave the last line on the terminal."""
-        end_terminal_line()
+        sys.stderr.write('\n')
+        sys.stderr.flush()
 
 
 class Bar:
@@ -92,19 +95,6 @@ def progress_display() -> Bar | Line:
     except ImportError:
         return Line()
     return Bar(tqdm)
-
-
-def terminal_line(event: Event) -> None:
-    """One line on the terminal, written over the previous one."""
-    width = shutil.get_terminal_size().columns - 1
-    sys.stderr.write('\r' + describe(event)[:width].ljust(width))
-    sys.stderr.flush()
-
-
-def end_terminal_line() -> None:
-    """Leave the last line on the terminal."""
-    sys.stderr.write('\n')
-    sys.stderr.flush()
 
 
 def describe(event: Event) -> str:
