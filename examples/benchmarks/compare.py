@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,6 +50,9 @@ class Job(NamedTuple):
     python: str | None
     """The interpreter that has the peer; None for our own."""
 
+    def __str__(self) -> str:
+        return f'{self.tuner} on {self.problem}, seed {self.seed}'
+
 
 Runs = dict[str, dict[tuple[str, int], dict[str, Any]]]
 """Records of races, by tuner, then by problem and seed."""
@@ -80,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for tuner in options.tuners
         if tuner in pythons
     ]  # fmt: skip
-    race([job for job in wanted if not job.file.exists()], options.workers)
+    race([job for job in wanted if not job.file.exists()], options.workers, run)
     runs: Runs = {}
     for job in wanted:
         if job.file.exists():
@@ -123,8 +126,8 @@ def install(requirements: list[str], venv: Path) -> str:
     return str(python)
 
 
-def race(jobs: list[Job], workers: int) -> None:
-    """Run the jobs, each in a process of its own core; one that fails is told and left out."""
+def race(jobs: Sequence[Any], workers: int, run: Callable[[Any], str | None]) -> None:
+    """`run` the jobs, each in a process of its own core; one that fails, since `run` says why, is told and left out."""
     context = multiprocessing.get_context('spawn')
     pool = ProcessPoolExecutor(workers, mp_context=context)
     try:
@@ -132,7 +135,7 @@ def race(jobs: list[Job], workers: int) -> None:
         for done, future in enumerate(as_completed(running), 1):
             job, failure = running[future], future.result()
             outcome = f': failed: {failure}' if failure else ''
-            say(f'{done}/{len(jobs)} {job.tuner} on {job.problem}, seed {job.seed}{outcome}')
+            say(f'{done}/{len(jobs)} {job}{outcome}')
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -213,8 +216,8 @@ def table(runs: Runs, epochs: int) -> str:
     return text
 
 
-def markdown(rows: list[str], heads: list[str], cells: list[tuple[np.ndarray, np.ndarray]]) -> str:
-    lines = [f'| tuner | {" | ".join(heads)} |', '|---' * (len(heads) + 1) + '|']
+def markdown(rows: list[str], heads: list[str], cells: list[tuple[np.ndarray, np.ndarray]], of: str = 'tuner') -> str:
+    lines = [f'| {of} | {" | ".join(heads)} |', '|---' * (len(heads) + 1) + '|']
     for row, (mean, error) in zip(rows, cells):
         told = [f'{m:.3g}' if np.isnan(e) else f'{m:.3g} ± {e:.2g}' for m, e in zip(mean, error)]
         lines.append(f'| {row} | {" | ".join(told)} |')

@@ -115,6 +115,11 @@ def run(tuner: str, name: str, seed: int, epochs: int, file: Path, data: Path | 
         'observations': training.observations[1:],
         'seconds': training.seconds[1:],
     }
+    write(record, file)
+
+
+def write(record: dict[str, Any], file: Path) -> None:
+    """The record as JSON; `file` is complete or not there."""
     file.parent.mkdir(parents=True, exist_ok=True)
     torn = file.with_suffix('.tmp')
     torn.write_text(json.dumps(record))

@@ -9,6 +9,14 @@ REQUIREMENTS: list[str] = []
 
 
 def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
+    optimizer = ask_and_tell(tuner, problem, seed)
+    while (trial := optimizer.ask()) is not None:
+        values = training(trial.configuration, trial.epoch)
+        optimizer.tell(trial, values[trial.previous_epoch :].tolist())
+
+
+def ask_and_tell(tuner: str, problem: Any, seed: int) -> Any:
+    """The optimizer itself."""
     import hpo4dl
 
     make = {
@@ -18,9 +26,4 @@ def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
         'hyperband': hpo4dl.Hyperband,
         'random': hpo4dl.RandomSearch,
     }[tuner]
-    optimizer = make(
-        problem.space, problem.max_epochs, minimize=problem.minimize, seed=seed, candidates=problem.candidates
-    )
-    while (trial := optimizer.ask()) is not None:
-        values = training(trial.configuration, trial.epoch)
-        optimizer.tell(trial, values[trial.previous_epoch :].tolist())
+    return make(problem.space, problem.max_epochs, minimize=problem.minimize, seed=seed, candidates=problem.candidates)
