@@ -12,7 +12,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -201,3 +201,202 @@ def test_an_interrupted_comparison_goes_on(
     record = json.loads((runs / 'asha-2-30.json').read_text())
     assert len(record['values']) == len(record['regret']) == 30
     assert len(record['seconds']) == len(record['observations'])
+
+
+@pytest.fixture
+def scaling(modules: tuple[ModuleType, ...]) -> ModuleType:
+    return importlib.import_module('scaling')
+
+
+def free() -> float:
+    """A clock on which decisions take no time."""
+    return 0.0
+
+
+class Watched:
+    """An optimizer whose asks and tells are watched."""
+
+    def __init__(self, optimizer: object) -> None:
+        self.optimizer = optimizer
+        self.running: list[int] = []
+        self.most = 0
+
+    def ask(self) -> object:
+        trial = self.optimizer.ask()
+        if trial is not None:
+            assert trial.id not in self.running
+            self.running.append(trial.id)
+            self.most = max(self.most, len(self.running))
+        return trial
+
+    def tell(self, trial: object, values: list[float]) -> None:
+        self.running.remove(trial.id)
+        self.optimizer.tell(trial, values)
+
+
+@pytest.mark.parametrize('tuner', ['dyhpo', 'asha', 'hyperband', 'random'])
+def test_one_simulated_worker_is_the_serial_race(
+    modules: tuple[ModuleType, ...], scaling: ModuleType, tuner: str
+) -> None:
+    _, peers, problems = modules
+    ours, problem = importlib.import_module('peers.ours'), problems.synthetic(0)
+    training = peers.Training(problem, 60)
+    with pytest.raises(peers.Spent):
+        ours.race(tuner, problem, 3, training)
+    paid: dict[float, int] = {}
+    record = scaling.simulate(ours.ask_and_tell(tuner, problem, 3), 1, 60, problem.curve, problem.seconds, free)
+    assert list(record['values']) == training.values
+    assert record['utilisation'] == pytest.approx(1)
+    durations = []
+    for trial, previous, epoch, begin, end in record['steps']:
+        assert previous == paid.get(trial, 0)
+        paid[trial] = epoch
+        durations += [(end - begin) / (epoch - previous)] * (epoch - previous)
+    assert list(record['times']) == pytest.approx(np.cumsum(durations))
+
+
+@pytest.mark.parametrize(('tuner', 'step'), [('random', 50), ('dyhpo', 1)])
+def test_free_decisions_and_equal_epochs_keep_every_worker_busy(
+    modules: tuple[ModuleType, ...], scaling: ModuleType, tuner: str, step: int
+) -> None:
+    problem = modules[2].synthetic(0)
+    optimizer = importlib.import_module('peers.ours').ask_and_tell(tuner, problem, 0)
+    workers, steps = 4, 14  # three rounds and a half
+    record = scaling.simulate(optimizer, workers, steps * step, problem.curve, lambda _: np.full(50, 10.0), free)
+    assert len(record['values']) == steps * step
+    assert record['decisions'] == steps
+    assert record['utilisation'] == pytest.approx(1)
+    assert max(record['times']) == 4 * 10.0 * step
+    begins = [begin for *_, begin, _ in record['steps']]
+    assert begins == [(i // workers) * 10.0 * step for i in range(steps)]
+
+
+def test_decisions_pass_on_the_simulated_clock_one_after_another(
+    modules: tuple[ModuleType, ...], scaling: ModuleType
+) -> None:
+    problem = modules[2].synthetic(0)
+    ask_and_tell = importlib.import_module('peers.ours').ask_and_tell
+
+    def raced(workers: int, steps: int) -> dict[str, object]:
+        """Each ask and each tell takes 1 s, an epoch too, and a step 50 epochs."""
+        clock = iter(range(10**6)).__next__
+        optimizer, seconds = ask_and_tell('random', problem, 0), lambda _: np.ones(50)
+        return scaling.simulate(optimizer, workers, 50 * steps, problem.curve, seconds, clock)
+
+    alone = raced(1, 5)
+    assert max(alone['times']) == 5 * 52 - 1  # ask, train, tell; but for the last tell
+    assert alone['decider'] == 10
+    assert alone['utilisation'] == pytest.approx(4 * 50 / (4 * 52 + 1))
+    # 100 workers cannot be kept busy: a step takes the decider 2 s, so 25 train in a step's 50 s.
+    crowd = raced(100, 800)
+    assert crowd['decisions'] / max(crowd['times']) == pytest.approx(1 / 2, rel=0.1)
+    assert crowd['utilisation'] == pytest.approx(0.25, rel=0.2)
+
+
+@pytest.mark.parametrize('tuner', ['dyhpo', 'asha', 'hyperband', 'random'])
+def test_a_race_of_many_workers_keeps_its_rules(
+    modules: tuple[ModuleType, ...], scaling: ModuleType, tuner: str
+) -> None:
+    problem = modules[2].synthetic(1)
+    watched = Watched(importlib.import_module('peers.ours').ask_and_tell(tuner, problem, 0))
+    drawn = np.random.default_rng(0)
+    record = scaling.simulate(watched, 3, 103, problem.curve, lambda _: drawn.exponential(1, 50))
+    assert len(record['values']) == 103, 'the budget is neither left nor overrun'
+    assert watched.most == 3
+    assert watched.running == []
+    assert 0 < record['utilisation'] <= 1
+    changes = sorted((t, n) for *_, begin, end in record['steps'] for t, n in ((end, -1), (begin, 1)))
+    assert max(np.cumsum([n for _, n in changes])) == 3
+    ended: dict[int, tuple[int, float]] = {}
+    for trial, previous, epoch, begin, end in record['steps']:
+        assert ended.get(trial, (0, 0.0))[0] == previous < epoch
+        assert ended.get(trial, (0, 0.0))[1] <= begin < end
+        ended[trial] = epoch, end
+    assert sum(epoch for epoch, _ in ended.values()) == 103
+    assert sorted(record['times']) == list(record['times'])
+
+
+def test_the_table_of_scaling_by_hand(scaling: ModuleType) -> None:
+    def record(times: list[float], regret: list[float], busy: float) -> dict[str, object]:
+        return {'times': np.array(times), 'regret': regret, 'utilisation': busy, 'decisions': 30, 'decider': 6.0}
+
+    one, two = ('hand-1', 0), ('hand-2', 0)
+    runs = {
+        'a, 1': {one: record([0.2, 0.8], [0.5, 0.1], 1.0), two: record([0.2, 0.4], [0.5, 0.3], 1.0)},
+        'a, 4': {one: record([0.1, 0.2], [0.5, 0.1], 0.9), two: record([0.1, 0.2], [0.5, 0.2], 0.7)},
+        'b, 4': {one: record([0.1, 0.2], [0.5, 0.4], 1.0), two: record([0.1, 0.2], [0.5, 0.2], 1.0)},
+    }
+    # Serially, the mean of 0.2 is reached at 0.8; by a with 4 workers at 0.2 (each: 4 and 2 times as fast); by b never,
+    # which reaches the second's 0.3 twice as fast.
+    lines = scaling.table(runs).splitlines()
+    assert lines[0] == '### hand: 2 problems, 2 races that all finished'
+    cells = [[cell.split(' ± ')[0].strip() for cell in line.split('|')[1:-1]] for line in lines[2:] if line]
+    assert cells[0][3:7] == ['regret at 0.0156', 'regret at 0.0625', 'regret at 0.25', 'regret at 1']
+    assert [row[:7] for row in cells[2:]] == [
+        ['a, 1', '100', '5', '1', '1', '0.5', '0.2'],
+        ['a, 4', '80', '5', '1', '1', '0.15', '0.15'],
+        ['b, 4', '100', '5', '1', '1', '0.3', '0.3'],
+    ]
+    assert [[float(x) for x in row[7:]] for row in cells[2:]] == [[1, 1], [pytest.approx(4, rel=0.02), 3], [0, 1]]
+
+
+def test_scaling_runs_on_synthetic_curves_and_is_resumed(
+    scaling: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for library in ('OMP', 'OPENBLAS', 'MKL'):
+        monkeypatch.setenv(f'{library}_NUM_THREADS', '1')
+    monkeypatch.setattr(scaling, 'race', lambda jobs, processes, run: asked.extend(j for j in jobs if not run(j)))
+    words = f'--problems synthetic-0 --tuners random asha --workers 1 4 --epochs 50 --output {tmp_path}'.split()
+    for missing in (None, 'asha-0-4-100-own.json'):
+        asked: list[object] = []
+        if missing:
+            (tmp_path / 'runs' / 'synthetic-0' / missing).unlink()
+        scaling.main(words)
+        told = capsys.readouterr().out
+        assert [job.file.name for job in asked] == [missing] if missing else len(asked) == 4
+        assert re.findall(r'^\| (\w+, \d)', told, re.MULTILINE) == ['random, 1', 'random, 4', 'asha, 1', 'asha, 4']
+        assert told == (tmp_path / 'table-own.md').read_text(encoding='utf-8')
+    scaling.main([*words, '--epoch-seconds', '10'])
+    record = json.loads((tmp_path / 'runs' / 'synthetic-0' / 'random-0-4-100-10s.json').read_text())
+    assert record['epoch_seconds'] == 10
+    assert [round(t / 10) for t in record['times']] == [t for t in range(1, 51) for _ in range(2)]
+
+
+def test_a_benchmark_without_times_wants_them_given(
+    modules: tuple[ModuleType, ...], scaling: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(modules[2], 'load', lambda name, data: numbered(modules[2]))
+    job = scaling.Job('random', 'hand-1', 0, 2, 8, None, tmp_path / 'a.json', None, None)
+    assert '--epoch-seconds' in scaling.run(job)
+    assert scaling.run(job._replace(seconds=1.0)) is None
+    assert json.loads(job.file.read_text())['times'] == pytest.approx([1, 1, 2, 2, 3, 3, 4, 4], abs=0.1)
+
+
+def test_lcbench_has_the_time_of_each_epoch(
+    modules: tuple[ModuleType, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = ['batch_size', 'learning_rate', 'momentum', 'weight_decay', 'num_layers', 'max_units', 'max_dropout']
+    entries = [{'name': n, 'type': 'uniform_float', 'lower': 0.0, 'upper': 1.0, 'log': False} for n in names]
+    (tmp_path / 'config_space.json').write_text(json.dumps({'hyperparameters': entries}))
+    (tmp_path / 'encoding.json').write_text(json.dumps({'OpenML_task_id': {'7': 3}}))
+
+    class Session:
+        def __init__(self, *arguments: object) -> None: ...
+
+        def run(self, _: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+            """Two seconds an epoch, but for the 10th, which ends before the 9th; accuracy rises from momentum."""
+            epoch, momentum = inputs['x_cont'][:, 0], inputs['x_cont'][:, 3]
+            assert set(inputs['x_cat'].ravel()) == {3}
+            since = np.where(epoch == 10, 17, 2 * epoch)
+            return [np.column_stack([since, 100 * momentum + epoch]).astype(np.float32)]
+
+    onnxruntime = ModuleType('onnxruntime')
+    onnxruntime.SessionOptions, onnxruntime.InferenceSession = SimpleNamespace, Session
+    monkeypatch.setitem(sys.modules, 'onnxruntime', onnxruntime)
+    problem = modules[2].lcbench(tmp_path, '7')
+    x = dict.fromkeys(names, 0.25)
+    assert list(problem.seconds(x)) == [2.0] * 9 + [0.0, 4.0] + [2.0] * 41
+    assert problem.curve(x) == pytest.approx(0.25 + np.arange(1, 53) / 100)
+    drawn = np.random.default_rng(12345).random((3000, 7))[:, 2]
+    assert problem.best == pytest.approx(min(1.0, drawn.max() + 0.52), rel=1e-6)
+    assert problem.worst == pytest.approx(drawn.min() + 0.01, rel=1e-6)

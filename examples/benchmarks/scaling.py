@@ -1,6 +1,6 @@
 """Race our optimizers with many workers in simulated time, on curves whose epochs have a known duration.
 
-    python examples/benchmarks/scaling.py [--data FOLDER] [--problems lcbench] [--tuners dyhpo asha] [--epoch-seconds 10]
+    python examples/benchmarks/scaling.py [--data FOLDER] [--tuners dyhpo asha] [--workers 1 16] [--epoch-seconds 10]
 
 Nothing sleeps: events lie in a heap, and an epoch takes the time that the benchmark gives it. One decider, with one
 thread, asks and tells as `hpo4dl.Tuner` does; the processor time that this takes is measured, and passes on the
@@ -32,6 +32,8 @@ from compare import COLOURS, LEAST, by_kind, call, chosen, interpreters, last_li
 TUNERS = [tuner for tuner, module in peers.TUNERS.items() if module == 'ours' or tuner == 'syne-asha']
 MARKS = (1 / 64, 1 / 16, 1 / 4, 1)
 """When regrets are told, in serial races: 1 is the time that one worker needs for EPOCHS epochs of average length."""
+
+LINES = ('-', '--', ':')
 
 
 class Job(NamedTuple):
@@ -132,11 +134,12 @@ def run(job: Job) -> str | None:
             seconds = lambda configuration: np.full(problem.max_epochs, job.seconds)  # noqa: E731
         if seconds is None:
             return 'the benchmark does not say how long an epoch takes: --epoch-seconds SECONDS'
-        optimizer = importlib.import_module(f'peers.{peers.TUNERS[job.tuner]}').ask_and_tell(*job[:1], problem, job.seed)
+        module = importlib.import_module(f'peers.{peers.TUNERS[job.tuner]}')
+        optimizer = module.ask_and_tell(job.tuner, problem, job.seed)
         record = simulate(optimizer, job.workers, job.epochs, problem.curve, seconds)
         record['regret'] = problem.regret(np.array(record['values'])).tolist()
         problem.space.seed(0)
-        average = float(np.mean([seconds(dict(c)).mean() for c in problem.space.sample_configuration(200)]))
+        average = float(np.mean([seconds(dict(c)).mean() for c in problem.space.sample_configuration(100)]))
         peers.write({**record, 'epoch_seconds': average}, job.file)
     except subprocess.CalledProcessError as error:
         return last_line(error.stderr)
@@ -145,11 +148,12 @@ def run(job: Job) -> str | None:
     return None
 
 
-def by_words(tuner: str, problem: str, seed: str, workers: str, epochs: str, seconds: str, file: str, data: str) -> None:
+def by_words(tuner: str, problem: str, *words: str) -> None:
     """`run`, as a peer's interpreter is told to."""
+    seed, workers, epochs = map(int, words[:3])
+    seconds, file, data = words[3:]
     each, folder = float(seconds) if seconds else None, Path(data) if data else None
-    failure = run(Job(tuner, problem, int(seed), int(workers), int(epochs), each, Path(file), folder, None))
-    if failure:
+    if failure := run(Job(tuner, problem, seed, workers, epochs, each, Path(file), folder, None)):
         raise SystemExit(failure)
 
 
@@ -220,7 +224,8 @@ def table(runs: Runs) -> str:
         if not races:
             continue
         serial = [runs[rows[0]][race] for race in races]
-        mean = [mean_and_error(np.array([regret_at(runs[row][race], grid) for race in races]), names)[0] for row in rows]
+        curves = [np.array([regret_at(runs[row][race], grid) for race in races]) for row in rows]
+        mean = [mean_and_error(curve, names)[0] for curve in curves]
         cells = []
         for row, curve in zip(rows, mean):
             records = [runs[row][race] for race in races]
@@ -257,12 +262,12 @@ def plot(runs: Runs, file: Path) -> None:
             records = [runs[row][race] for race in races]
             grid = np.geomspace(1e-3, max(r['times'][-1] for r in records), 300)
             regret = mean_and_error(np.array([regret_at(r, grid) for r in records]), names)[0]
-            style = {'color': COLOURS[counts.index(int(workers)) % 7], 'linestyle': ('-', '--', ':')[tuners.index(tuner) % 3]}
-            left.plot(grid, np.maximum(regret, LEAST), label=row, **style)
+            colour, line = COLOURS[counts.index(int(workers)) % 7], LINES[tuners.index(tuner) % 3]
+            left.plot(grid, np.maximum(regret, LEAST), label=row, color=colour, linestyle=line)
         for tuner in tuners:
             of = [n for n in counts if f'{tuner}, {n}' in rows]
             busy = [100 * np.mean([runs[f'{tuner}, {n}'][race]['utilisation'] for race in races]) for n in of]
-            right.plot(of, busy, marker='o', color='black', linestyle=('-', '--', ':')[tuners.index(tuner) % 3], label=tuner)
+            right.plot(of, busy, 'ko', linestyle=LINES[tuners.index(tuner) % 3], label=tuner)
         left.set(yscale='log', xlabel='time, in serial races', ylabel='normalised regret', title=f'{kind}, mean')
         right.set(xlabel='workers', ylabel='% of the time that workers train', title='utilisation', xticks=counts)
         right.set_xticklabels(map(str, counts))

@@ -6,20 +6,24 @@ Settings are the library's own, one bracket for Hyper-Tune among them. On a tabl
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 
 REQUIREMENTS = ['syne-tune[gpsearchers]==0.13.0 numpy==1.26.4 ConfigSpace==1.2.2 onnxruntime==1.32.0']
 
 
 def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
-    import datetime
+    scheduler = ask_and_tell(tuner, problem, seed)
+    while (step := scheduler.ask()) is not None:
+        scheduler.tell(step, training(step.configuration, step.epoch)[step.previous_epoch :])
 
-    import numpy as np
+
+def ask_and_tell(tuner: str, problem: Any, seed: int) -> AskAndTell:
     from ConfigSpace import UniformIntegerHyperparameter
     from syne_tune import config_space as cs
-    from syne_tune.backend.trial_status import Trial
     from syne_tune.optimizer.baselines import ASHA, MOBSTER, DyHPO, HyperTune
-    from syne_tune.optimizer.scheduler import SchedulerDecision
 
     space: dict[str, Any] = {'max_epochs': problem.max_epochs}
     for hp in problem.space.values():
@@ -43,26 +47,58 @@ def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
         search_options=options,
         type='dyhpo' if tuner == 'syne-dyhpo' else 'promotion',
     )
-    trials: list[Trial] = []
-    reached: dict[int, int] = {}
-    while (suggestion := scheduler.suggest(len(trials))) is not None:
-        if suggestion.spawn_new_trial_id:
-            trial = Trial(len(trials), suggestion.config, datetime.datetime.now())
-            trials.append(trial)
-            scheduler.on_trial_add(trial)
+    return AskAndTell(scheduler, problem)
+
+
+class Step(NamedTuple):
+    id: int
+    configuration: dict[str, Any]
+    previous_epoch: int
+    epoch: int
+
+
+class AskAndTell:
+    """A scheduler, asked epoch by epoch: a trial that it does not pause is what is asked for next."""
+
+    def __init__(self, scheduler: Any, problem: Any) -> None:
+        self.scheduler = scheduler
+        self.problem = problem
+        self._trials: list[Any] = []
+        self._reached: dict[int, int] = {}
+        self._going_on: list[int] = []
+
+    def ask(self) -> Step | None:
+        from syne_tune.backend.trial_status import Trial
+
+        if self._going_on:
+            return self._step(self._going_on.pop(0))
+        suggestion = self.scheduler.suggest(len(self._trials))
+        if suggestion is None:
+            return None
+        if not suggestion.spawn_new_trial_id:
+            return self._step(suggestion.checkpoint_trial_id)
+        trial = Trial(len(self._trials), suggestion.config, datetime.now())
+        self._trials.append(trial)
+        self.scheduler.on_trial_add(trial)
+        return self._step(trial.trial_id)
+
+    def tell(self, step: Step, values: Sequence[float]) -> None:
+        from syne_tune.optimizer.scheduler import SchedulerDecision
+
+        trial, loss = self._trials[step.id], float(values[0] if self.problem.minimize else 1 - values[0])
+        self._reached[step.id] = step.epoch
+        if not math.isfinite(loss):
+            self.scheduler.on_trial_error(trial)
+            return
+        result = {'loss': loss, 'epoch': step.epoch}
+        decision = self.scheduler.on_trial_result(trial, result)
+        if step.epoch == self.problem.max_epochs:
+            self.scheduler.on_trial_complete(trial, result)
+        elif decision == SchedulerDecision.CONTINUE:
+            self._going_on.append(step.id)
         else:
-            trial = trials[suggestion.checkpoint_trial_id]
-        decision = SchedulerDecision.CONTINUE
-        while decision == SchedulerDecision.CONTINUE:
-            epoch = reached[trial.trial_id] = reached.get(trial.trial_id, 0) + 1
-            loss = float(training.losses({name: trial.config[name] for name in problem.space}, epoch)[-1])
-            if not np.isfinite(loss):
-                scheduler.on_trial_error(trial)
-                break
-            result = {'loss': loss, 'epoch': epoch}
-            decision = scheduler.on_trial_result(trial, result)
-            if epoch == problem.max_epochs:
-                scheduler.on_trial_complete(trial, result)
-                break
-        else:
-            scheduler.on_trial_remove(trial)
+            self.scheduler.on_trial_remove(trial)
+
+    def _step(self, trial_id: int) -> Step:
+        config, reached = self._trials[trial_id].config, self._reached.get(trial_id, 0)
+        return Step(trial_id, {name: config[name] for name in self.problem.space}, reached, reached + 1)
