@@ -4,7 +4,9 @@ The race starts like ASHA, until thirteen trials have started. From then on, eve
 space, neighbours of the best trials, and all paused trials, by the expected improvement that the surrogate sees in them
 at a horizon:
 
-- 'last' (default): improvement of the value at max_epochs on the best value seen at any epoch;
+- 'random' (default): a number of epochs ahead, and a margin by which the best value seen at any epoch is to be beaten,
+  both drawn anew for each decision, log-uniformly (after MFPI-random, Rakotoarison et al. 2024, Section 4.2): so
+  decisions that look near and far, and that ask for little and for much, take turns;
 - 'next': the published rule: one epoch ahead, improvement on the incumbent of that fidelity (Algorithm 1).
 
 The surrogate learns in `tell`: it is fitted on a schedule that depends on nothing but the number of tells, and
@@ -32,9 +34,11 @@ from .trial import LearningCurve, Trial
 
 Array = NDArray[np.float64]
 
-HORIZONS = ('last', 'next')
+HORIZONS = ('random', 'next')
 START, ETA = 13, 3
 """Trials that the race starts like ASHA with, and how many of them compete for each promotion."""
+LEAST_MARGIN = 0.01
+"""The smallest margin, of targets; the largest is 1, about the standard deviation of all values seen."""
 MAX_ROWS = 800
 """Observations that the surrogate is conditioned on, those of the best trials, at each fit."""
 MAX_TELLS = 50
@@ -48,7 +52,7 @@ class DyHPO(Race):
         configuration_space, max_epochs, minimize, seed, initial_configurations, candidates: as in `Race`.
         num_configurations: new points weighed before each decision; default 1000.
         device: where the surrogate is fitted; default the CPU.
-        horizon: 'last' (default), or 'next', the published rule.
+        horizon: 'random' (default), or 'next', the published rule.
     """
 
     def __init__(
@@ -58,7 +62,7 @@ class DyHPO(Race):
         *,
         num_configurations: int = 1000,
         device: str | None = None,
-        horizon: str = 'last',
+        horizon: str = 'random',
         **race: Any,
     ) -> None:
         super().__init__(configuration_space, max_epochs, **race)
@@ -129,8 +133,9 @@ class DyHPO(Race):
                     best_by_epoch[epoch] = max(value, best_by_epoch.get(epoch, -math.inf))
             best = normalise(incumbent_at(ahead, best_by_epoch))
         else:
-            ahead = np.full(len(paused) + len(points), self.max_epochs)
-            best = normalise(np.array([max(max(c.values) for c in self.curves.values() if c.values)]))
+            further, margin = draw_horizon(self._rng('horizon'), self.max_epochs)
+            ahead = np.minimum([curve.epoch + further for curve in paused] + [further] * len(points), self.max_epochs)
+            best = normalise(np.array([max(max(c.values) for c in self.curves.values() if c.values)])) + margin
         running = self._rows([self.curves[i] for i in self.running], [t.epoch for t in self.running.values()])
         at, t = self._rows(paused, ahead[: len(paused)]), float(self._log_epochs(ahead[-1:])[0])
         mu, sigma = self._surrogate.predict(at, self.space.encode(points), t, running)
@@ -191,6 +196,12 @@ class DyHPO(Race):
         """(n,) log(epoch) / log(max_epochs)."""
         logs: Array = np.log(np.maximum(np.asarray(epochs, dtype=float), 1))
         return logs / math.log(max(self.max_epochs, 2))
+
+
+def draw_horizon(rng: np.random.Generator, max_epochs: int) -> tuple[int, float]:
+    """Epochs ahead, from 1 to max_epochs, and the margin, from `LEAST_MARGIN` to 1; both log-uniform."""
+    further, margin = rng.random(2)
+    return round(float(max_epochs**further)), float(LEAST_MARGIN**margin)
 
 
 def _thinned(n: int) -> list[int]:

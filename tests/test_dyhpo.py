@@ -11,9 +11,10 @@ import pytest
 from ConfigSpace import Categorical, ConfigurationSpace
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kstest
 
-from hpo4dl import ASHA, ArgumentError, DyHPO, RandomSearch, Trial
-from hpo4dl.dyhpo import START
+from hpo4dl import ASHA, ArgumentError, DyHPO, RandomSearch, Trial, dyhpo
+from hpo4dl.dyhpo import START, draw_horizon
 from hpo4dl.hyperband import rung_epochs
 
 Metric = Callable[[Trial, int], float]
@@ -100,7 +101,7 @@ SPACES = {
 
 
 @pytest.mark.parametrize('name', SPACES)
-@pytest.mark.parametrize(('horizon', 'max_epochs'), [('last', 1), ('next', 3)])
+@pytest.mark.parametrize(('horizon', 'max_epochs'), [('random', 1), ('next', 3)])
 def test_any_space_is_raced(name: str, horizon: str, max_epochs: int) -> None:
     optimizer = make(ConfigurationSpace(SPACES[name]), max_epochs, horizon=horizon)
     size = {'a single category': 3, 'a single value': 1}.get(name, 100)
@@ -117,7 +118,7 @@ def test_bad_arguments_are_named() -> None:
             make(**{argument: value})
 
 
-@pytest.mark.parametrize('horizon', ['last', 'next'])
+@pytest.mark.parametrize('horizon', ['random', 'next'])
 def test_of_candidates_each_is_asked_once_and_nothing_else(horizon: str) -> None:
     candidates = [{'x': i / 20, 'y': 1.0, 'kind': 'abc'[i % 3]} for i in range(17)]
     optimizer = make(candidates=candidates, horizon=horizon, max_epochs=2, initial_configurations=candidates[5:7])
@@ -304,16 +305,55 @@ def test_next_horizon_is_equation_8() -> None:
     assert picked({c.trial_id: incumbent(c.epoch + 1) - 0.2 for c in paused}, z[1] - 0.19) >= START
 
 
-def test_last_horizon_is_the_best_value_at_max_epochs() -> None:
-    optimizer = started('last')
-    paused = [c.trial_id for c in optimizer.curves.values() if optimizer.is_alive(c.trial_id)]
-    optimizer._surrogate = Predicted({i: 1.0 if i == 5 else 0.5 for i in paused}, 0.9, set(paused))
-    assert optimizer.ask().id == 5
-    assert optimizer._surrogate.horizons == {1.0}
+def test_random_horizon_looks_equally_far_ahead_for_all_and_not_beyond_the_end(monkeypatch) -> None:
+    optimizer = started('random')
+    curves = {c.trial_id: c for c in optimizer.curves.values() if optimizer.is_alive(c.trial_id)}
+    for further in (1, 5, 27):
+        monkeypatch.setattr(dyhpo, 'draw_horizon', lambda *_, drawn=(further, 0.5): drawn)
+        optimizer._surrogate = Predicted({i: 1.0 if i == 5 else 0.5 for i in curves}, 0.9, set(curves))
+        trial = optimizer.ask()
+        assert trial.id == 5
+        ahead = {min(curve.epoch + further, 27) for curve in curves.values()} | {further}
+        expected = sorted(math.log(epoch) / math.log(27) for epoch in ahead)
+        assert sorted(optimizer._surrogate.horizons) == pytest.approx(expected)
+        del optimizer.running[5]
+
+
+def test_random_margin_decides_between_sure_and_bold(monkeypatch) -> None:
+    """EI of N(best + 0.3, 0.05^2) and N(best - 0.5, 1): the sure gain is larger over the best value, not 0.5 above."""
+    optimizer = started('random')
+    best = float(optimizer._normalise(np.array(0.9)))
+    known = {c.trial_id for c in optimizer.curves.values() if optimizer.is_alive(c.trial_id)}
+
+    class SureOrBold(Predicted):
+        def predict(self, at, x, t, running=None):
+            mu, _ = super().predict(at, x, t, running)
+            return mu, np.where(mu == best - 0.5, 1.0, 0.05)
+
+    picked = {}
+    for margin in (0.0, 0.5):
+        monkeypatch.setattr(dyhpo, 'draw_horizon', lambda *_, drawn=(3, margin): drawn)
+        means = {i: {3: best + 0.3, 5: best - 0.5}.get(i, best - 3) for i in known}
+        optimizer._surrogate = SureOrBold(means, -9.0, known)
+        picked[margin] = optimizer.ask().id
+        del optimizer.running[picked[margin]]
+    assert picked == {0.0: 3, 0.5: 5}
+
+
+def test_horizon_and_margin_are_log_uniform() -> None:
+    drawn = np.array([draw_horizon(np.random.default_rng([7, i]), 1000) for i in range(2000)])
+    further, margin = drawn.T
+    assert (further.min(), further.max()) == (1, pytest.approx(1000, abs=10))
+    assert 0.01 <= margin.min() < margin.max() <= 1
+    assert kstest(np.log(margin), 'uniform', (math.log(0.01), -math.log(0.01))).pvalue > 0.01
+    # Whole numbers: compared where they are fine enough to be near the continuous law.
+    far = further[further >= 30]
+    assert kstest(np.log(far), 'uniform', (math.log(29.5), math.log(1000 / 29.5))).pvalue > 0.01
+    assert abs(len(far) / 2000 - math.log(1000 / 29.5) / math.log(1000)) < 0.04
 
 
 def test_a_trial_that_the_surrogate_has_no_row_of_is_not_weighed() -> None:
-    optimizer = started('last')
+    optimizer = started('random')
     paused = [c.trial_id for c in optimizer.curves.values() if optimizer.is_alive(c.trial_id)]
     means = {i: 2.0 if i == 5 else 0.5 for i in paused}
     optimizer._surrogate = Predicted(means, -1.0, set(paused) - {5})

@@ -36,7 +36,8 @@ TUNERS = {
     'smac': 'smac_hyperband',
     'dehb': 'dehb_',
     **dict.fromkeys(
-        ['no-curves', 'no-mlp', 'no-own-future', 'no-trend', 'rank-alone', 'asinh-alone', 'no-start'], 'ablations'
+        ['last-epoch', 'no-curves', 'no-mlp', 'no-own-future', 'no-trend', 'rank-alone', 'asinh-alone', 'no-start'],
+        'ablations',
     ),
 }
 """Tuners by the module that drives them."""

@@ -36,6 +36,7 @@ def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
         'no-trend': mock.patch.dict(surrogate.PRIORS, s_m=nothing),
         'rank-alone': mock.patch.object(normaliser.Normaliser, '__call__', rank),
         'asinh-alone': mock.patch.object(normaliser.Normaliser, '__call__', asinh),
+        'last-epoch': mock.patch.object(dyhpo, 'draw_horizon', lambda rng, max_epochs: (max_epochs, 0.0)),
         'no-start': mock.patch.object(dyhpo, 'START', 1),
     }
     with left_out[tuner]:
