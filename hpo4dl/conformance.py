@@ -15,6 +15,9 @@ from .executors import Engine, Loss, Workers, engines_for
 from .runner import Attempt, Objective, Report, brief, one_line
 from .trial import Configuration, Trial
 
+MANY = 50
+"""Small calls that are made, one after the other and as many at a time as there are workers."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -81,7 +84,7 @@ class Bench:
         self.number = 0
 
     def many(self) -> str | None:
-        got = self._calls(echo, 50)
+        got = self._calls(echo, MANY)
         wrong = [i for i, report in got.items() if not isinstance(report, Report) or report.metrics != {1: float(i)}]
         return f'{len(wrong)} of {len(got)} are wrong, such as {brief(got[wrong[0]])}' if wrong else None
 
