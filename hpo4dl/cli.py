@@ -88,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
     added.add_argument('executor', metavar='MODULE:NAME', help='an executor, or what makes one; MODULE may lie here')
     added.add_argument('--num-workers', type=int, default=2, help='calls at a time; default: 2')
     added.add_argument('--folder', help='that workers and this process see; default: a temporary one of this machine')
-    added.add_argument('--kill', action='store_true', help='also let a worker die, after which some executors are broken')
+    added.add_argument('--kill', action='store_true', help='also let a worker die; some executors are broken then')
     added.add_argument('--seconds', type=float, default=60, help='that calls may take to come back; default: 60')
     added = commands.add_parser('vendor', help='copy hpo4dl into a code base', description=vendor.__doc__)
     added.set_defaults(command=vendor_)

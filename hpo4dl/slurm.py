@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
+from time import time as wall_clock
 from typing import Any
 
 from .checks import check_choice, check_number, check_path
@@ -37,6 +38,8 @@ LOOK = 1.0
 """Seconds between two looks for the result of a job."""
 ASK = 30.0
 """Seconds between two calls of squeue."""
+FAREWELL = 30.0
+"""Seconds before the end of the job that the tuner itself runs in, at which it ends."""
 ENDED = {'BOOT_FAIL', 'CANCELLED', 'COMPLETED', 'DEADLINE', 'FAILED', 'NODE_FAIL', 'OUT_OF_MEMORY', 'PREEMPTED'}
 ENDED |= {'REVOKED', 'TIMEOUT'}
 """The states in which a job does not run, and will not."""
@@ -99,7 +102,7 @@ class SlurmExecutor:
         return SlurmFuture(self, job.task(0), folder)
 
     def ended(self, job: Any, since: float) -> str | None:
-        """How a job ended that was submitted at `since`, by the monotonic clock; None: it did not, as far as we know."""
+        """How a job ended that was submitted at `since` (monotonic clock); None: it did not, as far as we know."""
         if self._local:
             return str(job.state) if job.done() else None
         if monotonic() - self._tried >= ASK:
@@ -216,7 +219,7 @@ class SlurmFuture:
             if getattr(self._result, 'failed', None) is None:
                 shutil.rmtree(self._folder, ignore_errors=True)
             return
-        last = str(error).rpartition('\n-----')[0].strip() or str(error)  # submitit's text holds the traceback in dashes
+        last = str(error).rpartition('\n-----')[0].strip() or str(error)  # the traceback stands between dashes
         self._end(ExecutorError(f'Slurm job {self._job.job_id} failed: {last.splitlines()[-1]}; {self._log()}'))
 
     def _end(self, error: BaseException | None) -> None:
@@ -255,3 +258,14 @@ def outside_of_jobs() -> Iterator[None]:
         yield
     finally:
         os.environ.update(hidden)
+
+
+def allocation_left() -> float:
+    """Seconds until a tuner that runs in a Slurm job is to end; infinite elsewhere.
+
+    Slurm tells the end in SLURM_JOB_END_TIME, seconds since 1970; 22.05 does not, where a job script can set it
+    (examples/clusters/requeue.sbatch). One that is past means nothing: somebody prolonged the job.
+    """
+    end = os.environ.get('SLURM_JOB_END_TIME', '')
+    left = int(end) - wall_clock() if end.isdecimal() else 0.0
+    return left - FAREWELL if left > 0 else math.inf

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import importlib.util
 import os
 import shutil
 import signal
@@ -22,12 +23,14 @@ from test_executors import check_consistent, events, trained, tuner_of, wait_unt
 from hpo4dl import ArgumentError, ExecutorError, Tuner, check_executor, slurm
 from hpo4dl.slurm import SlurmExecutor
 
-submitit = pytest.importorskip('submitit')
-
 HERE = str(Path(__file__).parent)
+HAS_SUBMITIT = importlib.util.find_spec('submitit') is not None
 HAS_SLURM = shutil.which('sinfo') is not None and subprocess.run(['sinfo'], capture_output=True).returncode == 0
-needs_slurm = pytest.mark.skipif(not HAS_SLURM, reason='no Slurm answers here: see the beginning of this file')
-CLUSTERS = ['local', pytest.param('slurm', marks=needs_slurm)]
+needs_submitit = pytest.mark.skipif(not HAS_SUBMITIT, reason='submitit is not installed: pip install "hpo4dl[slurm]"')
+needs_slurm = pytest.mark.skipif(
+    not (HAS_SUBMITIT and HAS_SLURM), reason='no Slurm answers here: see the beginning of this file'
+)
+CLUSTERS = [pytest.param('local', marks=needs_submitit), pytest.param('slurm', marks=needs_slurm)]
 
 
 @pytest.fixture(autouse=True)
@@ -188,7 +191,7 @@ def test_a_job_that_a_job_submits_has_its_own_settings(tmp_path: Path, monkeypat
 @needs_slurm
 def test_what_sbatch_refuses_stops_the_race(tmp_path: Path) -> None:
     jobs = executor(tmp_path, 'slurm', partition='none')
-    with pytest.raises(ExecutorError, match='[Ii]nvalid partition'):
+    with pytest.raises(ExecutorError, match=r'[Ii]nvalid partition'):
         tuner_of(tmp_path, trained, executor=jobs, num_workers=2).run()
     assert list((tmp_path / 'jobs').iterdir()) == []
 
@@ -201,6 +204,7 @@ def test_the_check_of_executors_passes(tmp_path: Path, cluster: str, monkeypatch
     assert [check.problem for check in checks] == [None] * 7
 
 
+@needs_submitit
 @pytest.mark.parametrize(
     ('arguments', 'named'),
     [
@@ -216,6 +220,7 @@ def test_a_bad_argument_is_named(tmp_path: Path, arguments: dict, named: str) ->
         SlurmExecutor(**{'folder': tmp_path, 'time': 5, 'cluster': 'local', **arguments})
 
 
+@needs_submitit
 def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('PATH', str(tmp_path))
     with pytest.raises(ExecutorError, match='srun'):
