@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .conformance import check_executor
 from .errors import ArgumentError, HPO4DLError
 from .export import FORMATS, export, importance
 from .page import page, watch
 from .plots import draw, draw_comparison, save
+from .replay import replay
 from .report import compared, printable, read_run, summary, to_json
 from .tuner import Tuner
 from .vendor import vendor
@@ -74,7 +76,20 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument('--max-budget', type=int, help='epochs in all, instead of those of the run')
     one.add_argument('--time-limit', type=float, help='seconds')
     one.add_argument('--target', type=float, help='a metric that ends the race')
+    one.add_argument('--executor', metavar='MODULE:NAME', help='where calls are made: an executor, or what makes one')
+    one.add_argument('--num-workers', type=int, default=1, help='calls at a time; alone: processes of this machine')
+    one.add_argument('--retry', type=int, help='how often a call that failed is made again')
     one.add_argument('--take-over', action='store_true', help='past the lock of another host that is known to be dead')
+    one.add_argument('--salvage', action='store_true', help='go on from what is whole of a damaged run')
+    command(replay_, 'take every decision of a run again, offline, and compare')
+    text = 'make the calls of a race on an executor, and say what fails'
+    added = commands.add_parser('check-executor', help=text, description=text)
+    added.set_defaults(command=check)
+    added.add_argument('executor', metavar='MODULE:NAME', help='an executor, or what makes one; MODULE may lie here')
+    added.add_argument('--num-workers', type=int, default=2, help='calls at a time; default: 2')
+    added.add_argument('--folder', help='that workers and this process see; default: a temporary one of this machine')
+    added.add_argument('--kill', action='store_true', help='also let a worker die; some executors are broken then')
+    added.add_argument('--seconds', type=float, default=60, help='that calls may take to come back; default: 60')
     added = commands.add_parser('vendor', help='copy hpo4dl into a code base', description=vendor.__doc__)
     added.set_defaults(command=vendor_)
     added.add_argument('destination', metavar='DEST', help='a folder; the copy is DEST/hpo4dl')
@@ -139,14 +154,32 @@ def resume(options: argparse.Namespace) -> None:
     """`resume RUN MODULE:FUNCTION`."""
     tuner = Tuner.resume(
         options.run,
-        load(options.objective),
+        load('objective', options.objective),
         max_budget=options.max_budget,
         time_limit=options.time_limit,
         target=options.target,
+        executor=load('executor', options.executor) if options.executor else None,
+        num_workers=options.num_workers,
+        retry=options.retry,
         take_over=options.take_over,
+        salvage=options.salvage,
     )
     tuner.run()
     print(summary(read_run(tuner.run_folder)))
+
+
+def replay_(options: argparse.Namespace) -> None:
+    """`replay RUN`."""
+    print(f'{replay(options.run)} decisions were taken again: all are those of the run')
+
+
+def check(options: argparse.Namespace) -> None:
+    """`check-executor MODULE:NAME`; an error if a check fails."""
+    executor = load('executor', options.executor)
+    checks = check_executor(executor, options.num_workers, options.folder, options.kill, options.seconds)
+    failed = sum(check.problem is not None for check in checks)
+    if failed:
+        raise HPO4DLError(f'{failed} of {len(checks)} checks failed')
 
 
 def vendor_(options: argparse.Namespace) -> None:
@@ -154,7 +187,7 @@ def vendor_(options: argparse.Namespace) -> None:
     print(vendor(Path(options.destination)))
 
 
-def load(name: str) -> Any:
+def load(argument: str, name: str) -> Any:
     """The object called MODULE:NAME; modules in the current folder are found too.
 
     Raises:
@@ -165,4 +198,4 @@ def load(name: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ArgumentError('objective', name, f'MODULE:FUNCTION ({error})') from error
+        raise ArgumentError(argument, name, f'MODULE:NAME of what can be imported from here ({error})') from error

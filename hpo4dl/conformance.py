@@ -15,6 +15,9 @@ from .executors import Engine, Loss, Workers, engines_for
 from .runner import Attempt, Objective, Report, brief, one_line
 from .trial import Configuration, Trial
 
+MANY = 50
+"""Small calls that are made, one after the other and as many at a time as there are workers."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -81,7 +84,7 @@ class Bench:
         self.number = 0
 
     def many(self) -> str | None:
-        got = self._calls(echo, 50)
+        got = self._calls(echo, MANY)
         wrong = [i for i, report in got.items() if not isinstance(report, Report) or report.metrics != {1: float(i)}]
         return f'{len(wrong)} of {len(got)} are wrong, such as {brief(got[wrong[0]])}' if wrong else None
 
@@ -126,6 +129,7 @@ class Bench:
         while len(got) < n:
             while self.engine.free() and (number := next(numbers, None)) is not None:
                 configuration: Configuration = {'number': number, 'n': n, 'folder': str(self.folder)}
+                configuration['seconds'] = self.seconds / 2
                 trial, place = Trial(number, configuration, 0, 1), self.folder / f'trial_{number}'
                 attempt = Attempt(number, trial, str(place / 'attempt'), None, str(place / 'began'))
                 call = self.engine.submit(objective, attempt)
@@ -136,6 +140,7 @@ class Bench:
                 del self.workers.calls[call.attempt.number]
                 got[call.attempt.number] = self.engine.outcome(call, objective)
             if time.monotonic() > end:
+                self.workers.give_up()  # they are nothing to the next check, but may occupy workers
                 raise HPO4DLError(f'{n - len(got)} of {n} calls did not come back in {self.seconds:g} seconds')
         return got
 
@@ -149,10 +154,11 @@ def meet(configuration: Configuration, epoch: int, previous_epoch: int, checkpoi
     folder = Path(configuration['folder']) / 'meeting'
     folder.mkdir(exist_ok=True)
     (folder / str(configuration['number'])).touch()
-    end = time.monotonic() + 20
+    end = time.monotonic() + configuration['seconds']
     while len(os.listdir(folder)) < configuration['n']:
         if time.monotonic() > end:
-            raise TimeoutError(f'{len(os.listdir(folder))} of {configuration["n"]} calls in 20 seconds')
+            here = len(os.listdir(folder))
+            raise TimeoutError(f'{here} of {configuration["n"]} calls in {configuration["seconds"]:g} seconds')
         time.sleep(0.05)
     return {'epoch': epoch, 'metric': 0.0}
 

@@ -233,7 +233,10 @@ class Engine:
         self.executor = None
 
     def close(self) -> None:
-        """The race is over: end what we made."""
+        """The race is over: end what we made, and do not let what still runs elsewhere go on for nobody."""
+        for call in self.calls:
+            if not isinstance(call.executor, OwnProcess) and not call.given_up:
+                self.give_up(call)
         if isinstance(self.executor, OwnProcess) and not self.calls:
             self.executor.shutdown()
             self.executor = None

@@ -69,6 +69,8 @@ class Ledger:
     """By trial: the attempt whose folder is what it goes on from; not there if it was evicted."""
     sizes: dict[int, int] = field(default_factory=dict)
     """By trial: bytes of that folder."""
+    paces: dict[int, float] = field(default_factory=dict)
+    """By trial: seconds an epoch, in its last call."""
     values: dict[int, float] = field(default_factory=dict)
     """By trial: its best metric, larger is better."""
     configurations: dict[int, Configuration] = field(default_factory=dict)
@@ -123,6 +125,8 @@ class Ledger:
             self.values[step.trial.id] = max(value, self.values.get(step.trial.id, value))
             if self.best is None or self.is_better(row['metric'], self.best):
                 self.best, self.best_attempt, improved = row, event['attempt'], True
+        if report.failed is None:
+            self.paces[step.trial.id] = report.seconds / step.cost
         if self.best is not None:
             self.failures.clear()
         elif report.failed is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import statistics
 import sys
 import time
 from collections import deque
@@ -55,6 +56,7 @@ from .run_folder import (
 from .runner import Objective, Report, brief
 from .salvage import salvage_journal
 from .signals import Signals
+from .slurm import allocation_left
 from .space import Space
 from .table import write_table
 from .trial import Trial
@@ -337,6 +339,7 @@ class Tuner:
             RunLockedError: another tuner works on the folder.
         """
         self._began = time.monotonic()
+        self._allocation_ends = self._began + allocation_left()
         with Lock(self.run_folder, self._take_over) as self._lock, self._signals.watched():
             self._take_up()
             try:
@@ -400,6 +403,9 @@ class Tuner:
             while reason is None and (engine := self._workers.free()) is not None and not self._suspects():
                 begin = time.perf_counter()
                 wanted = self._next()
+                if wanted is not None and self._is_too_late_for(wanted):
+                    reason = self._time_is_over(f'the next call takes {self._seconds_of(wanted):.0f}, it is predicted')
+                    break
                 if wanted is None or not self._start(wanted, engine, begin):
                     break
                 reason = self._reason_to_stop()
@@ -431,14 +437,13 @@ class Tuner:
 
     def _reason_to_stop(self) -> str | None:
         settings, best, broken = self.settings, self._ledger.best, self._workers.broken()
-        go_on = f'go on with Tuner.resume({str(self.run_folder)!r}, objective_function).run()'
         self._ended = False
         if self._signals.received is not None:
-            return f'{self._signals.received}: {go_on}'
+            return f'{self._signals.received}: {self._go_on()}'
         if self._over_time():
-            return f'time_limit: {time.monotonic() - self._began:.0f} seconds are over'
+            return self._time_is_over('no call is started any more')
         if broken is not None:
-            return f'the executor is broken ({broken}): {go_on}'
+            return f'the executor is broken ({broken}): {self._go_on()}'
         self._ended = True
         if settings.max_budget is not None and self._ledger.spent >= settings.max_budget:
             return f'max_budget: {self._ledger.spent} epochs are trained'
@@ -448,16 +453,39 @@ class Tuner:
             return f'the first {MAX_FAILURES} calls of the objective function failed'
         return None
 
-    def _over_time(self) -> bool:
+    def _go_on(self) -> str:
+        return f'go on with Tuner.resume({str(self.run_folder)!r}, objective_function).run()'
+
+    def _time_left(self) -> float:
+        """Seconds until no call may run any more: by `time_limit`, or by the end of the Slurm job that this runs in."""
         limit = self.settings.time_limit
-        return limit is not None and time.monotonic() - self._began >= limit
+        end = math.inf if limit is None else self._began + limit
+        return min(end, self._allocation_ends) - time.monotonic()
+
+    def _over_time(self) -> bool:
+        return self._time_left() <= 0
+
+    def _time_is_over(self, why: str) -> str:
+        """The reason to stop, and how to go on."""
+        self._ended = False
+        limit = self.settings.time_limit
+        own = limit is not None and self._began + limit <= self._allocation_ends
+        name = 'time_limit' if own else 'the end of the Slurm job'
+        return f'{name}: {max(0.0, self._time_left()):.0f} seconds are left, {why}: {self._go_on()}'
+
+    def _is_too_late_for(self, wanted: Trial) -> bool:
+        """Whether a call is predicted not to finish in time; then none is started, so that the order stays the same."""
+        return self._time_left() < self._seconds_of(wanted)
+
+    def _seconds_of(self, wanted: Trial) -> float:
+        """What a call will take, by the trial's own last one; by the median of all trials' if it has none."""
+        paces = self._ledger.paces
+        pace = paces.get(wanted.id, statistics.median(paces.values()) if paces else 0.0)
+        return pace * (wanted.epoch - (wanted.previous_epoch if wanted.id in self._ledger.left else 0))
 
     def _pause(self) -> float:
         """Seconds until something may have to be done although no call has ended."""
-        if self.settings.trial_timeout is not None:
-            return POLL
-        limit = self.settings.time_limit
-        return 0.5 if limit is None else min(0.5, max(0.0, limit - (time.monotonic() - self._began)))
+        return POLL if self.settings.trial_timeout is not None else min(0.5, max(0.0, self._time_left()))
 
     def _next(self) -> Trial | None:
         """The step to start now, as the optimizer wants it; None: there is none that the budget allows."""

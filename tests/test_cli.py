@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,7 +70,61 @@ def test_resume(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pyte
     assert 'epochs   20 of 10 spent' in capsys.readouterr().out
     for name in ('mine', 'mine:none', 'none:train', ':'):
         assert main(['resume', str(folder), name]) == 1
-        assert 'MODULE:FUNCTION' in capsys.readouterr().err
+        assert 'MODULE:NAME' in capsys.readouterr().err
+
+
+def test_resume_elsewhere_and_replay(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tuned(tmp_path / 'runs', max_budget=10)
+    (tmp_path / 'mine_elsewhere.py').write_text(
+        'from concurrent.futures import ThreadPoolExecutor\n'
+        'from runs import objective as train\n'
+        'threads = ThreadPoolExecutor(2)\n'
+    )
+    options = ['--num-workers', '2', '--executor', 'mine_elsewhere:threads', '--retry', '1', '--max-budget', '30']
+    with open(folder / 'journal.jsonl', 'a', encoding='utf-8') as journal:
+        journal.write('not a line\n' * 2)
+    assert main(['resume', str(folder), 'mine_elsewhere:train', *options]) == 1
+    assert 'line' in capsys.readouterr().err
+    assert main(['resume', str(folder), 'mine_elsewhere:train', *options, '--salvage']) == 0
+    assert 'epochs   30 of 10 spent' in capsys.readouterr().out
+    assert main(['resume', str(folder), 'mine_elsewhere:train', '--executor', 'mine_elsewhere:none']) == 1
+    assert 'executor: got' in capsys.readouterr().err
+    assert main(['resume', str(folder), 'mine_elsewhere:train', '--num-workers', '0']) == 1
+    assert 'num_workers: got 0' in capsys.readouterr().err
+
+
+def test_replay(run: str, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    assert main(['replay', run]) == 0
+    lines = (Path(run) / 'journal.jsonl').read_text(encoding='utf-8').splitlines()
+    starts = sum(json.loads(line)['event'] == 'start' for line in lines)
+    assert capsys.readouterr().out.startswith(f'{starts} decisions')
+    other = shutil.copytree(run, tmp_path / 'other')
+    settings = json.loads((other / 'settings.json').read_text(encoding='utf-8'))
+    settings['settings']['seed'] += 1
+    (other / 'settings.json').write_text(json.dumps(settings), encoding='utf-8')
+    assert main(['replay', str(other)]) == 1
+    assert 'line 2: the run took' in capsys.readouterr().err
+
+
+def test_check_executor(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / 'pools.py').write_text(
+        'from concurrent.futures import Future, ThreadPoolExecutor\n'
+        'def threads():\n'
+        '    return ThreadPoolExecutor(3)\n'
+        'class losing:\n'
+        '    def submit(self, function, *arguments):\n'
+        '        return Future()\n'
+    )
+    assert main(['check-executor', 'pools:threads', '--num-workers', '3', '--folder', str(tmp_path)]) == 0
+    assert 'ok      3 calls run at once' in capsys.readouterr().out
+    assert main(['check-executor', 'pools:losing', '--seconds', '0.1']) == 1
+    captured = capsys.readouterr()
+    assert 'FAILED  2 calls run at once' in captured.out
+    assert captured.err == 'hpo4dl: 5 of 5 checks failed\n'
+    assert main(['check-executor', 'pools:none']) == 1
+    assert 'executor: got' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('arguments', [['report'], ['report', '--json'], ['plot', '--html'], ['export', '--to', 'csv']])

@@ -48,6 +48,29 @@ class Losing:
         return Future()
 
 
+class Late:
+    """The first call of all comes back in the second check."""
+
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        self.threads = threads
+        self.late: Future | None = None
+
+    def submit(self, function, objective, attempt):
+        if self.late is None:
+            self.late = Future()
+            return self.late
+        if attempt.number >= 50 and not self.late.done():
+            self.late.set_result('late')
+        return self.threads.submit(function, objective, attempt)
+
+
+def test_what_comes_late_is_not_taken_for_another_call() -> None:
+    with ThreadPoolExecutor(2) as threads:
+        found = problems(check_executor(Late(threads), 2, seconds=2))
+    assert list(found) == ['many small calls, each with its own result']
+    assert '1 of 50 calls did not come back' in found['many small calls, each with its own result']
+
+
 def test_what_caches_or_loses_is_found() -> None:
     found = problems(check_executor(Caching(), 1, seconds=2))
     assert '49 of 50 are wrong' in found['many small calls, each with its own result']

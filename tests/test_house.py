@@ -36,7 +36,7 @@ READING_ORDER = """
     checks run_folder
     optimizers
     journal signals runner
-    checkpoints executors progress ledger
+    checkpoints executors slurm progress ledger
     table salvage replay conformance
     report
     trackers
@@ -49,7 +49,7 @@ READING_ORDER = """
 """
 
 # What the extras bring, imported inside functions of these modules alone.
-OPTIONAL = {'plots': {'matplotlib'}, 'export': {'optuna', 'pyarrow'}, 'progress': {'tqdm'}}
+OPTIONAL = {'plots': {'matplotlib'}, 'export': {'optuna', 'pyarrow'}, 'progress': {'tqdm'}, 'slurm': {'submitit'}}
 
 TUNE = """
 import importlib, sys

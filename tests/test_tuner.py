@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -356,3 +357,40 @@ def test_the_best_of_a_previous_run_starts_the_next(tmp_path: Path) -> None:
     objective = Quadratic()
     tune(tmp_path, objective, warm_start=first.run_folder).run()
     assert objective.calls[0][0] == best['x']
+
+
+class Slow(Quadratic):
+    """Takes 0.6 seconds an epoch."""
+
+    def __call__(self, configuration, epoch, previous_epoch, checkpoint_path):
+        time.sleep(0.6 * (epoch - previous_epoch))
+        return super().__call__(configuration, epoch, previous_epoch, checkpoint_path)
+
+
+@pytest.mark.parametrize('candidates', [[{'x': 1.0}], [{'x': 1.0}, {'x': 3.0}, {'x': 4.0}]])
+def test_no_call_is_started_that_would_not_end_in_time(tmp_path: Path, candidates: list[dict]) -> None:
+    """Neither one of a trial that has shown how long it takes, nor one of a new trial, judged by the others."""
+    whole, first, second = Quadratic(), Slow(), Quadratic()
+    tune(tmp_path, whole, max_budget=6, optimizer='dyhpo', candidates=candidates).run()
+    tuner = tune(tmp_path, first, max_budget=6, optimizer='dyhpo', candidates=candidates, time_limit=1)
+    tuner.run()
+    assert len(first.calls) == 1
+    assert tuner.stopped.startswith('time_limit')
+    assert 'go on with Tuner.resume' in tuner.stopped
+    Tuner.resume(tuner.run_folder, second, time_limit=1000, progress=False).run()
+    assert first.calls + second.calls == whole.calls
+
+
+def test_the_race_ends_before_its_slurm_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('SLURM_JOB_END_TIME', str(int(time.time()) + 33))
+    began = time.monotonic()
+    tuner = tune(tmp_path, Quadratic(), max_budget=10**9, optimizer='random')
+    tuner.run()
+    assert time.monotonic() - began < 20
+    assert tuner.stopped.startswith('the end of the Slurm job')
+    assert 'go on with Tuner.resume' in tuner.stopped
+    for unheeded in (str(int(time.time()) - 5), 'soon', ''):
+        monkeypatch.setenv('SLURM_JOB_END_TIME', unheeded)
+        tuner = tune(tmp_path, Quadratic(), max_budget=9, optimizer='random')
+        tuner.run()
+        assert tuner.stopped.startswith('max_budget')
