@@ -16,9 +16,10 @@ from typing import Any
 
 from .conformance import check_executor
 from .errors import ArgumentError, HPO4DLError
+from .explain import explain, explanation_text
 from .export import FORMATS, export, importance
 from .page import page, watch
-from .plots import draw, draw_comparison, save
+from .plots import draw, draw_comparison, draw_explanation, save
 from .replay import replay
 from .report import compared, printable, read_run, summary, to_json
 from .tuner import Tuner
@@ -68,6 +69,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument('--port', type=int, default=8008, help='default: 8008, or a free one if that is taken')
     one = command(compare, 'several runs side by side', runs='+')
     one.add_argument('-o', '--output', help='also draw them into a file, .png or .svg (needs hpo4dl[plot])')
+    one = command(explain_, 'why DyHPO trained what it trained: one decision, and what it was weighed against')
+    one.add_argument('--step', type=int, help='which decision, from 1; default: the last one')
+    one.add_argument('-o', '--output', help='also draw it into a file, .png or .svg (needs hpo4dl[plot])')
     one = command(export_, 'a run in the format of another tool')
     one.add_argument('--to', required=True, choices=FORMATS)
     one.add_argument('-o', '--output', help='where to; for optuna a file or a storage URL. Text goes to stdout without')
@@ -141,6 +145,14 @@ def compare(options: argparse.Namespace) -> None:
     print(compared(runs))
     if options.output:
         save(draw_comparison(runs), Path(options.output))
+
+
+def explain_(options: argparse.Namespace) -> None:
+    """`explain RUN [--step N] [-o FILE]`."""
+    explained = explain(options.run, options.step)
+    print(explanation_text(explained))
+    if options.output:
+        save(draw_explanation(explained, read_run(options.run)), Path(options.output))
 
 
 def export_(options: argparse.Namespace) -> None:

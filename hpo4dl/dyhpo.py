@@ -18,11 +18,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from .acquisition import incumbent_at, log_expected_improvement
 from .errors import ArgumentError
@@ -43,6 +45,29 @@ MAX_ROWS = 800
 """Observations that the surrogate is conditioned on, those of the best trials, at each fit."""
 MAX_TELLS = 50
 """Tells from one fit to the next at most; until 500 tells it is a tenth of them."""
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """What a decision is taken from: k paused trials, then new points, m together."""
+
+    paused: list[LearningCurve]
+    points: Array
+    """(m - k, d)"""
+    ahead: NDArray[np.int64]
+    """(m,) epochs that values are predicted at."""
+    to_beat: Array
+    """(m,) or (1,) what is to be improved on, as a target (`normaliser`)."""
+    margin: float
+    """The part of it that is above the best value."""
+    mean: Array
+    """(m,) predicted targets."""
+    deviation: Array
+    """(m,) standard deviations of these."""
+
+    def log_gain(self) -> Array:
+        """(m,) log expected improvement."""
+        return log_expected_improvement(self.mean, self.deviation, self.to_beat)
 
 
 class DyHPO(Race):
@@ -89,26 +114,81 @@ class DyHPO(Race):
             by_best = sorted(self.curves.values(), key=lambda c: -max(c.values, default=-math.inf))
             self._surrogate.fit(*self._observed(by_best))
 
+    def weigh(self) -> Weighing | None:
+        """What the next decision will be taken from; None while the race starts, or when there is nothing to weigh."""
+        return None if self._normalise is None or self._first() is not None else self._weigh(self._normalise)
+
+    def forecast(self, trial: LearningCurve | Array, epochs: Sequence[int], quantiles: Sequence[float]) -> Array:
+        """(quantiles, epochs) the quantiles of a trial's metric, or of a new point's (d,), noise left out.
+
+        Raises:
+            ArgumentError: no value has been told yet.
+        """
+        if self._normalise is None:
+            raise ArgumentError('trial', trial, 'a race that has a value: the surrogate knows nothing yet')
+        curves = [trial] * len(epochs) if isinstance(trial, LearningCurve) else []
+        points = np.zeros((0, len(self.space.names))) if curves else np.asarray(trial)[None]
+        times = self._log_epochs(epochs)
+        if curves:
+            mean, deviation = self._surrogate.predict(self._rows(curves, epochs), self.space.encode(points), times[0])
+        else:
+            each = [self._surrogate.predict(self._rows([], []), self.space.encode(points), float(t)) for t in times]
+            mean, deviation = np.concatenate(each, axis=1)
+        levels = np.asarray(quantiles, dtype=float)
+        return self.metrics_of(mean + ndtri(1 - levels if self.minimize else levels)[:, None] * deviation)
+
+    def metrics_of(self, targets: Array) -> Array:
+        """The metrics that stand for targets of the surrogate, of any shape; once a value was told."""
+        assert self._normalise is not None
+        metrics = self._normalise.inverse(targets)
+        return -metrics if self.minimize else metrics
+
+    def expected_gain(self) -> float:
+        """What training the most promising trial, or new point, to the end is expected to improve the best metric by.
+
+        In the metric's units. Infinite as long as the race starts: nothing can be said then.
+        """
+        if self._normalise is None or self._first() is not None:
+            return math.inf
+        weighed = self._weigh(self._normalise, (self.max_epochs, 0.0))
+        if weighed is None:
+            return 0.0
+        top = np.argsort(-weighed.log_gain(), kind='stable')[:20]
+        spread = ndtri((np.arange(200) + 0.5) / 200)
+        values = self._normalise.inverse(weighed.mean[top, None] + weighed.deviation[top, None] * spread)
+        return float(np.maximum(values - self._best(), 0).mean(1).max())
+
     def _decide(self) -> Trial | None:
         first = self._first()
         if first is not None:
             return first
-        paused = [c for c in self.curves.values() if self.is_alive(c.trial_id) and c.trial_id not in self.running]
         if self._normalise is None:  # all were started, and there is no value yet
+            paused = self._paused()
             return self._continue(paused[0], paused[0].epoch + 1) if paused else None
-        known = self._surrogate.trials()
-        paused = [c for c in paused if c.trial_id in known] or paused
-        points = self._new_points()
-        if not paused and not len(points):
+        weighed = self._weigh(self._normalise)
+        if weighed is None:
             return None
-        score = self._score(self._normalise, paused, points)
-        for index in np.argsort(-score, kind='stable'):
-            if index < len(paused):
-                return self._continue(paused[index], paused[index].epoch + 1)
-            point = points[index - len(paused)]
+        for index in np.argsort(-weighed.log_gain(), kind='stable'):
+            if index < len(weighed.paused):
+                return self._continue(weighed.paused[index], weighed.paused[index].epoch + 1)
+            point = weighed.points[index - len(weighed.paused)]
             if self.space.is_legal(point):
                 return self._start(1, np.array(point))
         return self._start(1)
+
+    def _paused(self) -> list[LearningCurve]:
+        return [c for c in self.curves.values() if self.is_alive(c.trial_id) and c.trial_id not in self.running]
+
+    def _best(self) -> float:
+        """The best value seen at any epoch."""
+        return max(max(curve.values) for curve in self.curves.values() if curve.values)
+
+    def _best_by_epoch(self) -> dict[int, float]:
+        best: dict[int, float] = {}
+        for curve in self.curves.values():
+            for epoch, value in zip(curve.epochs, curve.values):
+                best[epoch] = max(value, best.get(epoch, -math.inf))
+        return best
 
     def _first(self) -> Trial | None:
         """The next step of the start; None when it is over, or waits for what is running."""
@@ -123,23 +203,24 @@ class DyHPO(Race):
             return self._start(1)
         return None
 
-    def _score(self, normalise: Normaliser, paused: list[LearningCurve], points: Array) -> Array:
-        """(m,) log expected improvement of the paused trials, then of the new points."""
-        if self.horizon == 'next':
-            ahead = np.array([curve.epoch + 1 for curve in paused] + [1] * len(points), dtype=np.int64)
-            best_by_epoch: dict[int, float] = {}
-            for curve in self.curves.values():
-                for epoch, value in zip(curve.epochs, curve.values):
-                    best_by_epoch[epoch] = max(value, best_by_epoch.get(epoch, -math.inf))
-            best = normalise(incumbent_at(ahead, best_by_epoch))
-        else:
-            further, margin = draw_horizon(self._rng('horizon'), self.max_epochs)
-            ahead = np.minimum([curve.epoch + further for curve in paused] + [further] * len(points), self.max_epochs)
-            best = normalise(np.array([max(max(c.values) for c in self.curves.values() if c.values)])) + margin
+    def _weigh(self, normalise: Normaliser, horizon: tuple[int, float] | None = None) -> Weighing | None:
+        """Paused trials and new points, with their predictions at a horizon: epochs ahead, and margin."""
+        known = self._surrogate.trials()
+        paused = self._paused()
+        paused = [c for c in paused if c.trial_id in known] or paused
+        points = self._new_points()
+        if not paused and not len(points):
+            return None
+        published = horizon is None and self.horizon == 'next'
+        drawn = (1, 0.0) if published else draw_horizon(self._rng('horizon'), self.max_epochs)
+        further, margin = horizon or drawn
+        epoch = np.array([curve.epoch for curve in paused] + [0] * len(points), dtype=np.int64)
+        ahead = np.minimum(epoch + further, self.max_epochs)
+        best = normalise(incumbent_at(ahead, self._best_by_epoch()) if published else np.array([self._best()]))
         running = self._rows([self.curves[i] for i in self.running], [t.epoch for t in self.running.values()])
-        at, t = self._rows(paused, ahead[: len(paused)]), float(self._log_epochs(ahead[-1:])[0])
-        mu, sigma = self._surrogate.predict(at, self.space.encode(points), t, running)
-        return log_expected_improvement(mu, sigma, best)
+        at, t = self._rows(paused, ahead[: len(paused)]), float(self._log_epochs([further])[0])
+        mean, deviation = self._surrogate.predict(at, self.space.encode(points), t, running)
+        return Weighing(paused, points, ahead, best + margin, margin, mean, deviation)
 
     def _new_points(self) -> Array:
         """(m, d) points that were not tried: three of four fresh, the others near the best trials."""

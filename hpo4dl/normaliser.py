@@ -69,6 +69,16 @@ class Normaliser:
         # Rounded, so that decisions do not depend on how the metric's unit is rounded.
         return np.asarray(np.round((score + np.clip(asinh, WORST, min(top, BEST) + BEYOND)) / 2, 9))
 
+    def inverse(self, z: Array) -> Array:
+        """Values with targets z, of any shape: the smallest and largest that can be told apart for z beyond those."""
+        # Above the best value both warps go on until they are `BEYOND` their targets of it.
+        top = min(np.arcsinh((self.values[-1] - self.centre) / self.scale), BEST)
+        by_score = BEYOND / self.slope if self.slope > 0 else 0.0
+        by_asinh = self.centre + self.scale * np.sinh(top + BEYOND) - self.values[-1]
+        above = self.values[-1] + max(by_score, by_asinh) * np.linspace(0, 1, 201)[1:] ** 3
+        values = np.concatenate([self.values, above])
+        return np.asarray(np.interp(z, self(values), values))
+
 
 def _bounded(y: Array) -> Array:
     return np.clip(y, -LARGEST, LARGEST)

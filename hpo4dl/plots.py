@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ArgumentError, HPO4DLError
+from .explain import Explanation
 from .report import Hyperparameter, Run, TrialRecord, bounds, cut, is_number, printable
 
 if TYPE_CHECKING:
@@ -98,6 +99,43 @@ def draw_comparison(runs: Sequence[Run]) -> Figure:
         figure.set_size_inches(13, 4.5)
         for index, over_time in enumerate((False, True)):
             best_so_far(figure.add_subplot(1, 2, index + 1), runs, over_time)
+    return figure
+
+
+def draw_explanation(explanation: Explanation, run: Run) -> Figure:
+    """The options of a decision: their curves until then, and the quantiles that were predicted for the rest.
+
+    Raises:
+        HPO4DLError: matplotlib is not installed, or nothing was predicted for that decision.
+    """
+    figure = new_figure()
+    if not explanation.options:
+        raise HPO4DLError(f'decision {explanation.step}: the race was starting, nothing was predicted yet')
+    with styled():
+        n = min(len(explanation.options), 6)
+        rows = -(-n // 3)
+        figure.set_size_inches(13, 3.4 * rows + 0.6)
+        chosen = explanation.chosen
+        title = f'{run.name}  ·  decision {explanation.step}: trial {chosen.id} to epoch {chosen.epoch}'
+        figure.suptitle(label(title, 140), x=0.01, ha='left', weight='bold', size=12)
+        panels = list(figure.subplots(rows, min(n, 3), squeeze=False, sharex=True, sharey=True).flat)
+        for place, (axes, option) in enumerate(zip(panels, explanation.options)):
+            colour = RED if place == 0 else BLUE
+            low, median, high = option.forecast
+            axes.fill_between(option.epochs, low, high, color=colour, alpha=0.18, linewidth=0, label='5% to 95%')
+            axes.plot(option.epochs, median, color=colour, linewidth=1.2, linestyle='--', label='predicted')
+            axes.plot(list(option.values), list(option.values.values()), color=colour, marker='.', label='so far')
+            if explanation.to_beat is not None:
+                axes.axhline(explanation.to_beat, color=GREY, linewidth=1, linestyle=':', label='to beat')
+            axes.axvline(option.ahead, color=GREY, linewidth=0.8)
+            axes.set_title(f'{"picked: " if place == 0 else ""}{option.name()}, gain {option.gain:.2f}')
+        metrics = [q for option in explanation.options for q in [*option.forecast.flat, *option.values.values()]]
+        for axes in panels[:n]:
+            epoch_axis(axes, run)
+            metric_axis(axes, run, metrics)
+        for axes in panels[n:]:
+            axes.set_axis_off()
+        panels[0].legend()
     return figure
 
 

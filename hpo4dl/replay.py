@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ConfigSpace import ConfigurationSpace
 
@@ -15,6 +17,49 @@ from .ledger import Ledger
 from .optimizers import Optimizer, build
 from .run_folder import read_configuration_space, read_settings
 from .space import Space
+from .trial import Trial
+
+
+class Decision(NamedTuple):
+    """A decision that is to be taken now, and the one that the run took."""
+
+    optimizer: Optimizer
+    """In the state that it was in then."""
+    wanted: Trial
+    at: str
+    """File and line."""
+
+
+def decisions(
+    run_folder: str | os.PathLike[str],
+    optimizer: Optimizer | None = None,
+    configuration_space: ConfigurationSpace | None = None,
+) -> Iterator[Decision]:
+    """A run's decisions one after the other, with the optimizer as it was; arguments and errors as in `replay`.
+
+    Whoever iterates has each one taken, before the next: by the optimizer's `ask`, or its `replay`.
+    """
+    folder = Path(check_path('run_folder', run_folder))
+    settings = read_settings(folder)
+    if configuration_space is None:
+        configuration_space = read_configuration_space(folder)
+    if optimizer is None:
+        if settings.optimizer is None:
+            raise ArgumentError('optimizer', None, 'an object like the one that the run was started with')
+        unbounded = replace(settings, max_budget=1)  # Hyperband may have been resumed for more than one round
+        optimizer = build(unbounded, configuration_space)
+    journal = Journal(folder)
+    ledger = Ledger(Space(configuration_space), settings.minimize)
+    for number, event in enumerate(journal, 1):
+        if event['event'] == 'start':
+            step = ledger.start(event)
+            if step is not None:
+                yield Decision(optimizer, step.wanted, f'{journal.path}, line {number}')
+        elif event['event'] == 'result':
+            ending = ledger.result(event)
+            optimizer.tell(ending.step.trial, ending.report.metrics, ending.report.failed)
+        elif event['event'] == 'salvage':
+            raise JournalError(f'{journal.path}, line {number}: lines were lost: decisions cannot be taken again')
 
 
 def replay(
@@ -38,29 +83,10 @@ def replay(
         ArgumentError: an argument cannot be used.
         JournalError: the journal cannot be read, or names (with its line) a decision that is not the one taken now.
     """
-    folder = Path(check_path('run_folder', run_folder))
-    settings = read_settings(folder)
-    if configuration_space is None:
-        configuration_space = read_configuration_space(folder)
-    if optimizer is None:
-        if settings.optimizer is None:
-            raise ArgumentError('optimizer', None, 'an object like the one that the run was started with')
-        unbounded = replace(settings, max_budget=1)  # Hyperband may have been resumed for more than one round
-        optimizer = build(unbounded, configuration_space)
-    journal = Journal(folder)
-    ledger = Ledger(Space(configuration_space), settings.minimize)
-    decisions = 0
-    for number, event in enumerate(journal, 1):
-        if event['event'] == 'start':
-            step = ledger.start(event)
-            if step is not None:
-                decisions += 1
-                asked = optimizer.ask()
-                if asked != step.wanted:
-                    raise JournalError(f'{journal.path}, line {number}: the run took {step.wanted}, now it is {asked}')
-        elif event['event'] == 'result':
-            ending = ledger.result(event)
-            optimizer.tell(ending.step.trial, ending.report.metrics, ending.report.failed)
-        elif event['event'] == 'salvage':
-            raise JournalError(f'{journal.path}, line {number}: lines were lost: decisions cannot be taken again')
-    return decisions
+    taken = 0
+    for decision in decisions(run_folder, optimizer, configuration_space):
+        asked = decision.optimizer.ask()
+        if asked != decision.wanted:
+            raise JournalError(f'{decision.at}: the run took {decision.wanted}, now it is {asked}')
+        taken += 1
+    return taken

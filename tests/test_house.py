@@ -39,7 +39,7 @@ READING_ORDER = """
     checkpoints executors slurm progress ledger
     table salvage replay conformance
     report
-    trackers
+    explain trackers
     objective_check previous_run
     tuner
     __init__
