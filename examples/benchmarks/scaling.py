@@ -269,8 +269,9 @@ def plot(runs: Runs, file: Path) -> None:
             busy = [100 * np.mean([runs[f'{tuner}, {n}'][race]['utilisation'] for race in races]) for n in of]
             right.plot(of, busy, 'ko', linestyle=LINES[tuners.index(tuner) % 3], label=tuner)
         left.set(yscale='log', xlabel='time, in serial races', ylabel='normalised regret', title=f'{kind}, mean')
-        right.set(xlabel='workers', ylabel='% of the time that workers train', title='utilisation', xticks=counts)
-        right.set_xticklabels(map(str, counts))
+        right.set(xlabel='workers', ylabel='% of the time that workers train', title='utilisation', ylim=(0, 105))
+        right.set_xticks(counts, map(str, counts))
+        right.minorticks_off()
         right.legend(frameon=False)
     figure.legend(*left.get_legend_handles_labels(), loc='outside lower center', ncols=6, frameon=False)
     figure.savefig(file, dpi=120)
