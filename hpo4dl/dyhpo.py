@@ -6,7 +6,8 @@ at a horizon:
 
 - 'random' (default): a number of epochs ahead, and a margin by which the best value seen at any epoch is to be beaten,
   both drawn anew for each decision, log-uniformly (after MFPI-random, Rakotoarison et al. 2024, Section 4.2): so
-  decisions that look near and far, and that ask for little and for much, take turns;
+  decisions that look near and far, and that ask for little and for much, take turns; where nothing is to be expected
+  so near, the decision looks farther;
 - 'next': the published rule: one epoch ahead, improvement on the incumbent of that fidelity (Algorithm 1).
 
 The surrogate learns in `tell`: it is fitted on a schedule that depends on nothing but the number of tells, and
@@ -41,6 +42,8 @@ START, ETA = 13, 3
 """Trials that the race starts like ASHA with, and how many of them compete for each promotion."""
 LEAST_MARGIN = 0.01
 """The smallest margin, of targets; the largest is 1, about the standard deviation of all values seen."""
+LEAST_GAIN, FARTHER = 1e-3, 3
+"""Where no expected improvement, of targets, is as large as the one, the horizon is so many times as far."""
 MAX_ROWS = 800
 """Observations that the surrogate is conditioned on, those of the best trials, at each fit."""
 MAX_TELLS = 50
@@ -211,16 +214,26 @@ class DyHPO(Race):
         points = self._new_points()
         if not paused and not len(points):
             return None
-        published = horizon is None and self.horizon == 'next'
-        drawn = (1, 0.0) if published else draw_horizon(self._rng('horizon'), self.max_epochs)
-        further, margin = horizon or drawn
         epoch = np.array([curve.epoch for curve in paused] + [0] * len(points), dtype=np.int64)
-        ahead = np.minimum(epoch + further, self.max_epochs)
-        best = normalise(incumbent_at(ahead, self._best_by_epoch()) if published else np.array([self._best()]))
         running = self._rows([self.curves[i] for i in self.running], [t.epoch for t in self.running.values()])
-        at, t = self._rows(paused, ahead[: len(paused)]), float(self._log_epochs([further])[0])
-        mean, deviation = self._surrogate.predict(at, self.space.encode(points), t, running)
-        return Weighing(paused, points, ahead, best + margin, margin, mean, deviation)
+        at = self._rows(paused, epoch[: len(paused)] + 1)
+        candidates = self._surrogate.candidates(at, self.space.encode(points), running)
+
+        def at_horizon(further: int, margin: float, best: Array) -> Weighing:
+            ahead = np.minimum(epoch + further, self.max_epochs)
+            t = self._log_epochs(ahead[: len(paused)])
+            mean, deviation = candidates.predict(t, float(self._log_epochs([further])[0]))
+            return Weighing(paused, points, ahead, best + margin, margin, mean, deviation)
+
+        if horizon is None and self.horizon == 'next':
+            return at_horizon(1, 0.0, normalise(incumbent_at(epoch + 1, self._best_by_epoch())))
+        best = normalise(np.array([self._best()]))
+        further, margin = horizon or draw_horizon(self._rng('horizon'), self.max_epochs)
+        weighed = at_horizon(further, margin, best)
+        while further < self.max_epochs and weighed.log_gain().max() < math.log(LEAST_GAIN):
+            further = min(FARTHER * further, self.max_epochs)
+            weighed = at_horizon(further, margin, best)
+        return weighed
 
     def _new_points(self) -> Array:
         """(m, d) points that were not tried: three of four fresh, the others near the best trials."""

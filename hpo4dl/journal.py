@@ -6,7 +6,7 @@ r"""The append-only record of a run: one JSON object a line, the truth from whic
     {"event": "lost", "attempt": 5, "trial": 3, "reason": "...", "counts": true}      will be made again
     {"event": "evict", "trial": 7, "reason": "max_disk"}      its checkpoint is about to be removed
     {"event": "salvage", "file": "journal.damaged-1.jsonl", "lines": [12]}      those lines of that file are gone
-    {"event": "stop", "reason": "..."}
+    {"event": "stop", "reason": "...", "expected_gain": 0.002}
 
 A trial's first "start" carries its configuration. "previous_epoch" is what the call starts from; where that is 0
 because the checkpoint was evicted, "acknowledged" is the epoch that the trial had reached. "wanted" is the epoch that

@@ -103,6 +103,8 @@ class Run:
     """Seconds that the run has worked so far."""
     stopped: str | None = None
     """Why it ended, if it did."""
+    expected_gain: float | None = None
+    """What training the most promising trial to the end was then expected to improve the metric by, where known."""
     notes: list[str] = field(default_factory=list)
     """What could not be read."""
     incumbent: Observation | None = None
@@ -206,8 +208,10 @@ def _follow(run: Run, events: Iterable[Event]) -> None:
         previous, paused = now, kind == 'stop'
         if kind == 'stop':
             run.stopped = str(event.get('reason'))
+            gain = event.get('expected_gain')
+            run.expected_gain = float(gain) if is_number(gain) else None
         elif kind == 'start':
-            run.stopped = None
+            run.stopped = run.expected_gain = None
             run.running[event['trial']] = event
             trial = run.trials.setdefault(event['trial'], TrialRecord(event['trial'], {}, began=now))
             trial.configuration = trial.configuration or event.get('configuration', {})
@@ -353,6 +357,9 @@ def summary(run: Run, runners_up: int = 5, width: int = 120) -> str:
         line += f'; {paused} paused before epoch {run.max_epochs}, which saved {saved}'
         line += f' ({saved / (saved + run.epochs_spent):.0%} of training all to the end)'
     lines.append(line)
+    if run.stopped and run.expected_gain is not None:
+        text = 'training the most promising trial to the end is expected to improve the metric by'
+        lines.append(f'more     {text} {run.expected_gain:.2g}')
     training, deciding = (sum(getattr(o, key) for o in run.observations) for key in ('seconds', 'overhead'))
     line = f'time     {clock(run.elapsed)}; training {clock(training)}, over all workers; deciding {clock(deciding)}'
     lines.append(line)

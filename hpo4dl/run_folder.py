@@ -46,6 +46,7 @@ class Settings:
     """Bytes."""
     retry: int = 0
     trial_timeout: float | None = None
+    stop_when_gain_below: float | None = None
 
 
 def make_run_folder(output_path: str | os.PathLike[str], storage_path: str | None) -> Path:

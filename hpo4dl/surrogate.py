@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic
 
 import numpy as np
@@ -166,11 +166,15 @@ class Conditioned:
         """(m,) means and (m,) variances of latent values."""
         return self.posterior.predict(self.kernel(self.at, at), np.full(len(at.t), self.kernel.variance()))
 
-    def predict_new(self, h: Array, t: float) -> tuple[Array, Array]:
-        """(m,) means and (m,) variances at configurations h (m, d + CODES) that no trial has, all at fidelity t.
+    def near(self, h: Array) -> Array:
+        """(m, J + 1) for configurations h (m, d + CODES) that no trial has: their kernel with each trial's, and 1."""
+        return np.concatenate([self.kernel.configurations(h, self.at.h), np.ones((len(h), 1))], axis=1)
 
-        Their covariance with the rows is A B^T: A (m, J + 1) has the kernel with the configuration of each trial, and
-        1; B (n, J + 1) has, in the column of the row's trial, the kernel of epochs, and in the last one that of curves.
+    def predict_new(self, A: Array, t: float) -> tuple[Array, Array]:
+        """(m,) means and (m,) variances at new configurations, of which A = `near`, all at fidelity t.
+
+        Their covariance with the rows is A B^T: B (n, J + 1) has, in the column of the row's trial, the kernel of
+        epochs, and in the last one that of curves.
         So A W^T W A^T, W = L^-1 B, is what the rows take from the prior variance.
         """
         k, (n, J) = self.kernel, (len(self.at.t), len(self.at.h))
@@ -178,9 +182,24 @@ class Conditioned:
         B[np.arange(n), self.at.member] = k.epochs(self.at.t, np.array([t]), k.l_t)[:, 0]
         B[:, J] = k.curves(self.at.e, np.zeros((1, CODES)))[:, 0]
         W = solve_lower(self.posterior.L, B)
-        A = np.concatenate([k.configurations(h, self.at.h), np.ones((len(h), 1))], axis=1)
         mean = self.posterior.mean + A @ (W.T @ self.posterior.white)
         return mean, np.maximum(k.variance() - np.einsum('mj,mj->m', A @ (W.T @ W), A), 1e-12)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """k rows, and m new configurations, looked at once to be predicted at several fidelities."""
+
+    conditioned: Conditioned
+    at: Places[Array]
+    near: Array
+    """(m, J + 1), see `Conditioned.near`."""
+
+    def predict(self, t: Array, t_new: float) -> tuple[Array, Array]:
+        """(k + m,) means and (k + m,) standard deviations of latent values: rows' at t (k,), the others' at t_new."""
+        mean, variance = self.conditioned.predict(replace(self.at, t=t))
+        mean_new, variance_new = self.conditioned.predict_new(self.near, t_new)
+        return np.concatenate([mean, mean_new]), np.sqrt(np.concatenate([variance, variance_new]))
 
 
 class Surrogate:
@@ -234,12 +253,12 @@ class Surrogate:
         except LinAlgError as error:
             logger.info('observations are left out until the next fit: %s', error)
 
-    def predict(self, at: Rows, x: Array, t: float, running: Rows | None = None) -> tuple[Array, Array]:
-        """(k + m,) means and (k + m,) standard deviations of latent values, at k rows and then at m new configurations.
+    def candidates(self, at: Rows, x: Array, running: Rows | None = None) -> Candidates:
+        """Look at k rows, and m new configurations, to predict them.
 
         Args:
-            at: the k rows.
-            x: (m, d) encoded configurations that no trial has, at fidelity t.
+            at: the k rows; their curves end where what is known ends.
+            x: (m, d) encoded configurations that no trial has.
             running: rows whose values are to come; each counts as if it were as predicted (Kriging believer), which
                 leaves all means as they are.
         """
@@ -252,8 +271,11 @@ class Surrogate:
                 logger.info('what is running is left out of account: %s', error)
         with torch.no_grad():
             h: Array = self._h(self._tensor(x)).cpu().numpy()
-        known, new = conditioned.predict(self._look(at)), conditioned.predict_new(h, t)
-        return np.concatenate([known[0], new[0]]), np.sqrt(np.concatenate([known[1], new[1]]))
+        return Candidates(conditioned, self._look(at), conditioned.near(h))
+
+    def predict(self, at: Rows, x: Array, t: float, running: Rows | None = None) -> tuple[Array, Array]:
+        """As `candidates`, and their predictions: the rows' at their own fidelities, the new ones' at t."""
+        return self.candidates(at, x, running).predict(at.t, t)
 
     def trials(self) -> set[int]:
         """The trials that it is conditioned on."""

@@ -89,6 +89,8 @@ class Tuner:
         storage_path: where checkpoints of trials lie; default: in the run's folder.
         time_limit: seconds of wall clock after which `run` starts no further call.
         target: a metric that ends the race when it is reached.
+        stop_when_gain_below: ends the race when training the most promising trial to the end is expected to improve
+            the best metric by less, in its units; of optimizers that tell (`DyHPO.expected_gain`).
         initial_configurations: raced first.
         candidates: restricts the race to these configurations.
         warm_start: the folder of a previous run, whose best configurations are raced first, see `warm_start`.
@@ -130,6 +132,7 @@ class Tuner:
         *,
         time_limit: float | None = None,
         target: float | None = None,
+        stop_when_gain_below: float | None = None,
         initial_configurations: Sequence[Mapping[str, object]] = (),
         candidates: Sequence[Mapping[str, object]] | None = None,
         warm_start: str | os.PathLike[str] | None = None,
@@ -148,8 +151,10 @@ class Tuner:
         check_optimizer(optimizer)
         minimize = check_flag('minimize', minimize)
         named = optimizer if isinstance(optimizer, str) else None
-        if max_budget is None and time_limit is None and target is None and named != 'hyperband':
-            raise ArgumentError('max_budget', max_budget, 'a whole number >= 1, unless time_limit or target is given')
+        stops = (max_budget, time_limit, target, stop_when_gain_below)
+        if stops == (None,) * 4 and named != 'hyperband':
+            accepted = 'a whole number >= 1, unless time_limit, target or stop_when_gain_below is given'
+            raise ArgumentError('max_budget', max_budget, accepted)
         space = Space(configuration_space, candidates)
         if warm_start is not None:
             start = read_warm_start(warm_start, configuration_space, candidates=candidates)
@@ -169,6 +174,9 @@ class Tuner:
             storage_path=None if storage_path is None else os.path.abspath(check_path('storage_path', storage_path)),
             time_limit=None if time_limit is None else check_number('time_limit', time_limit, positive=True),
             target=None if target is None else check_number('target', target),
+            stop_when_gain_below=None
+            if stop_when_gain_below is None
+            else check_number('stop_when_gain_below', stop_when_gain_below, positive=True),
             initial_configurations=[space.plain(dict(c)) for c in initial_configurations],
             candidates=None if candidates is None else [space.plain(dict(c)) for c in candidates],
             keep_checkpoints=check_choice('keep_checkpoints', keep_checkpoints, KEEP),
@@ -193,6 +201,7 @@ class Tuner:
         max_budget: int | None = None,
         time_limit: float | None = None,
         target: float | None = None,
+        stop_when_gain_below: float | None = None,
         optimizer: Optimizer | None = None,
         configuration_space: ConfigurationSpace | None = None,
         executor: Any = None,
@@ -211,7 +220,8 @@ class Tuner:
         Args:
             run_folder: the folder of the run.
             objective_function: as in `Tuner`.
-            max_budget, time_limit, target, retry, trial_timeout, max_disk: replace those of the run where given.
+            max_budget, time_limit, target, stop_when_gain_below, retry, trial_timeout, max_disk: replace the run's own
+                where given.
             optimizer: a fresh object like the one the run was started with, if that was an object.
             configuration_space: where the installed ConfigSpace cannot read the one in the folder.
             executor, num_workers, devices: as in `Tuner`; they need not be those that the run was started with.
@@ -243,6 +253,8 @@ class Tuner:
             replaced['time_limit'] = check_number('time_limit', time_limit, positive=True)
         if target is not None:
             replaced['target'] = check_number('target', target)
+        if stop_when_gain_below is not None:
+            replaced['stop_when_gain_below'] = check_number('stop_when_gain_below', stop_when_gain_below, positive=True)
         if retry is not None:
             replaced['retry'] = check_count('retry', retry, least=0)
         if trial_timeout is not None:
@@ -274,6 +286,10 @@ class Tuner:
         self.optimizer = build(self.settings, configuration_space) if isinstance(optimizer, str) else optimizer
         if isinstance(optimizer, Race):
             check_agrees(optimizer, self.settings, space)
+        least_gain = self.settings.stop_when_gain_below
+        if least_gain is not None and not hasattr(self.optimizer, 'expected_gain'):
+            kind = type(self.optimizer).__name__
+            raise ArgumentError('stop_when_gain_below', least_gain, f'None: {kind} expects nothing, DyHPO does')
         shows = sys.stderr.isatty() if progress is None else check_flag('progress', progress)
         self._display = progress_display() if shows else None
         for callback in check_list('callbacks', callbacks):
@@ -288,6 +304,7 @@ class Tuner:
         self._asked: Trial | None = None
         """A step that the optimizer decided on and that has not begun."""
         self._left_whole = False
+        self._gain = math.inf
         self._largest = 0
         self._said_too_much = False
         self._results_to_prune = 0
@@ -344,7 +361,7 @@ class Tuner:
             self._take_up()
             try:
                 self.stopped = reason = self._race()
-                self._record({'event': 'stop', 'reason': reason})
+                self._record({'event': 'stop', 'reason': reason, **self._outlook()})
                 if self._ended:
                     self._checkpoints.end()
                 self._left_whole = True
@@ -358,6 +375,11 @@ class Tuner:
             broken = self._workers.broken()
             raise ExecutorError(reason) if broken else EveryTrialFailedError(self._common_failures())
         return dict(self._ledger.best)
+
+    def _outlook(self) -> dict[str, float]:
+        """What more training is expected to bring, for the report."""
+        gain = self._expected_gain()
+        return {'expected_gain': gain} if math.isfinite(gain) else {}
 
     def _take_up(self) -> None:
         """Bring optimizer, ledger and checkpoints to where the journal ends; what `run` did before counts too."""
@@ -430,6 +452,10 @@ class Tuner:
         self._ended = False
         if self._workers.free() is None:
             return 'every worker is occupied by a call that was given up (trial_timeout)'
+        least = self.settings.stop_when_gain_below
+        if least is not None and self._gain < least and not self._again and self._asked is None:
+            self._ended = True
+            return f'stop_when_gain_below: more training is expected to improve the best metric by {self._gain:.2g}'
         if self._again or self._asked is not None:
             return f'max_budget: the {self._budget_left()} epochs that are left do not suffice for the next step'
         self._ended = True
@@ -491,11 +517,23 @@ class Tuner:
         """The step to start now, as the optimizer wants it; None: there is none that the budget allows."""
         if self._again:
             return self._ledger.running[self._again[0]].wanted
-        if self._asked is None and self._budget_left() > 0:
+        if self._asked is None and self._budget_left() > 0 and not self._gains_too_little():
             self._asked = self.optimizer.ask()
             if self._asked is not None and self._asked.id in self._ledger.running:
                 raise ArgumentError('optimizer', self._asked, 'one that asks for no trial that is running')
         return self._asked
+
+    def _gains_too_little(self) -> bool:
+        """Whether `stop_when_gain_below` is reached; looked at before each decision."""
+        least = self.settings.stop_when_gain_below
+        if least is not None:
+            self._gain = self._expected_gain()
+        return least is not None and self._gain < least
+
+    def _expected_gain(self) -> float:
+        """As the optimizer expects it; infinite if it cannot tell."""
+        expected_gain = getattr(self.optimizer, 'expected_gain', None)
+        return math.inf if expected_gain is None else float(expected_gain())
 
     def _budget_left(self) -> float:
         """Epochs that nobody trains yet."""

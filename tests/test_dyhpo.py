@@ -158,10 +158,13 @@ class Predicted:
 
     append = fit
 
-    def predict(self, at, x, t, running=None):
-        self.asked = at.trial.tolist()
-        self.horizons = {*at.t.tolist(), t}
-        mu = [self.means[i] for i in self.asked] + [self.new] * len(x)
+    def candidates(self, at, x, running=None):
+        self.asked, self.fresh = at.trial.tolist(), len(x)
+        return self
+
+    def predict(self, t, t_new):
+        self.horizons = {*t.tolist(), t_new}
+        mu = [self.means[i] for i in self.asked] + [self.new] * self.fresh
         return np.array(mu), np.full(len(mu), 0.05)
 
 
@@ -307,16 +310,39 @@ def test_next_horizon_is_equation_8() -> None:
 
 def test_random_horizon_looks_equally_far_ahead_for_all_and_not_beyond_the_end(monkeypatch) -> None:
     optimizer = started('random')
+    best = float(optimizer._normalise(np.array(0.9)))
     curves = {c.trial_id: c for c in optimizer.curves.values() if optimizer.is_alive(c.trial_id)}
     for further in (1, 5, 27):
         monkeypatch.setattr(dyhpo, 'draw_horizon', lambda *_, drawn=(further, 0.5): drawn)
-        optimizer._surrogate = Predicted({i: 1.0 if i == 5 else 0.5 for i in curves}, 0.9, set(curves))
+        optimizer._surrogate = Predicted({i: best + 1.0 if i == 5 else best for i in curves}, best, set(curves))
         trial = optimizer.ask()
         assert trial.id == 5
         ahead = {min(curve.epoch + further, 27) for curve in curves.values()} | {further}
         expected = sorted(math.log(epoch) / math.log(27) for epoch in ahead)
         assert sorted(optimizer._surrogate.horizons) == pytest.approx(expected)
         del optimizer.running[5]
+
+
+def test_where_nothing_is_to_be_expected_it_looks_farther(monkeypatch) -> None:
+    optimizer = started('random')
+    best = float(optimizer._normalise(np.array(0.9)))
+    known = {c.trial_id for c in optimizer.curves.values() if optimizer.is_alive(c.trial_id)}
+    looks = []
+
+    class Patient(Predicted):
+        """Trial 5 is to improve on the best, but not before epoch 10."""
+
+        def predict(self, t, t_new):
+            looks.append(t_new)
+            is_late = t[self.asked.index(5)] > math.log(10, 27)
+            self.means = {i: best + 1 if i == 5 and is_late else best - 9 for i in known}
+            return super().predict(t, t_new)
+
+    monkeypatch.setattr(dyhpo, 'draw_horizon', lambda *_: (1, 0.5))
+    optimizer._surrogate = Patient({}, best - 9, known)
+    assert optimizer.ask().id == 5
+    assert looks == sorted(looks)
+    assert 1 < len(looks) < 5
 
 
 def test_random_margin_decides_between_sure_and_bold(monkeypatch) -> None:
@@ -326,8 +352,8 @@ def test_random_margin_decides_between_sure_and_bold(monkeypatch) -> None:
     known = {c.trial_id for c in optimizer.curves.values() if optimizer.is_alive(c.trial_id)}
 
     class SureOrBold(Predicted):
-        def predict(self, at, x, t, running=None):
-            mu, _ = super().predict(at, x, t, running)
+        def predict(self, t, t_new):
+            mu, _ = super().predict(t, t_new)
             return mu, np.where(mu == best - 0.5, 1.0, 0.05)
 
     picked = {}
