@@ -56,6 +56,17 @@ def test_plot_html_needs_nothing_else(run: str, tmp_path: Path) -> None:
     assert '<!doctype html>' in (tmp_path / 'page.html').read_text(encoding='utf-8')
 
 
+def test_explain(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip('matplotlib')
+    folder = str(tuned(tmp_path, optimizer='dyhpo', max_budget=45, num_configurations=50))
+    assert main(['explain', folder, '--step', '3']) == 0
+    assert 'decision 3: train trial' in capsys.readouterr().out
+    assert main(['explain', folder, '-o', 'why.svg']) == 0
+    assert 'decision 45: train trial' in capsys.readouterr().out
+    assert '<svg' in (tmp_path / 'why.svg').read_text(encoding='utf-8')
+    assert main(['explain', folder, '--step', '46']) == 1
+
+
 def test_export(run: str, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     assert main(['export', run, '--to', 'csv']) == 0
     assert capsys.readouterr().out.startswith('trial,epoch,metric')

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from hpo4dl import ASHA, ArgumentError, DyHPO, RandomSearch, Trial, dyhpo
+from hpo4dl.acquisition import expected_improvement
 from hpo4dl.dyhpo import START, draw_horizon
 from hpo4dl.hyperband import rung_epochs
 
@@ -388,6 +389,41 @@ def test_a_trial_that_the_surrogate_has_no_row_of_is_not_weighed() -> None:
     # Where it knows none, all are weighed.
     optimizer._surrogate = Predicted(means, -1.0, set())
     assert optimizer.ask().id == 5
+
+
+def test_expected_gain_is_that_of_the_predictions_at_the_end(monkeypatch) -> None:
+    assert make().expected_gain() == math.inf
+    optimizer = started('random')
+    known = {c.trial_id for c in optimizer.curves.values() if optimizer.is_alive(c.trial_id)}
+    # Targets are metrics here, so that the gain has a closed form: Equation 7.
+    monkeypatch.setattr(type(optimizer._normalise), '__call__', lambda _, y: np.asarray(y))
+    monkeypatch.setattr(type(optimizer._normalise), 'inverse', lambda _, z: z)
+    best = 0.9
+    optimizer._surrogate = Predicted({i: best + 0.02 if i == 5 else best - 1 for i in known}, best - 1, known)
+    expected = expected_improvement(np.array([best + 0.02]), np.array([0.05]), best)[0]
+    assert optimizer.expected_gain() == pytest.approx(expected, rel=0.01)
+    assert optimizer._surrogate.horizons == {1.0}
+    optimizer._surrogate = Predicted(dict.fromkeys(known, best - 1), best - 1, known)
+    assert optimizer.expected_gain() == 0
+
+
+@pytest.mark.parametrize('minimize', [False, True])
+def test_forecast_and_gain_have_the_unit_of_the_metric(minimize: bool) -> None:
+    sign = -1.0 if minimize else 1.0
+    one, thousand = (make(max_epochs=9, minimize=minimize) for _ in range(2))
+    with pytest.raises(ArgumentError, match='has a value'):
+        one.forecast(np.full(3, 0.5), [1], [0.5])
+    race(one, 40, lambda trial, epoch: sign * smooth(trial, epoch))
+    race(thousand, 40, lambda trial, epoch: 1000 * sign * smooth(trial, epoch))
+    assert 0 < one.expected_gain() < 1
+    assert thousand.expected_gain() == pytest.approx(1000 * one.expected_gain(), rel=1e-3)
+    curve = max((c for c in one.curves.values() if one.is_alive(c.trial_id)), key=lambda c: c.epoch)
+    for trial in (curve, np.array([0.4, 0.5, 0.0])):
+        forecast = one.forecast(trial, [8, 9], [0.05, 0.5, 0.95])
+        assert forecast.shape == (3, 2)
+        assert (np.diff(forecast, axis=0) > 0).all()
+        at = thousand.curves[curve.trial_id] if trial is curve else trial
+        assert thousand.forecast(at, [8, 9], [0.05, 0.5, 0.95]) == pytest.approx(1000 * forecast, rel=1e-3)
 
 
 def test_on_a_smooth_problem_it_beats_random_search() -> None:

@@ -97,3 +97,18 @@ def test_beyond_the_best_value_is_as_steep_as_below() -> None:
     low, high = Normaliser.of(y)(np.array([3.5, 3.7]))
     assert high - low == pytest.approx((0.2 * slope + asinh[1] - asinh[0]) / 2, abs=1e-4)
     assert Normaliser.of(y)(np.array(1e9)) - low == pytest.approx(BEYOND)
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(seen=metrics, asked=st.lists(st.floats(-30, 30), min_size=1, max_size=20).map(sorted).map(np.array))
+def test_inverse_has_the_values_and_their_order_and_ends(seen: np.ndarray, asked: np.ndarray) -> None:
+    normalise = Normaliser.of(seen)
+    assert normalise.inverse(normalise(seen)) == pytest.approx(seen, rel=1e-6, abs=1e-6 * np.ptp(seen))
+    back = normalise.inverse(asked)
+    assert (np.diff(back) >= -1e-12 * np.abs(back).max()).all()
+    assert np.isfinite(back).all()
+    within = (asked > normalise(seen.min())) & (asked < normalise(seen.max()))
+    assert np.clip(back[within], seen.min(), seen.max()) == pytest.approx(back[within])
+    above = asked[(asked > normalise(seen.max())) & (asked < normalise(seen.max() + 1e9))]
+    if np.unique(seen).size > 1:
+        assert normalise(normalise.inverse(above)) == pytest.approx(above, abs=0.02)

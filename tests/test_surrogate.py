@@ -93,7 +93,8 @@ def test_new_configurations_are_trials_of_their_own_without_curves(t: float) -> 
     h = np.random.default_rng(5).normal(size=(6, D + CODES))
     h[0] = conditioned.at.h[1]  # where a trial is
     general = Places(np.arange(100, 106), np.arange(6), h, np.full(6, t), np.zeros((6, CODES)))
-    np.testing.assert_allclose(conditioned.predict_new(conditioned.near(h), t), conditioned.predict(general), atol=1e-10)
+    new = conditioned.predict_new(conditioned.near(h), t)
+    np.testing.assert_allclose(new, conditioned.predict(general), atol=1e-10)
 
 
 def test_what_was_extended_is_what_was_conditioned_at_once() -> None:
@@ -105,7 +106,8 @@ def test_what_was_extended_is_what_was_conditioned_at_once() -> None:
     at_once, asked = Conditioned.on(KERNEL, NOISE, MEAN, at, Z), places(1, [4, 7, 7, 0])
     np.testing.assert_allclose(further.predict(asked), at_once.predict(asked), atol=1e-9)
     h = np.random.default_rng(5).normal(size=(6, D + CODES))
-    np.testing.assert_allclose(further.predict_new(further.near(h), 0.5), at_once.predict_new(at_once.near(h), 0.5), atol=1e-9)
+    new, new_at_once = (c.predict_new(c.near(h), 0.5) for c in (further, at_once))
+    np.testing.assert_allclose(new, new_at_once, atol=1e-9)
     np.testing.assert_array_equal(grown.predict(at), before)  # it never changes
 
 

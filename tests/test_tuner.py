@@ -18,6 +18,7 @@ from ConfigSpace import ConfigurationSpace
 
 import hpo4dl
 from hpo4dl import ArgumentError, DyHPO, EveryTrialFailedError, RunLockedError, Tuner
+from hpo4dl.report import read_run, summary
 
 NAMES = ['dyhpo', 'hyperband', 'asha', 'random']
 
@@ -195,6 +196,26 @@ def test_a_space_of_six_is_trained_to_the_end(tmp_path: Path, name: str) -> None
     assert tuner.run()['metric'] == 1
     assert sum(calls) == 6 * 9
     assert 'nothing is left' in tuner.stopped
+
+
+def test_it_stops_when_little_is_to_be_gained(tmp_path: Path) -> None:
+    tuner = tune(tmp_path, Quadratic(), stop_when_gain_below=0.5, max_budget=300)
+    tuner.run()
+    assert tuner.stopped.startswith('stop_when_gain_below')
+    assert tuner.epochs_spent < 300
+    events = (tuner.run_folder / 'journal.jsonl').read_text(encoding='utf-8').splitlines()
+    assert '"expected_gain"' in events[-1]
+    expected = tuner.optimizer.expected_gain()
+    assert 0 <= expected < 0.5
+    assert f'is expected to improve the metric by {expected:.2g}' in summary(read_run(tuner.run_folder))
+    # It goes on when less is asked for, and not before.
+    for least, more in [(None, 0), (1e-9, 3)]:
+        objective, budget = Quadratic(), tuner.epochs_spent + 3
+        again = Tuner.resume(tuner.run_folder, objective, stop_when_gain_below=least, max_budget=budget, progress=False)
+        again.run()
+        assert len(objective.calls) == more
+    with pytest.raises(ArgumentError, match='stop_when_gain_below'):
+        tune(tmp_path, Quadratic(), optimizer='asha', stop_when_gain_below=0.1)
 
 
 def test_target_time_limit_and_signal_stop(tmp_path: Path) -> None:

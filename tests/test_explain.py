@@ -1,0 +1,83 @@
+"""Decisions explained, against those that the run took."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runs import tuned
+from test_report import content
+
+from hpo4dl import ArgumentError, HPO4DLError
+from hpo4dl.explain import explain, explanation_text
+from hpo4dl.report import read_run
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tuned(tmp_path_factory.mktemp('runs'), optimizer='dyhpo', max_budget=60, num_configurations=100)
+
+
+def starts(run: Path) -> list[dict]:
+    lines = (run / 'journal.jsonl').read_text(encoding='utf-8').splitlines()
+    events = [json.loads(line.rpartition(' ')[0] if not line.endswith('}') else line) for line in lines]
+    return [event for event in events if event['event'] == 'start']
+
+
+@pytest.mark.parametrize('step', [1, 10, 45, 55, None])
+def test_the_first_option_is_what_the_run_trained(run: Path, step: int | None) -> None:
+    before = content(run)
+    explained = explain(run, step)
+    assert content(run) == before
+    taken = starts(run)
+    event = taken[-1 if step is None else step - 1]
+    assert explained.step == (step or len(taken))
+    assert (explained.chosen.id, explained.chosen.epoch) == (event['trial'], event['epoch'])
+    text = explanation_text(explained)
+    assert f'decision {explained.step}: train trial {event["trial"]}' in text
+    if not explained.options:
+        assert step in (1, 10)
+        assert 'starting, like ASHA' in text
+        return
+    picked = explained.options[0]
+    assert picked.trial == (event['trial'] if explained.chosen.previous_epoch else None)
+    assert picked.configuration == explained.chosen.configuration
+    assert picked.gain == 1
+    assert [option.gain for option in explained.options] == sorted((o.gain for o in explained.options), reverse=True)
+    read = read_run(run)
+    for option in explained.options:
+        low, median, high = option.at_horizon()
+        assert low <= median <= high
+        if option.trial is not None:
+            curve = read.trials[option.trial].metrics
+            assert option.values == {epoch: curve[epoch] for epoch in option.values}
+            assert option.ahead > max(option.values)
+    so_far = [o.metric for o in read.observations if o.spent < explained.step]  # a decision is an epoch here
+    assert explained.best == min(so_far)
+    assert explained.to_beat < explained.best
+
+
+def test_what_cannot_be_explained(run: Path, tmp_path: Path) -> None:
+    for step in (0, 10_000, 1.5):
+        with pytest.raises(ArgumentError, match='step'):
+            explain(run, step)
+    with pytest.raises(HPO4DLError, match='ASHA predicts nothing'):
+        explain(tuned(tmp_path), 3)
+
+
+def test_it_is_drawn(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip('matplotlib')
+    from hpo4dl.plots import draw_explanation, save
+
+    explained = explain(run, 50)
+    figure = draw_explanation(explained, read_run(run))
+    titles = [axes.get_title(loc='left') for axes in figure.axes if axes.get_title(loc='left')]
+    assert len(titles) == len(explained.options)
+    assert titles[0].startswith('picked')
+    (dashed,) = [line for line in figure.axes[0].lines if line.get_label() == 'predicted']
+    np.testing.assert_allclose(dashed.get_ydata(), explained.options[0].forecast[1])
+    save(figure, tmp_path / 'why.png')
+    with pytest.raises(HPO4DLError, match='starting'):
+        draw_explanation(explain(run, 2), read_run(run))
