@@ -140,7 +140,7 @@ def hangs(configuration, epoch, previous_epoch, checkpoint_path):
     time.sleep(300)
 
 
-@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')  # a process of submitit's, not waited for
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')  # submitit waits for no process
 @pytest.mark.parametrize('cluster', CLUSTERS)
 def test_jobs_end_with_the_race_that_is_left(tmp_path: Path, cluster: str) -> None:
     """With a Ctrl-C, and another one that waits for nothing."""
