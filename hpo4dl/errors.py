@@ -40,4 +40,4 @@ class EveryTrialFailedError(HPO4DLError, RuntimeError):
 
 
 class ExecutorError(HPO4DLError, RuntimeError):
-    """The executor cannot train: its workers do not start, or it is broken and cannot be made anew."""
+    """The executor cannot train: it is missing, broken, its workers do not start, or a job left no result."""

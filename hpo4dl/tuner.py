@@ -426,7 +426,7 @@ class Tuner:
                 begin = time.perf_counter()
                 wanted = self._next()
                 if wanted is not None and self._is_too_late_for(wanted):
-                    reason = self._time_is_over(f'the next call takes {self._seconds_of(wanted):.0f}, it is predicted')
+                    reason = self._time_is_over(f'the next call takes {self._seconds_of(wanted):.1f}, it is predicted')
                     break
                 if wanted is None or not self._start(wanted, engine, begin):
                     break
@@ -497,7 +497,7 @@ class Tuner:
         limit = self.settings.time_limit
         own = limit is not None and self._began + limit <= self._allocation_ends
         name = 'time_limit' if own else 'the end of the Slurm job'
-        return f'{name}: {max(0.0, self._time_left()):.0f} seconds are left, {why}: {self._go_on()}'
+        return f'{name}: {max(0.0, self._time_left()):.1f} seconds are left, {why}: {self._go_on()}'
 
     def _is_too_late_for(self, wanted: Trial) -> bool:
         """Whether a call is predicted not to finish in time; then none is started, so that the order stays the same."""

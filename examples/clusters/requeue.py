@@ -11,6 +11,6 @@ if __name__ == '__main__':
     if runs:
         tuner = Tuner.resume(runs[0], objective_function)
     else:
-        tuner = Tuner(objective_function, search_space(), max_epochs=20, max_budget=200, output_path='requeued')
+        tuner = Tuner(objective_function, search_space(), max_epochs=50, max_budget=2000, output_path='requeued')
     print(tuner.run())
     print(tuner.stopped, tuner.epochs_spent, 'epochs in all')
