@@ -42,7 +42,7 @@ START, ETA = 13, 3
 """Trials that the race starts like ASHA with, and how many of them compete for each promotion."""
 LEAST_MARGIN = 0.01
 """The smallest margin, of targets; the largest is 1, about the standard deviation of all values seen."""
-LEAST_GAIN, FARTHER = 1e-3, 3
+LEAST_GAIN, FARTHER = 1e-3, 2
 """Where no expected improvement, of targets, is as large as the one, the horizon is so many times as far."""
 MAX_ROWS = 800
 """Observations that the surrogate is conditioned on, those of the best trials, at each fit."""
