@@ -149,7 +149,8 @@ class DyHPO(Race):
     def expected_gain(self) -> float:
         """What training the most promising trial, or new point, to the end is expected to improve the best metric by.
 
-        In the metric's units. Infinite as long as the race starts: nothing can be said then.
+        In the metric's units. Infinite as long as the race starts: nothing can be said then. It is a lower bound of
+        what the race will bring, which trains more than one (README, `stop_when_gain_below`).
         """
         if self._normalise is None or self._first() is not None:
             return math.inf

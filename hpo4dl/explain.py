@@ -25,6 +25,8 @@ from .trial import Trial
 Array = NDArray[np.float64]
 
 QUANTILES = (0.05, 0.5, 0.95)
+NEW = 2
+"""New configurations that are told at most."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,8 @@ def _explained(step: int, chosen: Trial, optimizer: DyHPO, runners_up: int) -> E
     gains = weighed.log_gain()
     order = np.argsort(-gains, kind='stable')
     shares = np.exp(gains - gains.max())
+    is_new = order >= len(weighed.paused)
+    order = order[~is_new | (np.cumsum(is_new) <= NEW)]  # many of these are near each other
     options = [_option(weighed, int(i), float(shares[i]), optimizer) for i in order[: runners_up + 1]]
     to_beat = float(optimizer.metrics_of(weighed.to_beat)[0]) if optimizer.horizon == 'random' else None
     paused, new = len(weighed.paused), len(weighed.points)
