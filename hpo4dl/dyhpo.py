@@ -127,18 +127,27 @@ class DyHPO(Race):
         Raises:
             ArgumentError: no value has been told yet.
         """
-        if self._normalise is None:
-            raise ArgumentError('trial', trial, 'a race that has a value: the surrogate knows nothing yet')
-        curves = [trial] * len(epochs) if isinstance(trial, LearningCurve) else []
-        points = np.zeros((0, len(self.space.names))) if curves else np.asarray(trial)[None]
-        times = self._log_epochs(epochs)
-        if curves:
-            mean, deviation = self._surrogate.predict(self._rows(curves, epochs), self.space.encode(points), times[0])
-        else:
-            each = [self._surrogate.predict(self._rows([], []), self.space.encode(points), float(t)) for t in times]
-            mean, deviation = np.concatenate(each, axis=1)
+        mean, deviation = self.predict(trial, epochs)
         levels = np.asarray(quantiles, dtype=float)
         return self.metrics_of(mean + ndtri(1 - levels if self.minimize else levels)[:, None] * deviation)
+
+    def predict(self, trial: LearningCurve | Array, epochs: Sequence[int]) -> tuple[Array, Array]:
+        """(epochs,) means and (epochs,) standard deviations of the targets (`normaliser`) that `forecast` tells of."""
+        if self._normalise is None:
+            raise ArgumentError('trial', trial, 'a race that has a value: the surrogate knows nothing yet')
+        times = self._log_epochs(epochs)
+        if isinstance(trial, LearningCurve):
+            rows = self._rows([trial] * len(epochs), epochs)
+            return self._surrogate.predict(rows, np.zeros((0, self.space.n_features)), 0.0)
+        x, none = self.space.encode(np.asarray(trial)[None]), self._rows([], [])
+        each = [self._surrogate.predict(none, x, float(t)) for t in times]
+        mean, deviation = np.concatenate(each, axis=1)
+        return mean, deviation
+
+    def targets_of(self, metrics: Array) -> Array:
+        """The targets of the surrogate that stand for metrics, of any shape; once a value was told."""
+        assert self._normalise is not None
+        return self._normalise(-metrics if self.minimize else metrics)
 
     def metrics_of(self, targets: Array) -> Array:
         """The metrics that stand for targets of the surrogate, of any shape; once a value was told."""

@@ -277,6 +277,11 @@ class Surrogate:
         """As `candidates`, and their predictions: the rows' at their own fidelities, the new ones' at t."""
         return self.candidates(at, x, running).predict(at.t, t)
 
+    @property
+    def noise(self) -> float:
+        """The variance of an observation around its latent value."""
+        return self._conditioned.noise
+
     def trials(self) -> set[int]:
         """The trials that it is conditioned on."""
         return set(np.asarray(self._conditioned.at.trial).tolist())
