@@ -44,6 +44,8 @@ LEAST_MARGIN = 0.01
 """The smallest margin, of targets; the largest is 1, about the standard deviation of all values seen."""
 LEAST_GAIN, FARTHER = 1e-3, 2
 """Where no expected improvement, of targets, is as large as the one, the horizon is so many times as far."""
+HIDDEN = 0.3
+"""Share of the values that are learned without their curve."""
 MAX_ROWS = 800
 """Observations that the surrogate is conditioned on, those of the best trials, at each fit."""
 MAX_TELLS = 50
@@ -267,22 +269,32 @@ class DyHPO(Race):
         chosen: list[LearningCurve] = []
         epochs: list[int] = []
         targets: list[float] = []
+        shares: list[float] = []
         for curve in curves:
             z = self._normalise(np.array(curve.values))
             kept = [i for i in _thinned(len(z)) if curve.epochs[i] > since]
             epochs += [curve.epochs[i] for i in kept]
             targets += [float(z[i]) for i in kept]
             if curve.failed is not None and curve.epoch < self.max_epochs:
+                kept.append(len(z))
                 epochs.append(curve.epoch + 1)
                 targets.append(WORST)
-            chosen += [curve] * (len(epochs) - len(chosen))
+            chosen += [curve] * len(kept)
+            shares += draw_shares([self.seed, curve.trial_id], len(z) + 1)[kept].tolist()
             if len(targets) >= MAX_ROWS:
                 break
-        return self._rows(chosen, epochs), np.array(targets)
+        return self._rows(chosen, epochs, shares), np.array(targets)
 
-    def _rows(self, curves: Sequence[LearningCurve], epochs: Sequence[int] | NDArray[np.int64]) -> Rows:
-        """Each curve at its epoch."""
+    def _rows(
+        self,
+        curves: Sequence[LearningCurve],
+        epochs: Sequence[int] | NDArray[np.int64],
+        shares: Sequence[float] | None = None,
+    ) -> Rows:
+        """Each curve at its epoch, with the values before it, or the first `shares` (n,) of them."""
         length = np.array([bisect_left(c.epochs, epoch) for c, epoch in zip(curves, epochs)], dtype=np.int64)
+        if shares is not None:
+            length = np.ceil(length * np.array(shares)).astype(np.int64)
         padded = np.zeros((len(curves), length.max(initial=0)))
         for row, curve, n in zip(padded, curves, length):
             row[:n] = curve.values[:n]
@@ -306,6 +318,16 @@ def draw_horizon(rng: np.random.Generator, max_epochs: int) -> tuple[int, float]
     """Epochs ahead, from 1 to max_epochs, and the margin, from `LEAST_MARGIN` to 1; both log-uniform."""
     further, margin = rng.random(2)
     return round(float(max_epochs**further)), float(LEAST_MARGIN**margin)
+
+
+def draw_shares(seed: Sequence[int], n: int) -> Array:
+    """(n,) how much of a curve is shown with each of its values: none with a probability of `HIDDEN`, else uniform.
+
+    Values are learned with less of the curve than there was before them, since that is how they are predicted, many
+    epochs ahead. Shown whole, the curve explains everything, and what has none is predicted as if it began.
+    """
+    hidden, share = np.random.default_rng(seed).random((n, 2)).T
+    return np.where(hidden < HIDDEN, 0.0, share)
 
 
 def _thinned(n: int) -> list[int]:

@@ -4,7 +4,7 @@
     J     trials that the rows belong to
     x     (d,) encoded configuration                h = (x / l_x, phi(x)), phi a small MLP
     t     log(epoch) / log(max_epochs)
-    c     the trial's normalised values before that epoch     e = psi(c), psi a convolution, pooled
+    c     the trial's normalised values before that epoch, or the first ones     e = psi(c), psi a convolution, pooled
 
 The covariance of two latent values is
 
@@ -72,7 +72,7 @@ class Rows:
     t: Array
     """(n,) log(epoch) / log(max_epochs)."""
     curve: Array
-    """(n, c) normalised values before this epoch, padded behind."""
+    """(n, c) normalised values before this epoch, from the first on, padded behind."""
     length: NDArray[np.int64]
     """(n,) how many of them there are."""
 

@@ -15,7 +15,7 @@ from scipy.stats import kstest
 
 from hpo4dl import ASHA, ArgumentError, DyHPO, RandomSearch, Trial, dyhpo
 from hpo4dl.acquisition import expected_improvement
-from hpo4dl.dyhpo import START, draw_horizon
+from hpo4dl.dyhpo import START, draw_horizon, draw_shares
 from hpo4dl.hyperband import rung_epochs
 
 Metric = Callable[[Trial, int], float]
@@ -365,6 +365,24 @@ def test_random_margin_decides_between_sure_and_bold(monkeypatch) -> None:
         picked[margin] = optimizer.ask().id
         del optimizer.running[picked[margin]]
     assert picked == {0.0: 3, 0.5: 5}
+
+
+def test_shares_stay_when_a_curve_grows_and_a_part_is_hidden() -> None:
+    shares = draw_shares([3, 5], 5000)
+    np.testing.assert_array_equal(draw_shares([3, 5], 70), shares[:70])
+    assert 0.27 < (shares == 0).mean() < 0.33
+    assert kstest(shares[shares > 0], 'uniform').pvalue > 0.01
+
+
+def test_an_unseen_configuration_is_predicted_at_the_end_as_one_that_was_trained() -> None:
+    """Curves rise a lot, and depend on the configuration a little: what has no curve is not predicted as it begins."""
+    optimizer = make(max_epochs=27)
+    race(optimizer, 150, lambda trial, epoch: epoch / 27 + 0.1 * trial.configuration['x'])
+    for x in (0.2, 0.5, 0.8):
+        point = optimizer.space.to_cube({'x': x, 'y': 0.0, 'kind': 'a'})
+        low, high = optimizer.forecast(point, [27], [0.01, 0.99])[:, 0]
+        assert low < 1 + 0.1 * x < high
+        assert low > 0.6
 
 
 def test_horizon_and_margin_are_log_uniform() -> None:
