@@ -501,12 +501,15 @@ class Tuner:
 
     def _is_too_late_for(self, wanted: Trial) -> bool:
         """Whether a call is predicted not to finish in time; then none is started, so that the order stays the same."""
-        return self._time_left() < self._seconds_of(wanted)
+        left = self._time_left()
+        return left < math.inf and left < self._seconds_of(wanted)  # the median of all paces is not for every step
 
     def _seconds_of(self, wanted: Trial) -> float:
         """What a call will take, by the trial's own last one; by the median of all trials' if it has none."""
         paces = self._ledger.paces
-        pace = paces.get(wanted.id, statistics.median(paces.values()) if paces else 0.0)
+        pace = paces.get(wanted.id)
+        if pace is None:
+            pace = statistics.median(paces.values()) if paces else 0.0
         return pace * (wanted.epoch - (wanted.previous_epoch if wanted.id in self._ledger.left else 0))
 
     def _pause(self) -> float:
