@@ -63,8 +63,6 @@ class Weighing:
     """(m,) epochs that values are predicted at."""
     to_beat: Array
     """(m,) or (1,) what is to be improved on, as a target (`normaliser`)."""
-    margin: float
-    """The part of it that is above the best value."""
     mean: Array
     """(m,) predicted targets."""
     deviation: Array
@@ -235,7 +233,7 @@ class DyHPO(Race):
             ahead = np.minimum(epoch + further, self.max_epochs)
             t = self._log_epochs(ahead[: len(paused)])
             mean, deviation = candidates.predict(t, float(self._log_epochs([further])[0]))
-            return Weighing(paused, points, ahead, best + margin, margin, mean, deviation)
+            return Weighing(paused, points, ahead, best + margin, mean, deviation)
 
         if horizon is None and self.horizon == 'next':
             return at_horizon(1, 0.0, normalise(incumbent_at(epoch + 1, self._best_by_epoch())))

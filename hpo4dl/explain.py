@@ -62,7 +62,6 @@ class Explanation:
     step: int
     """Decisions up to this one."""
     chosen: Trial
-    max_epochs: int
     options: list[Option]
     """The best, the largest expected improvement first; empty while the race started."""
     paused: int = 0
@@ -123,7 +122,7 @@ def _explained(step: int, chosen: Trial, optimizer: DyHPO, runners_up: int) -> E
     best = sign * max(values) if values else None
     weighed = optimizer.weigh()
     if weighed is None:
-        return Explanation(step, chosen, optimizer.max_epochs, [], best=best)
+        return Explanation(step, chosen, [], best=best)
     gains = weighed.log_gain()
     order = np.argsort(-gains, kind='stable')
     shares = np.exp(gains - gains.max())
@@ -132,7 +131,7 @@ def _explained(step: int, chosen: Trial, optimizer: DyHPO, runners_up: int) -> E
     options = [_option(weighed, int(i), float(shares[i]), optimizer) for i in order[: runners_up + 1]]
     to_beat = float(optimizer.metrics_of(weighed.to_beat)[0]) if optimizer.horizon == 'random' else None
     paused, new = len(weighed.paused), len(weighed.points)
-    return Explanation(step, chosen, optimizer.max_epochs, options, paused, new, best, to_beat)
+    return Explanation(step, chosen, options, paused, new, best, to_beat)
 
 
 def _option(weighed: Weighing, index: int, gain: float, optimizer: DyHPO) -> Option:
