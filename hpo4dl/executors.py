@@ -34,7 +34,7 @@ from .signals import shield
 POLL = 0.05
 """Seconds between two looks at marks, and at futures that cannot be waited for."""
 STILLBORN = 3
-"""Executors that break before any call has begun, one after the other, until we give up."""
+"""Executors that break before any call has begun, or calls that are lost so, in a row, until we give up."""
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +203,8 @@ class Engine:
             if is_about_pickling(error):
                 raise unpicklable(objective_function, error) from error
             if not isinstance(error, BrokenExecutor):
-                return Loss(f'the executor lost the call: {one_line(error)}', counts=True)
+                self._lost(call, error)
+                return Loss(f'the executor lost the call: {one_line(error)}', counts=call.has_begun())
             if call.executor is self.executor:
                 self._broke(together, error)
             return Loss(f'its worker died: {one_line(error)}', counts=call.alone and call.has_begun())
@@ -243,6 +244,12 @@ class Engine:
         elif self.make is not None and self.executor is not None:
             self.renew()
         self.calls = []
+
+    def _lost(self, call: Call, error: BaseException) -> None:
+        """Where no call begins any more, no worker is left (Dask's NoWorkerError), or none can import the objective."""
+        self.stillborn = 0 if call.has_begun() else self.stillborn + 1
+        if self.stillborn >= STILLBORN + self.capacity - 1:  # those that were given out together count once
+            self.broken = f'{self.stillborn} calls in a row were lost before they began: {one_line(error)}'
 
     def _broke(self, together: Sequence[Call], error: BaseException) -> None:
         begun = sum(call.has_begun() for call in together)

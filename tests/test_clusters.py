@@ -12,12 +12,14 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from ConfigSpace import ConfigurationSpace
 from test_slurm import HAS_SLURM, SECONDS
 
-from hpo4dl import check_executor
+from hpo4dl import Event, Tuner, check_executor
 
 ROOT = Path(__file__).parents[1]
 CLUSTERS = ROOT / 'examples' / 'clusters'
@@ -66,3 +68,34 @@ def test_dask_passes(tmp_path: Path, raw: bool) -> None:
         executor = client if raw else client.get_executor(pure=False, retries=0)
         checks = check_executor(executor, 2, kill=True, seconds=SECONDS)
     assert [check.problem for check in checks] == [None] * 7
+
+
+def slow(configuration: dict, epoch: int, previous_epoch: int, checkpoint_path: str) -> list[dict]:
+    time.sleep(0.2)
+    return [{'epoch': i + 1, 'metric': configuration['x']} for i in range(previous_epoch, epoch)]
+
+
+@pytest.mark.filterwarnings('default')
+def test_dask_without_workers_stops_the_run_resumable(tmp_path: Path) -> None:
+    distributed = pytest.importorskip('distributed')
+    dask = pytest.importorskip('dask')
+    space = ConfigurationSpace({'x': (0.0, 1.0)})
+    settings = {'n_workers': 2, 'threads_per_worker': 1, 'dashboard_address': None, 'local_directory': tmp_path}
+    with (
+        dask.config.set({'distributed.scheduler.no-workers-timeout': '1s'}),
+        distributed.LocalCluster(**settings) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        arguments = {'optimizer': 'asha', 'max_epochs': 9, 'max_budget': 10_000, 'output_path': tmp_path / 'runs'}
+
+        def leave(event: Event) -> None:
+            if event.epochs_spent >= 10:
+                cluster.scale(0)
+
+        tuner = Tuner(slow, space, executor=client, num_workers=2, progress=False, callbacks=[leave], **arguments)
+        tuner.run()
+    assert 'NoWorkerError' in tuner.stopped
+    assert 10 <= tuner.epochs_spent < 10_000
+    again = Tuner.resume(tuner.run_folder, slow, max_budget=tuner.epochs_spent + 1, progress=False)
+    again.run()
+    assert again.epochs_spent == tuner.epochs_spent + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import functools
+import itertools
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -238,6 +239,54 @@ class TestDeadWorkers:
         executor.shutdown()
         with pytest.raises(ExecutorError, match='cannot schedule new futures'):
             tuner_of(tmp_path, trained, executor=executor).run()
+
+
+class DesertedExecutor:
+    """One whose workers go away for good: from then on its calls end in an error of its own and never begin."""
+
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+        self.lost = 0
+
+    def submit(self, function, *arguments):
+        future = Future()
+        self.left -= 1
+        if self.left >= 0:
+            future.set_result(function(*arguments))
+        else:
+            self.lost += 1
+            future.set_exception(RuntimeError('no workers'))
+        return future
+
+
+@pytest.mark.parametrize('num_workers', [1, 4])
+def test_an_engine_without_workers_stops_the_run_and_fails_no_trial(tmp_path: Path, num_workers: int) -> None:
+    executor = DesertedExecutor(12)
+    tuner = tuner_of(tmp_path, trained, executor=executor, num_workers=num_workers)
+    tuner.run()
+    assert 'lost before they began: RuntimeError: no workers' in tuner.stopped
+    assert executor.lost == num_workers + 2
+    assert [result['failed'] for result in events(tuner, 'result')] == [None] * 12
+    again = Tuner.resume(tuner.run_folder, trained, executor=DesertedExecutor(100), progress=False)
+    again.run()
+    check_consistent(again, 40)
+
+
+def test_a_call_lost_now_and_then_before_it_begins_is_made_again(tmp_path: Path) -> None:
+    executor = DesertedExecutor(100)
+    submit = executor.submit
+    turns = itertools.count(1)
+
+    def flaky(function, *arguments):
+        executor.left = -1 if (turn := next(turns)) % 4 == 0 else 100 - turn
+        return submit(function, *arguments)
+
+    executor.submit = flaky
+    tuner = tuner_of(tmp_path, trained, executor=executor)
+    tuner.run()
+    assert executor.lost >= 5
+    assert not any(result['failed'] for result in events(tuner, 'result'))
+    check_consistent(tuner, 40)
 
 
 def test_a_hanging_call_is_ended_and_its_process_killed(tmp_path: Path) -> None:

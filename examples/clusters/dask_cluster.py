@@ -10,6 +10,5 @@ from hpo4dl import Tuner
 
 if __name__ == '__main__':
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
-        executor = client.get_executor(pure=False, retries=0)
-        tuner = Tuner(objective_function, search_space(), max_epochs=9, max_budget=30, executor=executor, num_workers=2)
+        tuner = Tuner(objective_function, search_space(), max_epochs=9, max_budget=30, executor=client, num_workers=2)
         print(tuner.run())
