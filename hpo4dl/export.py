@@ -240,7 +240,9 @@ def quietly_create(**arguments: Any) -> Any:
 def write_smac(run: Run, folder: Path) -> None:
     """A folder as SMAC 3 writes its runs, which DeepCAVE opens. Costs are minimised: metrics to maximise are negated.
 
-    DeepCAVE has a format of its own, which DeepCAVE 1.4.1 writes but cannot read.
+    DeepCAVE has a format of its own, which DeepCAVE 1.4.1 writes but cannot read. Of SMAC's it takes every entry's
+    start for the start of the run. All are 0 here, so that its times of a run are right; its objective 'Time' then is
+    when an epoch ended, not what it took.
     """
     if not run.observations:
         raise HPO4DLError(f'{run.folder}: no trial has given a metric yet, so DeepCAVE would find nothing')
@@ -250,15 +252,14 @@ def write_smac(run: Run, folder: Path) -> None:
     entry = {'instance': None, 'seed': seed, 'cpu_time': 0.0}
     data = []
     for o in run.observations:
-        begin = o.elapsed - o.seconds
-        times = {'time': o.seconds, 'starttime': begin, 'endtime': o.elapsed}
+        times = {'time': o.seconds, 'starttime': 0.0, 'endtime': o.elapsed}
         cost = {'cost': [sign * o.metric], 'status': 1, 'additional_info': dict(o.info)}
-        data.append({'config_id': o.trial + 1, 'budget': o.epoch, **entry, **times, **cost})
+        data.append({'config_id': o.trial + 1, 'budget': float(o.epoch), **entry, **times, **cost})
     for trial in run.trials.values():
         if trial.failed is not None:
             times = {'time': 0.0, 'starttime': 0.0, 'endtime': 0.0}
             cost = {'cost': [2147483647.0], 'status': 2, 'additional_info': {'traceback': trial.traceback}}
-            data.append({'config_id': trial.id + 1, 'budget': trial.epoch + 1, **entry, **times, **cost})
+            data.append({'config_id': trial.id + 1, 'budget': float(trial.epoch + 1), **entry, **times, **cost})
     keys = 'config_id instance seed budget cost time cpu_time status starttime endtime additional_info'.split()
     data = [{key: entry[key] for key in keys} for entry in data]
     configs = {str(trial.id + 1): trial.configuration for trial in run.trials.values()}
