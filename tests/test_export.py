@@ -112,7 +112,7 @@ def test_importance_finds_what_matters(tmp_path: Path) -> None:
 
 
 def test_deepcave_gets_the_folder_of_a_smac_run(run: Run, tmp_path: Path) -> None:
-    """DeepCAVE 1.4.1 itself, which asks for other versions of everything, opens it: checked by hand."""
+    """DeepCAVE 1.4.1 itself, which asks for other versions of everything (and redis < 5), shows it: checked by hand."""
     export(run, 'deepcave', str(tmp_path / 'run'))
     history = json.loads((tmp_path / 'run' / 'runhistory.json').read_text(encoding='utf-8'))
     configuration_space: ConfigurationSpace = read_space((tmp_path / 'run' / 'configspace.json').read_text('utf-8'))
