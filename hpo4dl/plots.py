@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .checks import import_extra
 from .errors import ArgumentError, HPO4DLError
 from .explain import Explanation
 from .report import Hyperparameter, Run, TrialRecord, bounds, cut, is_number, printable
@@ -435,11 +436,8 @@ def label(text: object, width: int) -> str:
 
 def new_figure() -> Figure:
     """An empty figure that belongs to no window."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise HPO4DLError(f'plots need matplotlib: pip install "hpo4dl[plot]" ({error})') from error
-    return Figure(layout='constrained')
+    figure: Figure = import_extra('matplotlib.figure', 'plot').Figure(layout='constrained')
+    return figure
 
 
 def styled() -> Any:
