@@ -1,7 +1,11 @@
-"""Checks of the tuner's arguments: each returns the value as the tuner uses it, or raises an `ArgumentError`."""
+"""Checks of the tuner's arguments: each returns the value as the tuner uses it, or raises an `ArgumentError`.
+
+Beside them, `import_extra` checks for a package that only an extra installs.
+"""
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
 import os
@@ -12,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .errors import ArgumentError
+from .errors import ArgumentError, HPO4DLError
 
 
 def check_objective_function(value: object) -> None:
@@ -81,3 +85,11 @@ def check_size(argument: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
         raise ArgumentError(argument, value, "bytes > 0, as a whole number or a text such as '20GB' or '512MiB'")
     return int(value)
+
+
+def import_extra(module: str, extra: str) -> Any:
+    """A module of a package that `pip install hpo4dl` does not bring; an HPO4DLError names the extra that does."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise HPO4DLError(f'this needs {module}: pip install "hpo4dl[{extra}]" ({error})') from error

@@ -117,9 +117,8 @@ def _note(decision: Decision) -> int:
 
 
 def _explained(step: int, chosen: Trial, optimizer: DyHPO, runners_up: int) -> Explanation:
-    sign = -1.0 if optimizer.minimize else 1.0
     values = [value for curve in optimizer.curves.values() for value in curve.values]
-    best = sign * max(values) if values else None
+    best = _metric(max(values), optimizer) if values else None
     weighed = optimizer.weigh()
     if weighed is None:
         return Explanation(step, chosen, [], best=best)
@@ -134,6 +133,11 @@ def _explained(step: int, chosen: Trial, optimizer: DyHPO, runners_up: int) -> E
     return Explanation(step, chosen, options, paused, new, best, to_beat)
 
 
+def _metric(value: float, optimizer: DyHPO) -> float:
+    """The metric that was told: in the optimizer larger is better."""
+    return -value if optimizer.minimize else value
+
+
 def _option(weighed: Weighing, index: int, gain: float, optimizer: DyHPO) -> Option:
     k, ahead = len(weighed.paused), int(weighed.ahead[index])
     curve = weighed.paused[index] if index < k else None
@@ -142,8 +146,8 @@ def _option(weighed: Weighing, index: int, gain: float, optimizer: DyHPO) -> Opt
     reached = 0 if curve is None else curve.epoch
     epochs = sorted({ahead, *np.geomspace(reached + 1, optimizer.max_epochs, 25).round().astype(int).tolist()})
     forecast = optimizer.forecast(point if curve is None else curve, epochs, QUANTILES)
-    sign = -1.0 if optimizer.minimize else 1.0
-    values = {} if curve is None else {epoch: sign * value for epoch, value in zip(curve.epochs, curve.values)}
+    told = zip(curve.epochs, curve.values) if curve is not None else ()
+    values = {epoch: _metric(value, optimizer) for epoch, value in told}
     trial = None if curve is None else curve.trial_id
     return Option(trial, configuration, values, ahead, gain, epochs, forecast)
 

@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from .checks import import_extra
 from .errors import ArgumentError, HPO4DLError, StorageError
 from .report import Hyperparameter, Run, TrialRecord, bounds, is_number, printable, to_json
 from .space import read_space, write_space
@@ -107,11 +108,7 @@ def as_configspace(run: Run) -> str:
 
 def write_parquet(run: Run, path: Path) -> None:
     """`rows` as a Parquet file; a column of mixed types holds JSON."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise HPO4DLError(f'Parquet needs pyarrow: pip install "hpo4dl[parquet]" ({error})') from error
+    pyarrow, parquet = import_extra('pyarrow', 'parquet'), import_extra('pyarrow.parquet', 'parquet')
     table = rows(run)
     names = list(dict.fromkeys(key for row in table for key in row))
     columns = {name: uniform([row.get(name) for row in table]) for name in names}
@@ -134,7 +131,7 @@ def write_study(run: Run, output: str) -> None:
 
     `output` is a storage URL, an SQLite file (.db), or else a file of Optuna's journal storage, the fastest to write.
     """
-    optuna = import_optuna()
+    optuna = import_extra('optuna', 'optuna')
     storage: Any = output if '://' in output else f'sqlite:///{output}'
     if '://' not in output and not output.endswith(('.db', '.sqlite', '.sqlite3')):
         backend = optuna.storages.journal.JournalFileBackend(output)
@@ -154,7 +151,7 @@ def write_study(run: Run, output: str) -> None:
 
 def study_trial(trial: TrialRecord, value: float | None, state: str, distributions: dict[str, Any]) -> Any:
     """One trial as Optuna's; its epochs are the intermediate values."""
-    optuna = import_optuna()
+    optuna = import_extra('optuna', 'optuna')
     told = {'hpo4dl_trial': trial.id, 'trained_to': trial.epoch, 'failed': trial.failed}
     done = None if state == 'RUNNING' else datetime.fromtimestamp(trial.ended or trial.began)
     return optuna.trial.FrozenTrial(
@@ -174,7 +171,7 @@ def study_trial(trial: TrialRecord, value: float | None, state: str, distributio
 
 def distribution(h: Hyperparameter, run: Run) -> Any:
     """Optuna's distribution of a hyperparameter."""
-    of = import_optuna().distributions
+    of = import_extra('optuna', 'optuna').distributions
     if h.kind != 'number':
         return of.CategoricalDistribution(h.values)
     low, high = bounds(h, run)
@@ -199,7 +196,7 @@ def importance(run: Run, epoch: int | None = None) -> tuple[dict[str, float], in
     Raises:
         HPO4DLError: Optuna or scikit-learn is not installed, or there are too few trials.
     """
-    optuna = import_optuna()
+    optuna = import_extra('optuna', 'optuna')
     trials = [trial for trial in run.trials.values() if trial.metrics]
     if epoch is None:
         epochs = range(run.max_epochs, 0, -1)
@@ -210,25 +207,14 @@ def importance(run: Run, epoch: int | None = None) -> tuple[dict[str, float], in
     study = quietly_create()
     distributions = {h.name: distribution(h, run) for h in run.hyperparameters}
     study.add_trials([study_trial(trial, trial.metrics[epoch], 'COMPLETE', distributions) for trial in reached])
-    try:
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-        return dict(optuna.importance.get_param_importances(study, evaluator=evaluator)), epoch, len(reached)
-    except ImportError as error:
-        raise HPO4DLError(f'fANOVA needs scikit-learn: pip install "hpo4dl[optuna]" ({error})') from error
-
-
-def import_optuna() -> Any:
-    """The package."""
-    try:
-        import optuna
-    except ImportError as error:
-        raise HPO4DLError(f'this needs Optuna: pip install "hpo4dl[optuna]" ({error})') from error
-    return optuna
+    import_extra('sklearn', 'optuna')  # fANOVA's forest
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator)), epoch, len(reached)
 
 
 def quietly_create(**arguments: Any) -> Any:
     """Optuna's `create_study`, which else logs a line."""
-    optuna = import_optuna()
+    optuna = import_extra('optuna', 'optuna')
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -240,7 +226,9 @@ def quietly_create(**arguments: Any) -> Any:
 def write_smac(run: Run, folder: Path) -> None:
     """A folder as SMAC 3 writes its runs, which DeepCAVE opens. Costs are minimised: metrics to maximise are negated.
 
-    DeepCAVE has a format of its own, which DeepCAVE 1.4.1 writes but cannot read.
+    DeepCAVE has a format of its own, which DeepCAVE 1.4.1 writes but cannot read. Of SMAC's it takes every entry's
+    start for the start of the run. All are 0 here, so that its times of a run are right; its objective 'Time' then is
+    when an epoch ended, not what it took.
     """
     if not run.observations:
         raise HPO4DLError(f'{run.folder}: no trial has given a metric yet, so DeepCAVE would find nothing')
@@ -250,15 +238,14 @@ def write_smac(run: Run, folder: Path) -> None:
     entry = {'instance': None, 'seed': seed, 'cpu_time': 0.0}
     data = []
     for o in run.observations:
-        begin = o.elapsed - o.seconds
-        times = {'time': o.seconds, 'starttime': begin, 'endtime': o.elapsed}
+        times = {'time': o.seconds, 'starttime': 0.0, 'endtime': o.elapsed}
         cost = {'cost': [sign * o.metric], 'status': 1, 'additional_info': dict(o.info)}
-        data.append({'config_id': o.trial + 1, 'budget': o.epoch, **entry, **times, **cost})
+        data.append({'config_id': o.trial + 1, 'budget': float(o.epoch), **entry, **times, **cost})
     for trial in run.trials.values():
         if trial.failed is not None:
             times = {'time': 0.0, 'starttime': 0.0, 'endtime': 0.0}
             cost = {'cost': [2147483647.0], 'status': 2, 'additional_info': {'traceback': trial.traceback}}
-            data.append({'config_id': trial.id + 1, 'budget': trial.epoch + 1, **entry, **times, **cost})
+            data.append({'config_id': trial.id + 1, 'budget': float(trial.epoch + 1), **entry, **times, **cost})
     keys = 'config_id instance seed budget cost time cpu_time status starttime endtime additional_info'.split()
     data = [{key: entry[key] for key in keys} for entry in data]
     configs = {str(trial.id + 1): trial.configuration for trial in run.trials.values()}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .checks import import_extra
 from .errors import ArgumentError, HPO4DLError
 from .explain import Explanation
 from .report import Hyperparameter, Run, TrialRecord, bounds, cut, is_number, printable
@@ -127,12 +128,13 @@ def draw_explanation(explanation: Explanation, run: Run) -> Figure:
             axes.plot(list(option.values), list(option.values.values()), color=colour, marker='.', label='so far')
             if explanation.to_beat is not None:
                 axes.axhline(explanation.to_beat, color=GREY, linewidth=1, linestyle=':', label='to beat')
-            axes.axvline(option.ahead, color=GREY, linewidth=0.8)
+            axes.axvline(option.ahead, color=GREY, linewidth=0.8, label='judged at')
             axes.set_title(f'{"picked: " if place == 0 else ""}{option.name()}, gain {option.gain:.2f}')
         metrics = [q for option in explanation.options for q in [*option.forecast.flat, *option.values.values()]]
         for axes in panels[:n]:
             epoch_axis(axes, run)
             metric_axis(axes, run, metrics)
+            axes.label_outer()
         for axes in panels[n:]:
             axes.set_axis_off()
         panels[0].legend()
@@ -165,8 +167,9 @@ def learning_curves(axes: Axes, run: Run) -> None:
     axes.scatter(ends[:, 0], ends[:, 1], s=size, color=GREY, alpha=min(1, 2 * alpha), linewidths=0, rasterized=many)
     for curve in curves[1:6]:
         axes.plot(curve[:, 0], curve[:, 1], color=BLUE, linewidth=1.1, marker='.' if len(curve) == 1 else '')
+    if len(curves) > 6:
+        axes.plot([], [], color=GREY, label='other trials')
     if len(curves) > 1:
-        axes.plot([], [], color=GREY, label='all trials')
         axes.plot([], [], color=BLUE, label=f'runners-up ({min(5, len(curves) - 1)})')
     best = ranked[0].best
     assert best is not None
@@ -181,6 +184,8 @@ def learning_curves(axes: Axes, run: Run) -> None:
 
 def trials_left(axes: Axes, run: Run) -> None:
     """How the epochs were spent: the number of trials that were trained to at least each epoch."""
+    from matplotlib.ticker import MaxNLocator
+
     reached = np.array([trial.epoch for trial in run.trials.values()])
     epochs = np.arange(1, run.max_epochs + 1)
     count = (reached[None, :] >= epochs[:, None]).sum(1)
@@ -189,6 +194,9 @@ def trials_left(axes: Axes, run: Run) -> None:
     if count.max() > 50:
         axes.set_yscale('log')
         axes.set_ylim(0.7)
+        plain_log(axes.yaxis, 1, count.max())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     title = f'Epochs: {run.epochs_spent} spent, {run.epochs_saved()} saved by pausing'
     axes.set(title=title, ylabel='trials trained to it')
 
@@ -222,7 +230,10 @@ def parallel_coordinates(axes: Axes, run: Run) -> None:
     ranked = run.ranked()[::-1]
     metrics = [trial.best.metric for trial in ranked if trial.best]
     low, high = limits(run, metrics)
-    height = np.clip((np.array(metrics) - low) / ((high - low) or 1), 0, 1)
+    scale, middle = np.array([low, high, *metrics]), (low + high) / 2
+    if spans_decades(run, low, high):
+        scale, middle = np.log(scale), math.sqrt(low * high)
+    height = np.clip((scale[2:] - scale[0]) / ((scale[1] - scale[0]) or 1), 0, 1)
     columns = [places(h, ranked, run) for h in shown]
     lines = np.column_stack([*columns, height])
     x = np.arange(lines.shape[1])
@@ -239,8 +250,8 @@ def parallel_coordinates(axes: Axes, run: Run) -> None:
             axes.text(position + 0.02, at, label(name, 18), size=7.5, va='center', color='#333333', bbox=PAPER)
         if (columns[position] == INACTIVE).any():
             axes.text(position + 0.02, INACTIVE, 'inactive', size=7.5, va='center', style='italic', bbox=PAPER)
-    for at in (0.0, 0.5, 1.0):
-        axes.text(x[-1] + 0.02, at, f'{low + at * (high - low):.4g}', size=7.5, va='center', bbox=PAPER)
+    for at, value in zip((0.0, 0.5, 1.0), (low, middle, high)):
+        axes.text(x[-1] + 0.02, at, f'{value:.4g}', size=7.5, va='center', bbox=PAPER)
     axes.vlines(x, 0, 1, color='#444444', linewidth=0.9)
     axes.set_xticks(x, [*[label(h.name, max(8, 130 // len(x))) for h in shown], 'best metric'])
     axes.set_xlim(-0.25, x[-1] + 0.35)
@@ -287,8 +298,9 @@ def metric_by(axes: Axes, run: Run, hyperparameter: Hyperparameter) -> PathColle
         axes.set_xlim(-0.5, len(names) - 0.5)
     many = len(trials) > MANY
     epochs = [trial.epoch for trial in trials]
+    longest = max(trial.epoch for trial in run.trials.values())
     points = axes.scatter(
-        x, y, c=epochs, cmap=palette(), vmin=1, vmax=max(run.max_epochs, 2), s=5 if many else 18,
+        x, y, c=epochs, cmap=palette(), vmin=1, vmax=max(longest, 2), s=5 if many else 18,
         alpha=0.6 if many else 0.9, linewidths=0, rasterized=many,
     )  # fmt: skip
     if trials and trials[-1] is run.ranked()[0]:
@@ -361,9 +373,10 @@ def limits(run: Run, metrics: Sequence[float]) -> tuple[float, float]:
 def metric_axis(axes: Axes, run: Run, metrics: Sequence[float]) -> None:
     """The vertical axis; says how many of `metrics` it leaves out."""
     low, high = limits(run, metrics)
-    if run.minimize and 0 < 10 * low < high:  # a loss
+    if spans_decades(run, low, high):
         axes.set_yscale('log')
-        axes.set_ylim(low / 1.1, high * 1.1)
+        margin = (high / low) ** 0.04
+        axes.set_ylim(low / margin, high * margin)
         plain_log(axes.yaxis, low, high)
     else:
         margin = 0.05 * (high - low) or max(abs(low), 1e-9) * 0.05
@@ -373,7 +386,12 @@ def metric_axis(axes: Axes, run: Run, metrics: Sequence[float]) -> None:
     if outside:
         y, va = (0.98, 'top') if run.minimize else (0.02, 'bottom')
         text = f'{outside} of {len(metrics)} beyond this axis'
-        axes.text(0.01, y, text, transform=axes.transAxes, va=va, size=7.5, color='#555555')
+        axes.text(0.01, y, text, transform=axes.transAxes, va=va, size=7.5, color='#555555', bbox=PAPER)
+
+
+def spans_decades(run: Run, low: float, high: float) -> bool:
+    """Whether metrics are better drawn by their logarithms: losses that differ by more than a factor of ten."""
+    return run.minimize and 0 < 10 * low < high
 
 
 def plain_log(axis: Axis, low: float, high: float) -> None:
@@ -418,11 +436,8 @@ def label(text: object, width: int) -> str:
 
 def new_figure() -> Figure:
     """An empty figure that belongs to no window."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise HPO4DLError(f'plots need matplotlib: pip install "hpo4dl[plot]" ({error})') from error
-    return Figure(layout='constrained')
+    figure: Figure = import_extra('matplotlib.figure', 'plot').Figure(layout='constrained')
+    return figure
 
 
 def styled() -> Any:

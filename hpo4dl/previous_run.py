@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
 from .coordinates import Choices, Coordinate, Number, hyperparameter_coordinate
 from .errors import ArgumentError, JournalError
-from .journal import NAME, decode_line
 from .race import check_count
+from .report import read_run
 from .space import Space
 from .trial import Configuration
 
@@ -58,18 +56,23 @@ def warm_start(
     """
     space = Space(configuration_space, candidates)
     allowed = None if candidates is None or space.finite is None else {point.tobytes() for point in space.finite}
-    ranked = ranked_configurations(run_folder)[: check_count('count', count)]
+    check_count('count', count)
+    run = read_run(run_folder)
+    if 'minimize' not in run.settings:
+        raise JournalError(f'{run.folder}: holds no run to start from: {"; ".join(run.notes)}')
+    ranked = [t.configuration for t in run.ranked() if t.failed is None and t.configuration][:count]
     columns = {name: hyperparameter_coordinate(configuration_space[name]) for name in space.names}
     became: dict[str, list[str]] = {name: [] for name in space.names}
     found: dict[bytes, Configuration] = {}
     forbidden = repeated = 0
     for old in ranked:
-        values = {}
-        for name, column in columns.items():
-            default = configuration_space[name].default_value
-            values[name], what = carry(space, name, column, old, default)
-            became[name].append(what)
-        configuration = space.active(values)
+        carried = {
+            name: carry(space, name, column, old, configuration_space[name].default_value)
+            for name, column in columns.items()
+        }
+        configuration = space.active({name: value for name, (value, _) in carried.items()})
+        for name, (_, what) in carried.items():
+            became[name].append(what if name in configuration else 'inactive')
         try:
             point = space.to_cube(configuration)
         except ArgumentError:
@@ -130,29 +133,3 @@ def summary(kinds: list[str]) -> str:
 def plain(value: Any) -> str:
     """A default value as text."""
     return repr(value.item() if hasattr(value, 'item') else value)
-
-
-def ranked_configurations(run_folder: str | os.PathLike[str]) -> list[Configuration]:
-    """The configurations of a run's trials that did not fail, with plain values, by their best metric.
-
-    Raises:
-        JournalError: the folder holds no run. Damaged lines of the journal, and a last one that is not whole, are left
-            out.
-    """
-    folder = Path(run_folder)
-    try:
-        minimize = json.loads((folder / 'settings.json').read_text(encoding='utf-8'))['settings']['minimize']
-        lines = (folder / NAME).read_bytes().split(b'\n')[:-1]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise JournalError(f'{folder}: holds no run to start from: {error!r}') from error
-    configurations: dict[int, Configuration] = {}
-    best: dict[int, float] = {}
-    for event in filter(None, map(decode_line, lines)):
-        if event['event'] == 'start' and 'configuration' in event:
-            configurations[event['trial']] = event['configuration']
-        elif event['event'] == 'result':
-            losses = [entry['metric'] * (1 if minimize else -1) for entry in event['epochs']]
-            best[event['trial']] = min([best.get(event['trial'], float('inf')), *losses])
-            if event['failed'] is not None:
-                configurations.pop(event['trial'], None)
-    return [configurations[trial] for trial in sorted(best, key=best.__getitem__) if trial in configurations]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from ConfigSpace import ConfigurationSpace
 
@@ -20,7 +19,8 @@ from .space import Space
 from .trial import Trial
 
 
-class Decision(NamedTuple):
+@dataclass(frozen=True)
+class Decision:
     """A decision that is to be taken now, and the one that the run took."""
 
     optimizer: Optimizer

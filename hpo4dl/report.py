@@ -350,7 +350,8 @@ def summary(run: Run, runners_up: int = 5, width: int = 120) -> str:
         for name, value in run.trials[run.incumbent.trial].configuration.items():
             lines.append(cut(f'  {cut(printable(name), 60)} = {printable(value)}', width))
         lines.append('')
-    budget = f' of {settings["max_budget"]}' if settings.get('max_budget') else ''
+    planned = settings.get('max_budget') or 0
+    budget = f' of {planned}' if run.epochs_spent <= planned else ''  # a resumed run may have another one
     saved, paused = run.epochs_saved(), sum(t.failed is None and 0 < t.epoch < run.max_epochs for t in trials)
     line = f'epochs   {run.epochs_spent}{budget} spent on {plural(len(trials), "trial")}'
     if saved:

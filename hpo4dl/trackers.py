@@ -11,13 +11,12 @@ raises during the race is logged, and the race goes on.
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import time
 from typing import Any
 
-from .errors import HPO4DLError
+from .checks import import_extra
 from .progress import Event
 
 MAX_OPEN = 50
@@ -36,8 +35,8 @@ class TensorBoard:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = os.fspath(folder)
-        self._writer_type = load('torch.utils.tensorboard', 'tensorboard').SummaryWriter
-        self._hparams = load('torch.utils.tensorboard.summary', 'tensorboard').hparams
+        self._writer_type = import_extra('torch.utils.tensorboard', 'tensorboard').SummaryWriter
+        self._hparams = import_extra('torch.utils.tensorboard.summary', 'tensorboard').hparams
         self._writers: dict[str, Any] = {}
 
     def __call__(self, event: Event) -> None:
@@ -83,7 +82,7 @@ class MLflow:
     """
 
     def __init__(self, name: str, experiment: str = 'hpo4dl', tracking_uri: str | None = None) -> None:
-        self._mlflow = load('mlflow', 'mlflow')
+        self._mlflow = import_extra('mlflow', 'mlflow')
         self._client = self._mlflow.MlflowClient(tracking_uri)
         known = self._client.get_experiment_by_name(experiment)
         self._experiment = known.experiment_id if known else self._client.create_experiment(experiment)
@@ -137,7 +136,7 @@ class WeightsAndBiases:
     """
 
     def __init__(self, **settings: Any) -> None:
-        self.run = load('wandb', 'wandb').init(**{'project': 'hpo4dl', **settings})
+        self.run = import_extra('wandb', 'wandb').init(**{'project': 'hpo4dl', **settings})
         self.run.define_metric('*', step_metric='epochs_spent')
         self.run.define_metric('curves/*', step_metric='epoch')
 
@@ -159,15 +158,3 @@ class WeightsAndBiases:
 def as_scalar(value: Any) -> bool | int | float | str:
     """A hyperparameter's value as all trackers take it."""
     return value if isinstance(value, (bool, int, float, str)) else str(value)
-
-
-def load(module: str, extra: str) -> Any:
-    """Import an optional package.
-
-    Raises:
-        HPO4DLError: it is not installed; the message names the extra.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise HPO4DLError(f'this needs {extra}: pip install "hpo4dl[{extra}]" ({error})') from error

@@ -78,7 +78,7 @@ def test_resume(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pyte
     folder = tuned(tmp_path / 'runs', max_budget=10)
     (tmp_path / 'mine.py').write_text('from runs import objective as train\n')
     assert main(['resume', str(folder), 'mine:train', '--max-budget', '20']) == 0
-    assert 'epochs   20 of 10 spent' in capsys.readouterr().out
+    assert 'epochs   20 spent on' in capsys.readouterr().out
     for name in ('mine', 'mine:none', 'none:train', ':'):
         assert main(['resume', str(folder), name]) == 1
         assert 'MODULE:NAME' in capsys.readouterr().err
@@ -99,7 +99,7 @@ def test_resume_elsewhere_and_replay(
     assert main(['resume', str(folder), 'mine_elsewhere:train', *options]) == 1
     assert 'line' in capsys.readouterr().err
     assert main(['resume', str(folder), 'mine_elsewhere:train', *options, '--salvage']) == 0
-    assert 'epochs   30 of 10 spent' in capsys.readouterr().out
+    assert 'epochs   30 spent on' in capsys.readouterr().out
     assert main(['resume', str(folder), 'mine_elsewhere:train', '--executor', 'mine_elsewhere:none']) == 1
     assert 'executor: got' in capsys.readouterr().err
     assert main(['resume', str(folder), 'mine_elsewhere:train', '--num-workers', '0']) == 1

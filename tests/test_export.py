@@ -112,7 +112,7 @@ def test_importance_finds_what_matters(tmp_path: Path) -> None:
 
 
 def test_deepcave_gets_the_folder_of_a_smac_run(run: Run, tmp_path: Path) -> None:
-    """DeepCAVE 1.4.1 itself, which asks for other versions of everything, opens it: checked by hand."""
+    """DeepCAVE 1.4.1 itself, which asks for other versions of everything (and redis < 5), shows it: checked by hand."""
     export(run, 'deepcave', str(tmp_path / 'run'))
     history = json.loads((tmp_path / 'run' / 'runhistory.json').read_text(encoding='utf-8'))
     configuration_space: ConfigurationSpace = read_space((tmp_path / 'run' / 'configspace.json').read_text('utf-8'))
@@ -122,7 +122,9 @@ def test_deepcave_gets_the_folder_of_a_smac_run(run: Run, tmp_path: Path) -> Non
     ]
     assert len(history['data']) - len(done) == sum(trial.failed is not None for trial in run.trials.values())
     assert set(history['configs'][str(run.incumbent.trial + 1)]) <= set(configuration_space)
-    assert min(entry['endtime'] - entry['starttime'] for entry in done) > 0
+    assert [(e['time'], e['endtime']) for e in done] == [(o.seconds, o.elapsed) for o in run.observations]
+    # DeepCAVE takes each entry's start for the run's, and refuses budgets that NumPy rounds to its integers.
+    assert {(e['starttime'], type(e['budget'])) for e in history['data']} == {(0.0, float)}
     with pytest.raises(ArgumentError, match='does not exist'):
         export(run, 'deepcave', str(tmp_path / 'run'))
 

@@ -91,6 +91,22 @@ def test_limits_hold_the_good_ones_however_bad_the_others(tmp_path: Path) -> Non
     assert 0 < low < 0.71
 
 
+def test_losses_over_decades_are_drawn_by_their_logarithm(tmp_path: Path) -> None:
+    curves = [({'x': float(i)}, [10.0**-i], None) for i in range(9)]
+    run = read_run(written(tmp_path / 'run', curves))
+    figure = plots.draw(run)
+    panels = {axes.get_title(loc='left'): axes for axes in figure.axes}
+    for title in ('Learning curves', 'Best so far, over epochs', 'x'):
+        low, high = panels[title].get_ylim()
+        assert panels[title].get_yscale() == 'log'
+        assert low < 0.5e-8 < 1e-8 < high, 'the best one must not lie on the frame'
+    lines = panels['Configurations: dark is better'].collections[0].get_segments()
+    heights = [line[-1][1] for line in lines if line[-1][1] < 1]
+    assert np.ptp(np.diff(heights)) < 1e-9, 'equal factors are equal distances'
+    run.settings['minimize'] = False
+    assert plots.draw(run).axes[0].get_yscale() == 'linear'
+
+
 def test_runs_side_by_side(tmp_path: Path) -> None:
     runs = [read_run(written(tmp_path / str(i), [({'x': 1.0}, [0.9, 0.5 + i], None)])) for i in range(9)]
     plots.save(plots.draw_comparison(runs), tmp_path / 'compared.png')

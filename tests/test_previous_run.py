@@ -91,7 +91,7 @@ def test_the_same_space_takes_the_best_as_they_were(tmp_path: Path, minimize: bo
     space = conditional(lr(), width())
     start = warm_start(run(tmp_path, space, OLD, minimize), space)
     assert start.configurations == approx(GOOD), 'ordered by metric, the failed one left out'
-    momentum = 'momentum: 2 of 3 kept; 1 of 3 0.9, the default'
+    momentum = 'momentum: 2 of 3 kept; 1 of 3 inactive'
     assert set(start.notes) == {'lr: kept', 'width: kept', 'optimizer: kept', momentum}
 
 
@@ -203,7 +203,10 @@ def test_a_run_without_results_gives_nothing(tmp_path: Path) -> None:
 
 
 def test_errors_name_what_is_wrong(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(hpo4dl.JournalError, match='holds no run'):
+    with pytest.raises(hpo4dl.JournalError, match='not the folder of a run'):
+        warm_start(tmp_path, build([lr()]))
+    (tmp_path / 'journal.jsonl').write_bytes((folder / 'journal.jsonl').read_bytes())
+    with pytest.raises(hpo4dl.JournalError, match=r'holds no run to start from: settings\.json cannot be read'):
         warm_start(tmp_path, build([lr()]))
     with pytest.raises(hpo4dl.ArgumentError, match='count'):
         warm_start(folder, build([lr()]), count=0)

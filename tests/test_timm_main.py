@@ -204,7 +204,7 @@ def test_ctrl_c_stops_after_the_call_and_the_run_goes_on(fashion: list[str], tmp
     finally:
         running.kill()
     assert running.returncode == 0, errors
-    assert 'Interrupted. Go on with: python examples/timm_main.py --resume ' in out
+    assert 'Interrupted. Go on with: python examples/timm_main.py --resume ' in out, out + errors
     (journal,) = tmp_path.glob('*/journal.jsonl')
     results = [json.loads(line) for line in journal.read_text().splitlines() if '"result"' in line]
     assert [result['failed'] for result in results] == [None] * len(results)
