@@ -147,13 +147,12 @@ class DyHPO(Race):
     def targets_of(self, metrics: Array) -> Array:
         """The targets of the surrogate that stand for metrics, of any shape; once a value was told."""
         assert self._normalise is not None
-        return self._normalise(-metrics if self.minimize else metrics)
+        return self._normalise(self.turned(metrics))
 
     def metrics_of(self, targets: Array) -> Array:
         """The metrics that stand for targets of the surrogate, of any shape; once a value was told."""
         assert self._normalise is not None
-        metrics = self._normalise.inverse(targets)
-        return -metrics if self.minimize else metrics
+        return self.turned(self._normalise.inverse(targets))
 
     def expected_gain(self) -> float:
         """What training the most promising trial, or new point, to the end is expected to improve the best metric by.

@@ -203,8 +203,7 @@ class Engine:
             if is_about_pickling(error):
                 raise unpicklable(objective_function, error) from error
             if not isinstance(error, BrokenExecutor):
-                self._lost(call, error)
-                return Loss(f'the executor lost the call: {one_line(error)}', counts=call.has_begun())
+                return self._lost(call, error)
             if call.executor is self.executor:
                 self._broke(together, error)
             return Loss(f'its worker died: {one_line(error)}', counts=call.alone and call.has_begun())
@@ -245,11 +244,13 @@ class Engine:
             self.renew()
         self.calls = []
 
-    def _lost(self, call: Call, error: BaseException) -> None:
+    def _lost(self, call: Call, error: BaseException) -> Loss:
         """Where no call begins any more, no worker is left (Dask's NoWorkerError), or none can import the objective."""
-        self.stillborn = 0 if call.has_begun() else self.stillborn + 1
+        begun = call.has_begun()
+        self.stillborn = 0 if begun else self.stillborn + 1
         if self.stillborn >= STILLBORN + self.capacity - 1:  # those that were given out together count once
             self.broken = f'{self.stillborn} calls in a row were lost before they began: {one_line(error)}'
+        return Loss(f'the executor lost the call: {one_line(error)}', counts=begun)
 
     def _broke(self, together: Sequence[Call], error: BaseException) -> None:
         begun = sum(call.has_begun() for call in together)

@@ -118,7 +118,7 @@ def _note(decision: Decision) -> int:
 
 def _explained(step: int, chosen: Trial, optimizer: DyHPO, runners_up: int) -> Explanation:
     values = [value for curve in optimizer.curves.values() for value in curve.values]
-    best = _metric(max(values), optimizer) if values else None
+    best = optimizer.turned(max(values)) if values else None
     weighed = optimizer.weigh()
     if weighed is None:
         return Explanation(step, chosen, [], best=best)
@@ -133,11 +133,6 @@ def _explained(step: int, chosen: Trial, optimizer: DyHPO, runners_up: int) -> E
     return Explanation(step, chosen, options, paused, new, best, to_beat)
 
 
-def _metric(value: float, optimizer: DyHPO) -> float:
-    """The metric that was told: in the optimizer larger is better."""
-    return -value if optimizer.minimize else value
-
-
 def _option(weighed: Weighing, index: int, gain: float, optimizer: DyHPO) -> Option:
     k, ahead = len(weighed.paused), int(weighed.ahead[index])
     curve = weighed.paused[index] if index < k else None
@@ -147,7 +142,7 @@ def _option(weighed: Weighing, index: int, gain: float, optimizer: DyHPO) -> Opt
     epochs = sorted({ahead, *np.geomspace(reached + 1, optimizer.max_epochs, 25).round().astype(int).tolist()})
     forecast = optimizer.forecast(point if curve is None else curve, epochs, QUANTILES)
     told = zip(curve.epochs, curve.values) if curve is not None else ()
-    values = {epoch: _metric(value, optimizer) for epoch, value in told}
+    values = {epoch: optimizer.turned(value) for epoch, value in told}
     trial = None if curve is None else curve.trial_id
     return Option(trial, configuration, values, ahead, gain, epochs, forecast)
 

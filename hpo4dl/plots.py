@@ -298,9 +298,8 @@ def metric_by(axes: Axes, run: Run, hyperparameter: Hyperparameter) -> PathColle
         axes.set_xlim(-0.5, len(names) - 0.5)
     many = len(trials) > MANY
     epochs = [trial.epoch for trial in trials]
-    longest = max(trial.epoch for trial in run.trials.values())
     points = axes.scatter(
-        x, y, c=epochs, cmap=palette(), vmin=1, vmax=max(longest, 2), s=5 if many else 18,
+        x, y, c=epochs, cmap=palette(), vmin=1, vmax=max(last_epoch(run), 2), s=5 if many else 18,
         alpha=0.6 if many else 0.9, linewidths=0, rasterized=many,
     )  # fmt: skip
     if trials and trials[-1] is run.ranked()[0]:
@@ -415,10 +414,15 @@ def epoch_axis(axes: Axes, run: Run) -> None:
     """The horizontal axis of a trial's epochs, as far as any trial got."""
     from matplotlib.ticker import MaxNLocator
 
-    longest = max(trial.epoch for trial in run.trials.values())
-    axes.set_xlim(0.5, longest + 0.5)
-    axes.set_xlabel('epoch of the trial' + (f', of {run.max_epochs} at most' if longest < run.max_epochs else ''))
+    last = last_epoch(run)
+    axes.set_xlim(0.5, last + 0.5)
+    axes.set_xlabel('epoch of the trial' + (f', of {run.max_epochs} at most' if last < run.max_epochs else ''))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def last_epoch(run: Run) -> int:
+    """The furthest that any trial got."""
+    return max(trial.epoch for trial in run.trials.values())
 
 
 def add_lines(axes: Axes, lines: Iterable[Array], **style: Any) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from .errors import ArgumentError
 from .space import Space
 from .trial import LearningCurve, Trial
+
+Metric = TypeVar('Metric', float, NDArray[np.float64])
 
 
 class Race:
@@ -110,7 +113,7 @@ class Race:
                 failed = failed or f'the metric of epoch {epoch} is {metric}'
                 break
             curve.epochs.append(epoch)
-            curve.values.append(-metric if self.minimize else metric)
+            curve.values.append(self.turned(metric))
             curve.epoch = epoch
         if failed is not None:
             curve.failed = failed
@@ -120,6 +123,10 @@ class Race:
         """Whether the trial may still be asked for, so that its checkpoint is needed."""
         curve = self.curves[trial_id]
         return curve.failed is None and curve.epoch < self.max_epochs
+
+    def turned(self, metric: Metric) -> Metric:
+        """A metric as a curve holds it, where larger is better; and a curve's value as the metric that was told."""
+        return -metric if self.minimize else metric
 
     def promise(self, trial_id: int) -> float:
         """How promising a paused trial is, larger is more: its best value so far. The disk's room goes to the best."""

@@ -23,6 +23,7 @@ from hpo4dl import Event, Tuner, check_executor
 
 ROOT = Path(__file__).parents[1]
 CLUSTERS = ROOT / 'examples' / 'clusters'
+DASK = {'n_workers': 2, 'threads_per_worker': 1, 'dashboard_address': None}
 
 
 def command_of(script: Path) -> str:
@@ -63,8 +64,7 @@ def test_loky_passes() -> None:
 def test_dask_passes(tmp_path: Path, raw: bool) -> None:
     """Its executor, and the client itself, whose futures are no futures of Python's."""
     distributed = pytest.importorskip('distributed')
-    settings = {'n_workers': 2, 'threads_per_worker': 1, 'dashboard_address': None, 'local_directory': tmp_path}
-    with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster) as client:
+    with distributed.LocalCluster(**DASK, local_directory=tmp_path) as cluster, distributed.Client(cluster) as client:
         executor = client if raw else client.get_executor(pure=False, retries=0)
         checks = check_executor(executor, 2, kill=True, seconds=SECONDS)
     assert [check.problem for check in checks] == [None] * 7
@@ -80,10 +80,9 @@ def test_dask_without_workers_stops_the_run_resumable(tmp_path: Path) -> None:
     distributed = pytest.importorskip('distributed')
     dask = pytest.importorskip('dask')
     space = ConfigurationSpace({'x': (0.0, 1.0)})
-    settings = {'n_workers': 2, 'threads_per_worker': 1, 'dashboard_address': None, 'local_directory': tmp_path}
     with (
         dask.config.set({'distributed.scheduler.no-workers-timeout': '1s'}),
-        distributed.LocalCluster(**settings) as cluster,
+        distributed.LocalCluster(**DASK, local_directory=tmp_path) as cluster,
         distributed.Client(cluster) as client,
     ):
         arguments = {'optimizer': 'asha', 'max_epochs': 9, 'max_budget': 10_000, 'output_path': tmp_path / 'runs'}

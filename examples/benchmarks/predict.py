@@ -111,12 +111,13 @@ def pooled(parts: list[Predicted]) -> Predicted:
 
 
 def to_unit(problem: problems.Problem, space: Any, rng: np.random.Generator) -> Callable[[Any], np.ndarray]:
-    """Curves of metrics brought to [0, 1], by the best value of 300 curves and the median one of their first epochs."""
+    """Curves of metrics brought to [0, 1] by those of 300: best, and worst (of losses, the median first one)."""
     curves = np.array([problem.curve(space.decode(point)) for point in space.sample(rng, 300)])
     finite = np.where(np.isfinite(curves), curves, np.nan)
-    best = np.nanmin(finite) if problem.minimize else np.nanmax(finite)
-    first = np.nanmedian(finite[:, 0])
-    worst, best = (first, best) if problem.minimize else (np.nanmin(finite), best)
+    if problem.minimize:
+        worst, best = np.nanmedian(finite[:, 0]), np.nanmin(finite)
+    else:
+        worst, best = np.nanmin(finite), np.nanmax(finite)
 
     def unit(configuration: Any) -> np.ndarray:
         share = np.clip((problem.curve(configuration) - worst) / (best - worst), 0, 1)
