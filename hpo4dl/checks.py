@@ -1,4 +1,4 @@
-"""Checks of the tuner's arguments: each returns the value as the tuner uses it, or raises an `ArgumentError`.
+"""Checks of arguments: each returns the value as it is used, or raises an `ArgumentError`.
 
 Beside them, `import_extra` checks for a package that only an extra installs.
 """
@@ -32,6 +32,25 @@ def check_objective_function(value: object) -> None:
         raise ArgumentError('objective_function', value, f'{accepted}; {error}') from None
     except ValueError:
         pass  # a builtin that does not tell its signature
+
+
+def check_flag(argument: str, value: object) -> bool:
+    """`value` as a bool; raises ArgumentError unless it is one."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentError(argument, value, 'True or False')
+    return bool(value)
+
+
+def check_count(argument: str, value: object, least: int = 1) -> int:
+    """`value` as an int; raises ArgumentError unless it is a whole number >= least."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ArgumentError(argument, value, f'a whole number >= {least}')
+    return int(value)
+
+
+def check_seed(value: object) -> int:
+    """`value` as an int; None is a fresh one from the operating system. Raises ArgumentError unless it is >= 0."""
+    return int(np.random.SeedSequence().generate_state(1)[0]) if value is None else check_count('seed', value, least=0)
 
 
 def check_number(argument: str, value: object, positive: bool = False) -> float:

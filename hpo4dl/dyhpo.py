@@ -28,10 +28,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from .acquisition import incumbent_at, log_expected_improvement
+from .checks import check_count
 from .errors import ArgumentError
 from .hyperband import best_first, rung_epochs
 from .normaliser import WORST, Normaliser
-from .race import Race, check_count
+from .race import Race
 from .surrogate import Rows, Surrogate
 from .trial import LearningCurve, Trial
 

@@ -11,11 +11,10 @@ import numpy as np
 from ConfigSpace import ConfigurationSpace
 from numpy.typing import NDArray
 
-from .checks import check_path
+from .checks import check_count, check_path
 from .dyhpo import DyHPO, Weighing
 from .errors import ArgumentError, HPO4DLError
 from .optimizers import Optimizer
-from .race import check_count
 from .random_search import RandomSearch
 from .replay import Decision, decisions
 from .report import plural, table, told

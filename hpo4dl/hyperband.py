@@ -16,7 +16,8 @@ from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
-from .race import Race, check_count
+from .checks import check_count
+from .race import Race
 from .trial import LearningCurve, Trial
 
 

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from ConfigSpace import ConfigurationSpace
 
+from .checks import check_count
 from .errors import ArgumentError
-from .race import check_count
 from .runner import Objective, Report, call
 from .space import Space
 from .torch_checkpoint import random_state, set_random_state

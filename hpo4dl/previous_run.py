@@ -10,9 +10,9 @@ from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
+from .checks import check_count
 from .coordinates import Choices, Coordinate, Number, hyperparameter_coordinate
 from .errors import ArgumentError, JournalError
-from .race import check_count
 from .report import read_run
 from .space import Space
 from .trial import Configuration

@@ -17,6 +17,7 @@ import numpy as np
 from ConfigSpace import ConfigurationSpace
 from numpy.typing import NDArray
 
+from .checks import check_count, check_flag, check_seed
 from .errors import ArgumentError
 from .space import Space
 from .trial import LearningCurve, Trial
@@ -52,7 +53,7 @@ class Race:
         self.space = Space(configuration_space, candidates)
         self.max_epochs = check_count('max_epochs', max_epochs)
         self.minimize = check_flag('minimize', minimize)
-        self.seed = draw_seed() if seed is None else check_count('seed', seed, least=0)
+        self.seed = check_seed(seed)
         self.curves: dict[int, LearningCurve] = {}
         self.running: dict[int, Trial] = {}
         self.asks = 0
@@ -171,25 +172,6 @@ class Race:
         if any(epoch not in asked for epoch in by_epoch):
             raise ArgumentError('metrics', metrics, f'epochs from {first} to {trial.epoch}')
         return {int(epoch): metric for epoch, metric in by_epoch.items()}
-
-
-def check_flag(argument: str, value: object) -> bool:
-    """`value` as a bool; raises ArgumentError unless it is one."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise ArgumentError(argument, value, 'True or False')
-    return bool(value)
-
-
-def check_count(argument: str, value: object, least: int = 1) -> int:
-    """`value` as an int; raises ArgumentError unless it is a whole number >= least."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ArgumentError(argument, value, f'a whole number >= {least}')
-    return int(value)
-
-
-def draw_seed() -> int:
-    """A fresh seed from the operating system."""
-    return int(np.random.SeedSequence().generate_state(1)[0])
 
 
 def unique(points: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:

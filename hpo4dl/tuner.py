@@ -20,11 +20,14 @@ from ConfigSpace import ConfigurationSpace
 from .checkpoints import KEEP, MODES, Checkpoints
 from .checks import (
     check_choice,
+    check_count,
     check_device,
+    check_flag,
     check_list,
     check_number,
     check_objective_function,
     check_path,
+    check_seed,
     check_size,
 )
 from .errors import ArgumentError, EveryTrialFailedError, ExecutorError, JournalError, StorageError
@@ -44,7 +47,7 @@ from .ledger import Ledger, result_event
 from .optimizers import Optimizer, build, check_agrees, check_optimizer
 from .previous_run import warm_start as read_warm_start
 from .progress import Callback, Event, log_line, progress_display
-from .race import Race, check_count, check_flag, draw_seed
+from .race import Race
 from .report import read_run, summary
 from .run_folder import (
     Settings,
@@ -169,7 +172,7 @@ class Tuner:
             optimizer=named,
             minimize=minimize,
             num_configurations=check_count('num_configurations', num_configurations),
-            seed=draw_seed() if seed is None else check_count('seed', seed, least=0),
+            seed=check_seed(seed),
             device=check_device(device),
             storage_path=None if storage_path is None else os.path.abspath(check_path('storage_path', storage_path)),
             time_limit=None if time_limit is None else check_number('time_limit', time_limit, positive=True),

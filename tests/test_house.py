@@ -24,7 +24,7 @@ READING_ORDER = """
     errors
     files
     torch_checkpoint
-    trial
+    checks trial
     coordinates
     space
     kernel gp features acquisition
@@ -33,7 +33,7 @@ READING_ORDER = """
     race
     random_search hyperband
     dyhpo
-    checks run_folder
+    run_folder
     optimizers
     journal signals runner
     checkpoints executors slurm progress ledger
