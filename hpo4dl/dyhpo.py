@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from .acquisition import incumbent_at, log_expected_improvement
 from .checks import check_count
@@ -47,6 +47,11 @@ LEAST_GAIN, FARTHER = 1e-3, 2
 """Where no expected improvement, of targets, is as large as the one, the horizon is so many times as far."""
 HIDDEN = 0.3
 """Share of the values that are learned without their curve."""
+FREEDOM, SCALE = 4.0, 0.9
+"""Forecasts are Student's t: their degrees of freedom, and their scale as a share of the surrogate's deviation.
+
+Most curves go on as predicted, some do not at all. Decisions are better with the normal, bolder (examples/benchmarks).
+"""
 MAX_ROWS = 800
 """Observations that the surrogate is conditioned on, those of the best trials, at each fit."""
 MAX_TELLS = 50
@@ -123,27 +128,32 @@ class DyHPO(Race):
         return None if self._normalise is None or self._first() is not None else self._weigh(self._normalise)
 
     def forecast(self, trial: LearningCurve | Array, epochs: Sequence[int], quantiles: Sequence[float]) -> Array:
-        """(quantiles, epochs) the quantiles of a trial's metric, or of a new point's (d,), noise left out.
+        """(quantiles, epochs) the quantiles of the metrics that a trial, or a new point (d,), is expected to have.
 
         Raises:
             ArgumentError: no value has been told yet.
         """
-        mean, deviation = self.predict(trial, epochs)
+        mean, scale = self.predict(trial, epochs)
         levels = np.asarray(quantiles, dtype=float)
-        return self.metrics_of(mean + ndtri(1 - levels if self.minimize else levels)[:, None] * deviation)
+        standard = stdtrit(FREEDOM, 1 - levels if self.minimize else levels)
+        return self.metrics_of(mean + standard[:, None] * scale)
 
     def predict(self, trial: LearningCurve | Array, epochs: Sequence[int]) -> tuple[Array, Array]:
-        """(epochs,) means and (epochs,) standard deviations of the targets (`normaliser`) that `forecast` tells of."""
+        """What `forecast` tells of, as targets (`normaliser`): (epochs,) means and (epochs,) scales.
+
+        Each target is distributed as its mean, plus its scale times Student's t with `FREEDOM` degrees of freedom.
+        """
         if self._normalise is None:
             raise ArgumentError('trial', trial, 'a race that has a value: the surrogate knows nothing yet')
         times = self._log_epochs(epochs)
         if isinstance(trial, LearningCurve):
             rows = self._rows([trial] * len(epochs), epochs)
-            return self._surrogate.predict(rows, np.zeros((0, self.space.n_features)), 0.0)
-        x, none = self.space.encode(np.asarray(trial)[None]), self._rows([], [])
-        each = [self._surrogate.predict(none, x, float(t)) for t in times]
-        mean, deviation = np.concatenate(each, axis=1)
-        return mean, deviation
+            mean, deviation = self._surrogate.predict(rows, np.zeros((0, self.space.n_features)), 0.0)
+        else:
+            x, none = self.space.encode(np.asarray(trial)[None]), self._rows([], [])
+            each = [self._surrogate.predict(none, x, float(t)) for t in times]
+            mean, deviation = np.concatenate(each, axis=1)
+        return mean, SCALE * np.sqrt(deviation**2 + self._surrogate.noise)
 
     def targets_of(self, metrics: Array) -> Array:
         """The targets of the surrogate that stand for metrics, of any shape; once a value was told."""

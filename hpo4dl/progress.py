@@ -88,6 +88,11 @@ class Bar:
             self._bar = None
 
 
+def is_watched(stream: Any) -> bool:
+    """Whether people look on while the stream is written: it is a terminal, or a cell of a notebook."""
+    return bool(stream.isatty()) or type(stream).__module__.startswith('ipykernel')
+
+
 def progress_display() -> Bar | Line:
     """What shows the progress here."""
     try:

@@ -46,7 +46,7 @@ from .journal import Event as JournalEvent
 from .ledger import Ledger, result_event
 from .optimizers import Optimizer, build, check_agrees, check_optimizer
 from .previous_run import warm_start as read_warm_start
-from .progress import Callback, Event, log_line, progress_display
+from .progress import Callback, Event, is_watched, log_line, progress_display
 from .race import Race
 from .report import read_run, summary
 from .run_folder import (
@@ -107,7 +107,7 @@ class Tuner:
         checkpoints: 'copy' (default): a call works on a copy of the trial's checkpoint; 'in-place': on itself.
         max_disk: bytes, or a text such as '20GB', that all checkpoints together may take.
         callbacks: called with an `Event` after every result. What they raise is logged.
-        progress: a line on the terminal; None shows it where stderr is one. Without it, a log line a result.
+        progress: a line that is written over; None: where stderr is a terminal or a notebook. Else a log line a result.
 
     Raises:
         ArgumentError: an argument cannot be used.
@@ -293,7 +293,7 @@ class Tuner:
         if least_gain is not None and not hasattr(self.optimizer, 'expected_gain'):
             kind = type(self.optimizer).__name__
             raise ArgumentError('stop_when_gain_below', least_gain, f'None: {kind} expects nothing, DyHPO does')
-        shows = sys.stderr.isatty() if progress is None else check_flag('progress', progress)
+        shows = is_watched(sys.stderr) if progress is None else check_flag('progress', progress)
         self._display = progress_display() if shows else None
         for callback in check_list('callbacks', callbacks):
             if not callable(callback):

@@ -12,6 +12,7 @@ from ConfigSpace import Categorical, ConfigurationSpace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
+from scipy.stats import t as student
 
 from hpo4dl import ASHA, ArgumentError, DyHPO, RandomSearch, Trial, dyhpo
 from hpo4dl.acquisition import expected_improvement
@@ -393,6 +394,46 @@ def test_an_unseen_configuration_is_predicted_at_the_end_as_those_that_were_trai
         point = optimizer.space.draw(rng, set())
         errors.append(optimizer.forecast(point, [27], [0.5])[0, 0] - values(optimizer.space.decode(point))[-1])
     assert np.sqrt(np.mean(np.square(errors))) < 0.05
+
+
+def test_forecasts_hold_what_comes_as_often_as_they_say() -> None:
+    """The rest of 60 noisy curves, and the whole of 60 that were never trained."""
+    optimizer = make(max_epochs=27)
+    rng = np.random.default_rng(0)
+
+    def values(configuration) -> np.ndarray:
+        quality = math.exp(-5 * (configuration['x'] - 0.3) ** 2) * (1 if configuration['kind'] == 'b' else 0.7)
+        return quality * (1 - np.exp(-np.arange(1, 28) / 9)) + 0.02 * rng.normal(size=27)
+
+    held: dict[str, list[np.ndarray]] = {'rest': [], 'unseen': []}
+
+    def look(which: str, trial, first: int, y: np.ndarray) -> None:
+        low, quarter, median, three, high = optimizer.forecast(trial, range(first, 28), [0.05, 0.25, 0.5, 0.75, 0.95])
+        held[which] += [((quarter < y) & (y < three)), ((low < y) & (y < high))]
+
+    curves = []
+    for i in range(60):
+        trial = Trial(i, optimizer.space.decode(optimizer.space.draw(rng, set())), 0, int(rng.integers(1, 27)))
+        curves.append(values(trial.configuration))
+        optimizer.replay(trial)
+        optimizer.tell(trial, curves[-1][: trial.epoch].tolist())
+    for curve, y in zip(optimizer.curves.values(), curves):
+        look('rest', curve, curve.epoch + 1, y[curve.epoch :])
+    for _ in range(60):
+        point = optimizer.space.draw(rng, set())
+        look('unseen', point, 1, values(optimizer.space.decode(point)))
+    for which in held.values():
+        assert 0.35 < np.concatenate(which[::2]).mean() < 0.7
+        assert 0.8 < np.concatenate(which[1::2]).mean() < 0.99
+
+
+def test_forecasts_are_quantiles_of_students_t() -> None:
+    optimizer = make(max_epochs=9)
+    race(optimizer, 40, smooth)
+    point, levels = np.array([0.4, 0.5, 0.0]), [0.05, 0.3, 0.5, 0.95]
+    (mean,), (scale,) = optimizer.predict(point, [9])
+    expected = [mean + scale * student.ppf(level, df=4) for level in levels]
+    assert optimizer.targets_of(optimizer.forecast(point, [9], levels)[:, 0]) == pytest.approx(expected, abs=1e-3)
 
 
 def test_horizon_and_margin_are_log_uniform() -> None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from hpo4dl import Event, Trial
-from hpo4dl.progress import Bar, Line, progress_display
+from hpo4dl.progress import Bar, Line, is_watched, progress_display
 
 
 def event(spent: int, metric: float, budget: int | None = 100, running: int = 3) -> Event:
@@ -51,3 +51,11 @@ def test_without_tqdm_there_is_the_line(monkeypatch: pytest.MonkeyPatch) -> None
 def test_with_tqdm_there_is_the_bar() -> None:
     pytest.importorskip('tqdm')
     assert isinstance(progress_display(), Bar)
+
+
+def test_terminals_and_notebooks_are_watched_and_files_are_not() -> None:
+    terminal = type('Terminal', (io.StringIO,), {'isatty': lambda self: True})
+    cell = type('OutStream', (io.StringIO,), {'__module__': 'ipykernel.iostream'})
+    assert is_watched(terminal())
+    assert is_watched(cell())
+    assert not is_watched(io.StringIO())

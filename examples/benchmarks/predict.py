@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import problems
-from scipy.special import log_ndtr, ndtri
+from scipy.special import stdtr, stdtrit
 
 from hpo4dl import DyHPO, Trial
+from hpo4dl.dyhpo import FREEDOM
 
 STEP = 1e-3
 """A value's likelihood is that of its surroundings, so far to both sides, over their width: at most 1 / (2 STEP)."""
@@ -95,15 +96,15 @@ def judged(optimizer: DyHPO, trial: Any, values: np.ndarray, first: int) -> Pred
     y = values[np.array(epochs, dtype=int) - 1]
     if not epochs:
         return Predicted(y, y, y, y)
-    mean, deviation = optimizer.predict(trial, epochs)
-    deviation = np.sqrt(deviation**2 + optimizer._surrogate.noise)
-    low, z, high = ((optimizer.targets_of(y + step) - mean) / deviation for step in (-STEP, 0, STEP))
+    mean, scale = optimizer.predict(trial, epochs)
+    low, z, high = ((optimizer.targets_of(y + step) - mean) / scale for step in (-STEP, 0, STEP))
     low, high = np.minimum(low, high), np.maximum(low, high)  # losses have targets that fall
     low, high = np.where(low > 0, -high, low), np.where(low > 0, -low, high)  # where the tail is exact
     with np.errstate(divide='ignore'):
-        likelihood = log_ndtr(high) + np.log(-np.expm1(log_ndtr(low) - log_ndtr(high))) - np.log(2 * STEP)
+        likelihood = np.log((stdtr(FREEDOM, high) - stdtr(FREEDOM, low)) / (2 * STEP))
     error = optimizer.metrics_of(mean) - y
-    return Predicted(np.maximum(likelihood, LEAST), error**2, abs(z) < ndtri(0.75), abs(z) < ndtri(0.95))
+    in_50, in_90 = (abs(z) < stdtrit(FREEDOM, level) for level in (0.75, 0.95))
+    return Predicted(np.maximum(likelihood, LEAST), error**2, in_50, in_90)
 
 
 def pooled(parts: list[Predicted]) -> Predicted:
