@@ -47,10 +47,11 @@ LEAST_GAIN, FARTHER = 1e-3, 2
 """Where no expected improvement, of targets, is as large as the one, the horizon is so many times as far."""
 HIDDEN = 0.3
 """Share of the values that are learned without their curve."""
-FREEDOM, SCALE = 4.0, 0.9
-"""Forecasts are Student's t: their degrees of freedom, and their scale as a share of the surrogate's deviation.
+FREEDOM, SCALE = 3.0, 0.9
+"""Forecasts are Student's t: degrees of freedom, and scale as a share of the surrogate's deviation.
 
-Most curves go on as predicted, some do not at all. Decisions are better with the normal, bolder (examples/benchmarks).
+Most curves go on as predicted, and some do not at all. Chosen so that intervals hold what they say on the benchmarks;
+decisions are better with the surrogate as it is, which is bolder (examples/benchmarks).
 """
 MAX_ROWS = 800
 """Observations that the surrogate is conditioned on, those of the best trials, at each fit."""

@@ -37,8 +37,8 @@ def test_the_first_option_is_what_the_run_trained(run: Path, step: int | None) -
     assert (explained.chosen.id, explained.chosen.epoch) == (event['trial'], event['epoch'])
     text = explanation_text(explained)
     assert f'decision {explained.step}: train trial {event["trial"]}' in text
-    whole = ', '.join(f'{name}={value:.5g}' for name, value in explained.chosen.configuration.items())
-    assert whole in explanation_text(explained, width=40)  # whose table has no room for it
+    narrow = explanation_text(explained, width=40)  # whose table has no room for configurations
+    assert all(f'{name}=' in narrow for name in explained.chosen.configuration)
     if not explained.options:
         assert step in (1, 10)
         assert 'starting, like ASHA' in text
