@@ -156,9 +156,10 @@ def run(job: Job) -> str | None:
     return None
 
 
-def call(command: list[str], cwd: str | None = None) -> None:
+def call(command: list[str], cwd: str | None = None) -> str:
+    """What it prints."""
     environment = {**os.environ, 'PYTHONPATH': str(HERE)}
-    subprocess.run(command, cwd=cwd, env=environment, check=True, capture_output=True, text=True)
+    return subprocess.run(command, cwd=cwd, env=environment, check=True, capture_output=True, text=True).stdout
 
 
 def last_line(text: str) -> str:

@@ -5,6 +5,7 @@ Its DyHPO maximises whatever is asked, so that a loss is turned here; a value th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 REQUIREMENTS = [
@@ -15,22 +16,55 @@ REQUIREMENTS = [
 
 
 def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
-    from hpo4dl.tuner import Tuner
-
     sign = -1 if problem.minimize else 1
 
     def objective_function(configuration: dict, epoch: int, previous_epoch: int, checkpoint_path: str) -> list[dict]:
         values = training(configuration, epoch)
         return [{'epoch': i + 1, 'metric': sign * float(values[i])} for i in range(previous_epoch, epoch)]
 
-    Tuner(
+    make(objective_function, problem, seed, training.epochs).run()
+
+
+def after(problem: Any, lengths: list[int]) -> Callable[[], None]:
+    """The optimizer, told the first `lengths` epochs of its first samples: a call is a decision, and what follows.
+
+    It does not fit as long as it believes that it still starts. Then it only refines its fit, 50 steps at a time, which
+    is what it does in a race, but for its first ten fits of 1000 steps each.
+    """
+    tuner = make(lambda *_: None, problem, 0, 10**6)
+    optimizer, sign = tuner.surrogate, -1 if problem.minimize else 1
+
+    def tell(number: int, epoch: int) -> None:
+        configuration = tuner.configuration_manager.get_configuration(configuration_id=number)
+        metric = sign * float(problem.curve(configuration)[epoch - 1])
+        optimizer.observe([{'configuration_id': number, 'epoch': epoch, 'metric': metric, 'time': 0.0}])
+
+    def step() -> None:
+        (number,), (epoch,) = optimizer.suggest()
+        tell(number, epoch)
+
+    optimizer.initial_random_index = 0
+    optimizer.surrogate_config['nr_epochs'] = 1
+    for number, length in enumerate(lengths):
+        for epoch in range(1, length + 1):
+            if (number, epoch) == (len(lengths) - 1, length):
+                optimizer.initial_random_index = len(optimizer.init_conf_indices)
+            tell(number, epoch)
+    optimizer.model.restart = False
+    return step
+
+
+def make(objective_function: Any, problem: Any, seed: int, epochs: int) -> Any:
+    from hpo4dl.tuner import Tuner
+
+    return Tuner(
         objective_function=objective_function,
         configuration_space=problem.space,
         max_epochs=problem.max_epochs,
-        max_budget=training.epochs,
+        max_budget=epochs,
         optimizer='dyhpo',
         seed=seed,
         num_configurations=1000,
         output_path='results',
         storage_path='storage',
-    ).run()
+    )

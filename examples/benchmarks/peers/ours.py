@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 REQUIREMENTS: list[str] = []
 
@@ -27,3 +30,21 @@ def ask_and_tell(tuner: str, problem: Any, seed: int) -> Any:
         'random': hpo4dl.RandomSearch,
     }[tuner]
     return make(problem.space, problem.max_epochs, minimize=problem.minimize, seed=seed, candidates=problem.candidates)
+
+
+def after(problem: Any, lengths: list[int]) -> Callable[[], None]:
+    """DyHPO, told the first `lengths` epochs of random configurations: a call is a decision, and what follows."""
+    from hpo4dl import Trial
+
+    optimizer = ask_and_tell('dyhpo', problem, 0)
+
+    def tell(trial: Trial) -> None:
+        optimizer.tell(trial, problem.curve(trial.configuration)[trial.previous_epoch : trial.epoch].tolist())
+
+    for number, length in enumerate(lengths):
+        configuration = optimizer.space.decode(optimizer.space.draw(np.random.default_rng(number), set()))
+        for epoch in range(length):
+            trial = Trial(number, configuration, epoch, epoch + 1)
+            optimizer.replay(trial)
+            tell(trial)
+    return lambda: tell(optimizer.ask())
