@@ -17,6 +17,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace, Float
+from scipy.stats import t as student
 
 BENCHMARKS = Path(__file__).parents[1] / 'examples' / 'benchmarks'
 
@@ -400,3 +401,39 @@ def test_lcbench_has_the_time_of_each_epoch(
     drawn = np.random.default_rng(12345).random((3000, 7))[:, 2]
     assert problem.best == pytest.approx(min(1.0, drawn.max() + 0.52), rel=1e-6)
     assert problem.worst == pytest.approx(drawn.min() + 0.01, rel=1e-6)
+
+
+def test_a_forecast_is_judged_by_students_t(modules: tuple[ModuleType, ...]) -> None:
+    predict = importlib.import_module('predict')
+    y = np.array([0.2, 0.3, np.nan, 0.9, 0.5])
+    mean, scale = np.array([0.21, 0.1, 0.5, 0.5]), np.array([0.01, 1, 0.1, 9])
+    itself = lambda values: values  # noqa: E731
+    optimizer = SimpleNamespace(predict=lambda *_: (mean, scale), targets_of=itself, metrics_of=itself)
+    judged = predict.judged(optimizer, None, y, 1)
+    held = student(df=3, loc=mean, scale=scale)
+    told = y[np.isfinite(y)]
+    assert judged.log_likelihood == pytest.approx(held.logpdf(told), abs=1e-2)  # the density hardly changes within STEP
+    assert judged.squared_error == pytest.approx((mean - told) ** 2)
+    assert judged.in_50.tolist() == (abs(held.cdf(told) - 0.5) < 0.25).tolist() == [False, True, False, True]
+    assert judged.in_90.tolist() == (abs(held.cdf(told) - 0.5) < 0.45).tolist() == [True, True, False, True]
+
+
+def test_overhead_is_told_at_the_number_of_observations(
+    modules: tuple[ModuleType, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    overhead, ours = importlib.import_module('overhead'), importlib.import_module('peers.ours')
+    steps = []
+
+    def counted(problem, lengths):
+        assert sum(lengths) == 40
+        step = ours.after(problem, lengths)
+        return lambda: steps.append(step())
+
+    monkeypatch.setitem(overhead.DECISIONS, 'dyhpo', 5)
+    monkeypatch.setattr(importlib.import_module('peers'), 'TUNERS', {'dyhpo': 'told'})
+    monkeypatch.setitem(sys.modules, 'peers.told', SimpleNamespace(after=counted))
+    overhead.measure('dyhpo', 'synthetic-0', '40')
+    name, n, milliseconds, megabytes = capsys.readouterr().out.strip('| \n').split(' | ')
+    assert (name, n, len(steps)) == ('dyhpo', '40', 5)
+    assert float(milliseconds) > 0
+    assert float(megabytes) > 10
