@@ -236,7 +236,10 @@ class DyHPO(Race):
         if not paused and not len(points):
             return None
         epoch = np.array([curve.epoch for curve in paused] + [0] * len(points), dtype=np.int64)
-        running = self._rows([self.curves[i] for i in self.running], [t.epoch for t in self.running.values()])
+        # A trial that begins counts as if it were as predicted, so that the next one begins elsewhere. One that goes on
+        # does not: believed, it would leave too little to be gained near it, which is where the best trials are.
+        begins = [trial for trial in self.running.values() if not self.curves[trial.id].epoch]
+        running = self._rows([self.curves[trial.id] for trial in begins], [trial.epoch for trial in begins])
         at = self._rows(paused, epoch[: len(paused)] + 1)
         candidates = self._surrogate.candidates(at, self.space.encode(points), running)
 

@@ -162,6 +162,7 @@ class Predicted:
 
     def candidates(self, at, x, running=None):
         self.asked, self.fresh = at.trial.tolist(), len(x)
+        self.believed = running.trial.tolist()
         return self
 
     def predict(self, t, t_new):
@@ -323,6 +324,23 @@ def test_random_horizon_looks_equally_far_ahead_for_all_and_not_beyond_the_end(m
         expected = sorted(math.log(epoch) / math.log(27) for epoch in ahead)
         assert sorted(optimizer._surrogate.horizons) == pytest.approx(expected)
         del optimizer.running[5]
+
+
+def test_what_runs_is_believed_to_go_as_predicted_in_its_first_epoch_alone() -> None:
+    optimizer = started('random')
+    known = {c.trial_id for c in optimizer.curves.values() if optimizer.is_alive(c.trial_id)}
+    optimizer._surrogate = Predicted(dict.fromkeys(known, 9.0), 0.0, known)
+    goes_on = optimizer.ask()
+    assert goes_on.id in known
+    assert optimizer._surrogate.believed == []
+    optimizer._surrogate = Predicted(dict.fromkeys(known, 0.0), 9.0, known)
+    begins = optimizer.ask()
+    assert begins.previous_epoch == 0
+    optimizer.ask()
+    assert optimizer._surrogate.believed == [begins.id]
+    tell(optimizer, begins, smooth)
+    optimizer.ask()
+    assert begins.id not in optimizer._surrogate.believed
 
 
 def test_where_nothing_is_to_be_expected_it_looks_farther(monkeypatch) -> None:
