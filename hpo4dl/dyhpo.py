@@ -238,7 +238,7 @@ class DyHPO(Race):
         epoch = np.array([curve.epoch for curve in paused] + [0] * len(points), dtype=np.int64)
         # A trial that begins counts as if it were as predicted, so that the next one begins elsewhere. One that goes on
         # does not: believed, it would leave too little to be gained near it, which is where the best trials are.
-        begins = [trial for trial in self.running.values() if not self.curves[trial.id].epoch]
+        begins = [trial for trial in self.running.values() if not trial.previous_epoch]
         running = self._rows([self.curves[trial.id] for trial in begins], [trial.epoch for trial in begins])
         at = self._rows(paused, epoch[: len(paused)] + 1)
         candidates = self._surrogate.candidates(at, self.space.encode(points), running)

@@ -151,7 +151,7 @@ def explanation_text(explanation: Explanation, width: int = 120) -> str:
     chosen = explanation.chosen
     from_where = f'from epoch {chosen.previous_epoch}' if chosen.previous_epoch else 'from scratch'
     lines = [f'decision {explanation.step}: train trial {chosen.id} {from_where} to epoch {chosen.epoch}']
-    lines.append(f'  configuration          {told(chosen.configuration)}')
+    lines.append(f'  configuration           {told(chosen.configuration)}')
     if explanation.best is not None:
         lines.append(f'  best metric until then  {explanation.best:.6g}')
     if not explanation.options:

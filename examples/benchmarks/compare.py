@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = options.data and options.data.resolve()
     output = options.output.resolve()
     output.mkdir(parents=True, exist_ok=True)
-    os.environ.update({f'{library}_NUM_THREADS': '1' for library in ('OMP', 'OPENBLAS', 'MKL')})
+    one_thread()
 
     pythons = interpreters(options.tuners, (options.venvs or output / 'venvs').resolve())
     wanted = [
@@ -92,6 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (output / 'table.md').write_text(text, encoding='utf-8')
     print(text, end='')
     plot(runs, options.epochs, output / 'plot.png')
+
+
+def one_thread() -> None:
+    """The processes that are started from now on compute with one thread: a process has a core."""
+    os.environ.update({f'{library}_NUM_THREADS': '1' for library in ('OMP', 'OPENBLAS', 'MKL')})
 
 
 def chosen(names: Sequence[str], data: Path | None) -> list[str]:

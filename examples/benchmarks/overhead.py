@@ -2,7 +2,7 @@
 
     python examples/benchmarks/overhead.py [--data FOLDER] [--observations 500 1000 2000] [--tuners dyhpo hpo4dl-0.1.0]
 
-A race of 2000 epochs would take hpo4dl 0.1.0 the better part of a day. So each tuner is told the curves of random
+A race of 2000 epochs would take hpo4dl 0.1.0 hours. So each tuner is told the curves of random
 configurations, trained to random epochs, until it has so many observations; then it goes on, and what is timed is a
 decision with the learning from what came of it. Ours is timed over 50 of them, in which it is fitted as often as it
 ever is; hpo4dl 0.1.0 over 3, in each of which it refines its fit.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import resource
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import peers
 import problems
-from compare import call, interpreters, last_line, say
+from compare import call, interpreters, last_line, one_thread, say
 
 DECISIONS = {'dyhpo': 50, 'hpo4dl-0.1.0': 3}
 
@@ -36,7 +35,7 @@ def main() -> None:
     parser.add_argument('--tuners', nargs='+', default=list(DECISIONS), choices=DECISIONS, metavar='TUNER')
     parser.add_argument('--venvs', type=Path, default=Path('benchmark/venvs'), help='default: benchmark/venvs')
     options = parser.parse_args()
-    os.environ.update({f'{library}_NUM_THREADS': '1' for library in ('OMP', 'OPENBLAS', 'MKL')})
+    one_thread()
     problem = options.problem or ('lcbench-3945' if options.data else 'synthetic-0')
     pythons = interpreters(options.tuners, options.venvs.resolve())
     print('| tuner | observations | ms a decision | MB |\n|---|---|---|---|')
@@ -54,9 +53,10 @@ def main() -> None:
 def measure(tuner: str, problem: str, n: str, data: str = '') -> None:
     """Print a line of the table."""
     loaded = problems.load(problem, Path(data) if data else None)
-    rng, lengths = np.random.default_rng(0), []
-    while sum(lengths) < int(n):
-        lengths.append(min(int(rng.integers(1, loaded.max_epochs + 1)), int(n) - sum(lengths)))
+    rng, lengths, left = np.random.default_rng(0), [], int(n)
+    while left:
+        lengths.append(min(int(rng.integers(1, loaded.max_epochs + 1)), left))
+        left -= lengths[-1]
     step = importlib.import_module(f'peers.{peers.TUNERS[tuner]}').after(loaded, lengths)
     begin = time.process_time()
     for _ in range(DECISIONS[tuner]):

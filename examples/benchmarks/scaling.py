@@ -17,7 +17,6 @@ import heapq
 import importlib
 import json
 import math
-import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +26,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import peers
 import problems
-from compare import COLOURS, LEAST, by_kind, call, chosen, interpreters, last_line, markdown, mean_and_error, race, say
+from compare import (
+    COLOURS,
+    LEAST,
+    by_kind,
+    call,
+    chosen,
+    interpreters,
+    last_line,
+    markdown,
+    mean_and_error,
+    one_thread,
+    race,
+    say,
+)
 
 TUNERS = [tuner for tuner, module in peers.TUNERS.items() if module == 'ours' or tuner == 'syne-asha']
 MARKS = (1 / 64, 1 / 16, 1 / 4, 1)
@@ -173,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = options.data and options.data.resolve()
     output = options.output.resolve()
     output.mkdir(parents=True, exist_ok=True)
-    os.environ.update({f'{library}_NUM_THREADS': '1' for library in ('OMP', 'OPENBLAS', 'MKL')})
+    one_thread()
 
     each = options.epoch_seconds
     clock = 'own' if each is None else f'{each:g}s'

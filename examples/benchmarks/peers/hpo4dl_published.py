@@ -43,13 +43,12 @@ def after(problem: Any, lengths: list[int]) -> Callable[[], None]:
         (number,), (epoch,) = optimizer.suggest()
         tell(number, epoch)
 
-    optimizer.initial_random_index = 0
     optimizer.surrogate_config['nr_epochs'] = 1
-    for number, length in enumerate(lengths):
-        for epoch in range(1, length + 1):
-            if (number, epoch) == (len(lengths) - 1, length):
-                optimizer.initial_random_index = len(optimizer.init_conf_indices)
-            tell(number, epoch)
+    *before, last = [(number, epoch + 1) for number, length in enumerate(lengths) for epoch in range(length)]
+    for number, epoch in before:
+        tell(number, epoch)
+    optimizer.initial_random_index = len(optimizer.init_conf_indices)
+    tell(*last)
     optimizer.model.restart = False
     return step
 
