@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from .errors import ArgumentError
 from .hyperband import best_first, rung_epochs
 from .normaliser import WORST, Normaliser
 from .race import Race
-from .surrogate import Rows, Surrogate
+from .surrogate import Prediction, Rows, Surrogate
 from .trial import LearningCurve, Trial
 
 Array = NDArray[np.float64]
@@ -70,14 +71,33 @@ class Weighing:
     """(m,) epochs that values are predicted at."""
     to_beat: Array
     """(m,) or (1,) what is to be improved on, as a target (`normaliser`)."""
-    mean: Array
-    """(m,) predicted targets."""
-    deviation: Array
-    """(m,) standard deviations of these."""
+    predicted: Prediction
+    """Targets of all m."""
 
-    def log_gain(self) -> Array:
-        """(m,) log expected improvement."""
-        return log_expected_improvement(self.mean, self.deviation, self.to_beat)
+    def log_gain(self, index: NDArray[np.int64] | slice = slice(None)) -> Array:
+        """(m,) log expected improvement, or that of some; an upper bound where a deviation is one."""
+        to_beat = np.broadcast_to(self.to_beat, self.ahead.shape)
+        predicted = self.predicted
+        gain = log_expected_improvement(predicted.mean[index], predicted.deviation[index], to_beat[index])
+        return np.nan_to_num(gain, nan=-math.inf)
+
+    def best_first(self, least: float = -math.inf) -> Iterator[int]:
+        """Those of a log expected improvement > `least`, the largest first; computed for none that cannot be next."""
+        gain = self.log_gain()
+        batch = 30
+        while True:
+            best = int(gain.argmax())
+            if gain[best] <= least:
+                return
+            if self.predicted.is_exact[best]:
+                gain[best] = -math.inf
+                yield best
+            else:
+                next_ones = np.argsort(-gain, kind='stable')[:batch]
+                next_ones = next_ones[~self.predicted.is_exact[next_ones]]
+                self.predicted.refine(next_ones)
+                gain[next_ones] = self.log_gain(next_ones)
+                batch *= 2
 
 
 class DyHPO(Race):
@@ -126,7 +146,12 @@ class DyHPO(Race):
 
     def weigh(self) -> Weighing | None:
         """What the next decision will be taken from; None while the race starts, or when there is nothing to weigh."""
-        return None if self._normalise is None or self._first() is not None else self._weigh(self._normalise)
+        if self._normalise is None or self._first() is not None:
+            return None
+        weighed = self._weigh(self._normalise)
+        if weighed is not None:
+            weighed.predicted.refine(np.arange(len(weighed.ahead)))
+        return weighed
 
     def forecast(self, trial: LearningCurve | Array, epochs: Sequence[int], quantiles: Sequence[float]) -> Array:
         """(quantiles, epochs) the quantiles of the metrics that a trial, or a new point (d,), is expected to have.
@@ -146,14 +171,8 @@ class DyHPO(Race):
         """
         if self._normalise is None:
             raise ArgumentError('trial', trial, 'a race that has a value: the surrogate knows nothing yet')
-        times = self._log_epochs(epochs)
-        if isinstance(trial, LearningCurve):
-            rows = self._rows([trial] * len(epochs), epochs)
-            mean, deviation = self._surrogate.predict(rows, np.zeros((0, self.space.n_features)), 0.0)
-        else:
-            x, none = self.space.encode(np.asarray(trial)[None]), self._rows([], [])
-            each = [self._surrogate.predict(none, x, float(t)) for t in times]
-            mean, deviation = np.concatenate(each, axis=1)
+        curve = trial if isinstance(trial, LearningCurve) else LearningCurve(-1, {}, np.asarray(trial))
+        mean, deviation = self._surrogate.predict(self._rows([curve] * len(epochs), epochs))
         return mean, SCALE * np.sqrt(deviation**2 + self._surrogate.noise)
 
     def targets_of(self, metrics: Array) -> Array:
@@ -177,9 +196,9 @@ class DyHPO(Race):
         weighed = self._weigh(self._normalise, (self.max_epochs, 0.0))
         if weighed is None:
             return 0.0
-        top = np.argsort(-weighed.log_gain(), kind='stable')[:20]
+        top, predicted = list(islice(weighed.best_first(), 20)), weighed.predicted
         spread = ndtri((np.arange(200) + 0.5) / 200)
-        values = self._normalise.inverse(weighed.mean[top, None] + weighed.deviation[top, None] * spread)
+        values = self._normalise.inverse(predicted.mean[top, None] + predicted.deviation[top, None] * spread)
         return float(np.maximum(values - self._best(), 0).mean(1).max())
 
     def _decide(self) -> Trial | None:
@@ -192,7 +211,7 @@ class DyHPO(Race):
         weighed = self._weigh(self._normalise)
         if weighed is None:
             return None
-        for index in np.argsort(-weighed.log_gain(), kind='stable'):
+        for index in weighed.best_first():
             if index < len(weighed.paused):
                 return self._continue(weighed.paused[index], weighed.paused[index].epoch + 1)
             point = weighed.points[index - len(weighed.paused)]
@@ -245,16 +264,15 @@ class DyHPO(Race):
 
         def at_horizon(further: int, margin: float, best: Array) -> Weighing:
             ahead = np.minimum(epoch + further, self.max_epochs)
-            t = self._log_epochs(ahead[: len(paused)])
-            mean, deviation = candidates.predict(t, float(self._log_epochs([further])[0]))
-            return Weighing(paused, points, ahead, best + margin, mean, deviation)
+            t, t_new = self._log_epochs(ahead[: len(paused)]), float(self._log_epochs([further])[0])
+            return Weighing(paused, points, ahead, best + margin, candidates.predict(t, t_new))
 
         if horizon is None and self.horizon == 'next':
             return at_horizon(1, 0.0, normalise(incumbent_at(epoch + 1, self._best_by_epoch())))
         best = normalise(np.array([self._best()]))
         further, margin = horizon or draw_horizon(self._rng('horizon'), self.max_epochs)
         weighed = at_horizon(further, margin, best)
-        while further < self.max_epochs and weighed.log_gain().max() < math.log(LEAST_GAIN):
+        while further < self.max_epochs and next(weighed.best_first(math.log(LEAST_GAIN)), None) is None:
             further = min(FARTHER * further, self.max_epochs)
             weighed = at_horizon(further, margin, best)
         return weighed

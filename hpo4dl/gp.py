@@ -96,12 +96,27 @@ class Posterior:
         white = solve_lower(corner, y - self.mean - below @ self.white)
         return Posterior(L, np.concatenate([self.white, white]), self.mean)
 
+    def leading(self, n: int) -> Posterior:
+        """Conditioned on the first n targets alone."""
+        return Posterior(self.L[:n, :n], self.white[:n], self.mean)
+
+    def alpha(self) -> Array:
+        """(n,) alpha: the mean elsewhere is mean + Ks^T alpha."""
+        return solve_lower(self.L, self.white, transposed=True)
+
+    def variance(self, Ks: Array, kss: Array) -> Array:
+        """(m,) variances of the latent values."""
+        V = solve_lower(self.L, Ks)
+        left: Array = np.maximum(kss - np.einsum('nm,nm->m', V, V), 1e-12)
+        return left
+
     def predict(self, Ks: Array, kss: Array) -> tuple[Array, Array]:
         """(m,) means and (m,) variances of the latent values."""
-        V = solve_lower(self.L, Ks)
-        return self.mean + V.T @ self.white, np.maximum(kss - np.einsum('nm,nm->m', V, V), 1e-12)
+        return self.mean + Ks.T @ self.alpha(), self.variance(Ks, kss)
 
 
-def solve_lower(L: Array, right: Array) -> Array:
-    """L^-1 right, for a lower triangular L that may be empty, which old SciPy refuses."""
-    return np.asarray(solve_triangular(L, right, lower=True, check_finite=False)) if len(L) else right
+def solve_lower(L: Array, right: Array, transposed: bool = False) -> Array:
+    """L^-1 right, or L^-T right, for a lower triangular L that may be empty, which old SciPy refuses."""
+    if not len(L):
+        return right
+    return np.asarray(solve_triangular(L, right, trans=int(transposed), lower=True, check_finite=False))

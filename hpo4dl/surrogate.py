@@ -15,15 +15,15 @@ The covariance of two latent values is
 and each observation has noise s_n on top. All parameters, those of phi and psi included, are fitted together by Adam on
 the exact log marginal likelihood plus their log priors (MAP), in torch and float64; predictions are made in NumPy. The
 deep kernel is that of Wistuba et al. 2022, Section 4.1, with what depends on the configuration and what depends on the
-curve kept apart: so a new configuration, which has no curve, meets the rows of a trial with one kernel value, and
-expected values for m of them cost J^2 m operations instead of n^2 m (`Conditioned.predict_new`).
+curve kept apart: so a new configuration, which has no curve, meets the rows of a trial with one kernel value.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic
 
 import numpy as np
@@ -33,7 +33,7 @@ from scipy.linalg import LinAlgError
 from torch import Tensor
 
 from .features import ConfigurationEncoder, CurveEncoder
-from .gp import Posterior, log_marginal_likelihood, solve_lower
+from .gp import Posterior, log_marginal_likelihood
 from .kernel import Matrix, matern32, matern52, rbf, squared_distance
 
 Array = NDArray[np.float64]
@@ -166,40 +166,71 @@ class Conditioned:
         """(m,) means and (m,) variances of latent values."""
         return self.posterior.predict(self.kernel(self.at, at), np.full(len(at.t), self.kernel.variance()))
 
-    def near(self, h: Array) -> Array:
-        """(m, J + 1) for configurations h (m, d + CODES) that no trial has: their kernel with each trial's, and 1."""
-        return np.concatenate([self.kernel.configurations(h, self.at.h), np.ones((len(h), 1))], axis=1)
 
-    def predict_new(self, A: Array, t: float) -> tuple[Array, Array]:
-        """(m,) means and (m,) variances at new configurations, of which A = `near`, all at fidelity t.
+class Prediction:
+    """Means of m candidates' latent values, and their deviations: upper bounds at first, which a decision makes exact
+    where it needs them, since that is what takes the time.
 
-        Their covariance with the rows is A B^T: B (n, J + 1) has, in the column of the row's trial, the kernel of
-        epochs, and in the last one that of curves.
-        So A W^T W A^T, W = L^-1 B, is what the rows take from the prior variance.
-        """
-        k, (n, J) = self.kernel, (len(self.at.t), len(self.at.h))
-        B = np.zeros((n, J + 1))
-        B[np.arange(n), self.at.member] = k.epochs(self.at.t, np.array([t]), k.l_t)[:, 0]
-        B[:, J] = k.curves(self.at.e, np.zeros((1, CODES)))[:, 0]
-        W = solve_lower(self.posterior.L, B)
-        mean = self.posterior.mean + A @ (W.T @ self.posterior.white)
-        return mean, np.maximum(k.variance() - np.einsum('mj,mj->m', A @ (W.T @ W), A), 1e-12)
+    Args:
+        mean: (m,)
+        bound: (m,) upper bounds of the deviations.
+        exact: the deviations of candidates, given as ascending indices.
+    """
+
+    def __init__(self, mean: Array, bound: Array, exact: Callable[[NDArray[np.int64]], Array]) -> None:
+        self.mean = mean
+        self.deviation = bound
+        self.is_exact = np.zeros(len(mean), dtype=bool)
+        self._exact = exact
+
+    def refine(self, index: NDArray[np.int64]) -> None:
+        """Make the deviations of these candidates exact."""
+        index = np.sort(index[~self.is_exact[index]])
+        self.deviation[index] = self._exact(index)
+        self.is_exact[index] = True
 
 
-@dataclass(frozen=True)
 class Candidates:
-    """k rows, and m new configurations, looked at once to be predicted at several fidelities."""
+    """k rows, and m new configurations that no trial has: looked at once, to be predicted at several fidelities."""
 
-    conditioned: Conditioned
-    at: Places[Array]
-    near: Array
-    """(m, J + 1), see `Conditioned.near`."""
+    def __init__(self, conditioned: Conditioned, at: Places[Array], h: Array) -> None:
+        kernel, known = conditioned.kernel, conditioned.at
+        self._conditioned = conditioned
+        self._alpha = conditioned.posterior.alpha()
+        self._near = kernel.configurations(at.h, known.h)[at.member][:, known.member]
+        self._curves = kernel.curves(at.e, known.e)
+        self._own = np.nonzero(np.asarray(at.trial)[:, None] == known.trial)
+        self._near_new = kernel.configurations(h, known.h)
+        self._curves_new = kernel.curves(np.zeros((1, CODES)), known.e)
 
-    def predict(self, t: Array, t_new: float) -> tuple[Array, Array]:
-        """(k + m,) means and (k + m,) standard deviations of latent values: rows' at t (k,), the others' at t_new."""
-        mean, variance = self.conditioned.predict(replace(self.at, t=t))
-        mean_new, variance_new = self.conditioned.predict_new(self.near, t_new)
-        return np.concatenate([mean, mean_new]), np.sqrt(np.concatenate([variance, variance_new]))
+    def predict(self, t: Array, t_new: float) -> Prediction:
+        """Latent values of the rows at fidelities t (k,), then those of the new configurations at t_new."""
+        known, posterior, kernel = self._conditioned.at, self._conditioned.posterior, self._conditioned.kernel
+        of_rows = self._covariance(t)
+        of_epoch = kernel.epochs(np.array([t_new]), known.t, kernel.l_t)
+        # The covariance of new ones with a row is near_new * of_epoch + curves_new, in the column of the row's trial.
+        by_trial = np.bincount(known.member, of_epoch[0] * self._alpha, len(known.h))
+        of_new = self._near_new @ by_trial + self._curves_new @ self._alpha
+        mean = posterior.mean + np.concatenate([of_rows @ self._alpha, of_new])
+
+        def deviation(index: NDArray[np.int64], n: int) -> Array:
+            new = index[index >= len(t)] - len(t)
+            near = self._near_new[new][:, known.member[:n]] * of_epoch[:, :n]
+            Ks = np.concatenate([of_rows[index[index < len(t)], :n], near + self._curves_new[:, :n]])
+            return np.sqrt(posterior.leading(n).variance(Ks.T, np.full(len(index), kernel.variance())))
+
+        n = len(known.t)
+        bound = deviation(np.arange(len(mean)), n // 4)  # the first rows are those of the best trials
+        return Prediction(mean, bound, lambda index: deviation(index, n))
+
+    def _covariance(self, t: Array) -> Array:
+        """(k, n) of the latent values at fidelities t with the observations."""
+        known, kernel = self._conditioned.at, self._conditioned.kernel
+        distinct, which = np.unique(t, return_inverse=True)  # epochs are few
+        K: Array = self._near * kernel.epochs(distinct, known.t, kernel.l_t)[which] + self._curves
+        i, j = self._own
+        K[i, j] += kernel.s_c * matern32(((t[i] - known.t[j]) / kernel.l_c) ** 2)
+        return K
 
 
 class Surrogate:
@@ -271,11 +302,12 @@ class Surrogate:
                 logger.info('what is running is left out of account: %s', error)
         with torch.no_grad():
             h: Array = self._h(self._tensor(x)).cpu().numpy()
-        return Candidates(conditioned, self._look(at), conditioned.near(h))
+        return Candidates(conditioned, self._look(at), h)
 
-    def predict(self, at: Rows, x: Array, t: float, running: Rows | None = None) -> tuple[Array, Array]:
-        """As `candidates`, and their predictions: the rows' at their own fidelities, the new ones' at t."""
-        return self.candidates(at, x, running).predict(at.t, t)
+    def predict(self, at: Rows) -> tuple[Array, Array]:
+        """(n,) means and (n,) standard deviations of the latent values of rows."""
+        mean, variance = self._conditioned.predict(self._look(at))
+        return mean, np.sqrt(variance)
 
     @property
     def noise(self) -> float:

@@ -16,8 +16,9 @@ from scipy.stats import t as student
 
 from hpo4dl import ASHA, ArgumentError, DyHPO, RandomSearch, Trial, dyhpo
 from hpo4dl.acquisition import expected_improvement
-from hpo4dl.dyhpo import START, draw_horizon, draw_shares
+from hpo4dl.dyhpo import START, Weighing, draw_horizon, draw_shares
 from hpo4dl.hyperband import rung_epochs
+from hpo4dl.surrogate import Prediction
 
 Metric = Callable[[Trial, int], float]
 
@@ -167,8 +168,12 @@ class Predicted:
 
     def predict(self, t, t_new):
         self.horizons = {*t.tolist(), t_new}
-        mu = [self.means[i] for i in self.asked] + [self.new] * self.fresh
-        return np.array(mu), np.full(len(mu), 0.05)
+        mean = np.array([self.means[i] for i in self.asked] + [self.new] * self.fresh)
+        exact = self.deviation(mean)
+        return Prediction(mean, 2 * exact, lambda index: exact[index])
+
+    def deviation(self, mean):
+        return np.full(len(mean), 0.05)
 
 
 def make_unlearning(**arguments) -> DyHPO:
@@ -326,6 +331,37 @@ def test_random_horizon_looks_equally_far_ahead_for_all_and_not_beyond_the_end(m
         del optimizer.running[5]
 
 
+@given(st.integers(0, 10**6), st.integers(1, 200), st.booleans())
+@settings(deadline=None)
+def test_candidates_come_by_their_expected_improvement_and_few_are_computed(seed: int, m: int, each: bool) -> None:
+    rng = np.random.default_rng(seed)
+    mean, deviation = rng.normal(size=m).round(1), rng.uniform(0.1, 1, m)
+    looked_at: list[int] = []
+
+    def exact(index):
+        looked_at.extend(index.tolist())
+        return deviation[index]
+
+    def weighing(loose: float) -> Weighing:
+        predicted = Prediction(mean, deviation * rng.uniform(1, loose, m), exact)
+        to_beat = rng.normal(size=m) if each else np.array([0.5])
+        return Weighing([], np.zeros((m, 0)), np.ones(m, dtype=np.int64), to_beat, predicted)
+
+    weighed = weighing(2.0)
+    gain = expected_improvement(mean, deviation, weighed.to_beat)
+    came = list(weighed.best_first())
+    assert sorted(came) == sorted(looked_at) == list(range(m))
+    assert (np.diff(gain[came]) <= 1e-12).all()
+
+    looked_at.clear()
+    weighed = weighing(1.01)
+    gain = expected_improvement(mean, deviation, weighed.to_beat)
+    least = float(np.median(gain)) + 1e-9
+    assert sorted(weighed.best_first(math.log(least))) == np.flatnonzero(gain > least).tolist()
+    bound = expected_improvement(mean, deviation * 1.01, weighed.to_beat)
+    assert len(looked_at) <= max(30, 2 * (bound > least).sum())
+
+
 def test_what_runs_is_believed_to_go_as_predicted_in_its_first_epoch_alone() -> None:
     optimizer = started('random')
     known = {c.trial_id for c in optimizer.curves.values() if optimizer.is_alive(c.trial_id)}
@@ -372,9 +408,8 @@ def test_random_margin_decides_between_sure_and_bold(monkeypatch) -> None:
     known = {c.trial_id for c in optimizer.curves.values() if optimizer.is_alive(c.trial_id)}
 
     class SureOrBold(Predicted):
-        def predict(self, t, t_new):
-            mu, _ = super().predict(t, t_new)
-            return mu, np.where(mu == best - 0.5, 1.0, 0.05)
+        def deviation(self, mean):
+            return np.where(mean == best - 0.5, 1.0, 0.05)
 
     picked = {}
     for margin in (0.0, 0.5):

@@ -9,7 +9,19 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal, norm
 
-from hpo4dl.surrogate import CODES, LEAST_NOISE, MAX_FIT, PRIORS, Conditioned, Kernel, Places, Rows, Surrogate
+from hpo4dl.surrogate import (
+    CODES,
+    LEAST_NOISE,
+    MAX_FIT,
+    PRIORS,
+    Candidates,
+    Conditioned,
+    Kernel,
+    Places,
+    Prediction,
+    Rows,
+    Surrogate,
+)
 
 D, EPOCHS = 3, 9
 KERNEL = Kernel(*[np.array(p) for p in (0.6, 0.9, 0.3, 1.1, 0.2, 0.05)])
@@ -87,14 +99,30 @@ def test_posterior_is_an_explicit_solve() -> None:
     np.testing.assert_allclose(variance, 0.3 + 1.1 + 0.2 + 0.05 - np.diag(Ks.T @ inverse @ Ks), atol=1e-5)
 
 
-@pytest.mark.parametrize('t', [0.0, 0.37, 1.0])
-def test_new_configurations_are_trials_of_their_own_without_curves(t: float) -> None:
-    conditioned = Conditioned.on(KERNEL, NOISE, MEAN, places(0, TRIALS), Z)
+@pytest.mark.parametrize('t_new', [0.0, 0.37, 1.0])
+def test_candidates_are_predicted_as_rows_are(t_new: float) -> None:
+    """New ones as rows of trials of their own, without curves. Deviations are bounds first, then exact where asked."""
+    trials = [*TRIALS, 7, 3, 3, 8]
+    conditioned = Conditioned.on(KERNEL, NOISE, MEAN, places(0, trials), np.random.default_rng(3).normal(size=13))
+    at = places(1, [4, 7, 9, 0, 0])
     h = np.random.default_rng(5).normal(size=(6, D + CODES))
     h[0] = conditioned.at.h[1]  # where a trial is
-    general = Places(np.arange(100, 106), np.arange(6), h, np.full(6, t), np.zeros((6, CODES)))
-    new = conditioned.predict_new(conditioned.near(h), t)
-    np.testing.assert_allclose(new, conditioned.predict(general), atol=1e-10)
+    t = np.array([0.2, 0.9, 0.2, 0.5, 1.0])
+    new = Places(np.arange(100, 106), np.arange(6), h, np.full(6, t_new), np.zeros((6, CODES)))
+    general = [conditioned.predict(p) for p in (Places(at.trial, at.member, at.h, t, at.e), new)]
+    mean, variance = np.concatenate(general, axis=1)
+
+    predicted = Candidates(conditioned, at, h).predict(t, t_new)
+    np.testing.assert_allclose(predicted.mean, mean, atol=1e-10)
+    bound = predicted.deviation.copy()
+    assert (bound >= np.sqrt(variance) - 1e-9).all()
+    assert not np.allclose(bound, np.sqrt(variance))
+    predicted.refine(np.array([9, 2, 6]))
+    expected = np.where(np.isin(np.arange(11), [2, 6, 9]), np.sqrt(variance), bound)
+    np.testing.assert_allclose(predicted.deviation, expected, atol=1e-9)
+    assert np.flatnonzero(predicted.is_exact).tolist() == [2, 6, 9]
+    predicted.refine(np.arange(11))
+    np.testing.assert_allclose(predicted.deviation, np.sqrt(variance), atol=1e-9)
 
 
 def test_what_was_extended_is_what_was_conditioned_at_once() -> None:
@@ -105,9 +133,6 @@ def test_what_was_extended_is_what_was_conditioned_at_once() -> None:
     further = grown.extend(parts[1], Z[2:6]).extend(parts[2], Z[6:])
     at_once, asked = Conditioned.on(KERNEL, NOISE, MEAN, at, Z), places(1, [4, 7, 7, 0])
     np.testing.assert_allclose(further.predict(asked), at_once.predict(asked), atol=1e-9)
-    h = np.random.default_rng(5).normal(size=(6, D + CODES))
-    new, new_at_once = (c.predict_new(c.near(h), 0.5) for c in (further, at_once))
-    np.testing.assert_allclose(new, new_at_once, atol=1e-9)
     np.testing.assert_array_equal(grown.predict(at), before)  # it never changes
 
 
@@ -124,6 +149,11 @@ def test_the_same_row_again_and_again_without_noise() -> None:
     mean, variance = conditioned.predict(one)
     assert mean == pytest.approx([1.0, -1.0], abs=1e-3)
     assert variance.max() < 1e-3
+
+
+def exactly(predicted: Prediction) -> tuple[np.ndarray, np.ndarray]:
+    predicted.refine(np.arange(len(predicted.mean)))
+    return predicted.mean, predicted.deviation
 
 
 def randomised(surrogate: Surrogate, seed: int) -> np.random.Generator:
@@ -196,7 +226,7 @@ def test_a_fit_conditions_on_every_row() -> None:
     surrogate = Surrogate(D, 0)
     surrogate.fit(at, at.x.sum(1))
     assert surrogate.trials() == set(trials)
-    mean, _ = surrogate.predict(at, at.x[:0], 0.0)
+    mean, _ = surrogate.predict(at)
     assert mean == pytest.approx(at.x.sum(1), abs=0.1)
 
 
@@ -219,19 +249,23 @@ def test_nothing_makes_it_fail(case: str) -> None:
     for _ in range(2):
         surrogate.fit(at, z)
         surrogate.append(at, z)
-        mean, deviation = surrogate.predict(at, rows(9, [8, 9]).x, 0.5, running=at)
-        assert mean.shape == deviation.shape == (len(z) + 2,)
+        predicted = surrogate.candidates(at, rows(9, [8, 9]).x, running=at).predict(at.t, 0.5)
+        predicted.refine(np.arange(3))
+        assert predicted.mean.shape == predicted.deviation.shape == (len(z) + 2,)
+        mean, deviation = surrogate.predict(at)
+        assert mean.shape == deviation.shape == (len(z),)
     # Nor does it remember: good rows later are learnt from as ever.
     good = rows(0, list(range(30)))
     surrogate.fit(good, good.x.sum(1))
     surrogate.fit(good, good.x.sum(1))
-    mean, deviation = surrogate.predict(good, good.x[:0], 0.0)
+    mean, deviation = surrogate.predict(good)
     assert mean == pytest.approx(good.x.sum(1), abs=0.3)
     assert (deviation > 0).all()
 
 
 def test_before_the_first_fit_it_predicts_its_prior() -> None:
-    mean, deviation = Surrogate(D, 0).predict(rows(0, [1, 2]), rows(0, [3]).x, 0.5)
+    at = rows(0, [1, 2])
+    mean, deviation = exactly(Surrogate(D, 0).candidates(at, rows(0, [3]).x).predict(at.t, 0.5))
     medians = [math.exp(PRIORS[name][0]) for name in ('s_m', 's_x', 's_d', 's_c')]
     assert mean == pytest.approx([0.0] * 3)
     assert deviation == pytest.approx([math.sqrt(sum(medians))] * 3)
@@ -242,7 +276,7 @@ def test_without_hyperparameters_to_learn_from() -> None:
     at = Rows(at.trial, at.x[:, :0], at.t, at.curve, at.length)
     surrogate = Surrogate(0, 0)
     surrogate.fit(at, Z)
-    mean, deviation = surrogate.predict(at, np.zeros((2, 0)), 1.0)
+    mean, deviation = exactly(surrogate.candidates(at, np.zeros((2, 0))).predict(at.t, 1.0))
     assert np.isfinite([mean, deviation]).all()
     assert mean[-1] == mean[-2]
 
@@ -251,13 +285,14 @@ def test_what_runs_leaves_means_and_shrinks_deviations() -> None:
     surrogate, at, running = Surrogate(D, 0), rows(0, TRIALS), rows(1, [1, 6, 6])
     surrogate.fit(at, Z)
     asked, new = rows(2, [0, 1, 6]), np.concatenate([running.x[1:2], rows(9, [8, 9]).x])
-    alone = surrogate.predict(asked, new, 0.5)
-    beside = surrogate.predict(asked, new, 0.5, running)
+    alone = exactly(surrogate.candidates(asked, new).predict(asked.t, 0.5))
+    beside = exactly(surrogate.candidates(asked, new, running).predict(asked.t, 0.5))
     np.testing.assert_allclose(beside[0], alone[0], atol=1e-7)
     assert (beside[1] <= alone[1] + 1e-9).all()
     assert beside[1][2] < 0.9 * alone[1][2]
     assert beside[1][3] < 0.95 * alone[1][3]
-    np.testing.assert_array_equal(surrogate.predict(asked, new, 0.5), alone)  # and it forgets them
+    again = exactly(surrogate.candidates(asked, new).predict(asked.t, 0.5))
+    np.testing.assert_array_equal(again, alone)  # and it forgets them
 
 
 def test_appended_rows_are_as_good_as_fitted_ones() -> None:
@@ -267,7 +302,7 @@ def test_appended_rows_are_as_good_as_fitted_ones() -> None:
     surrogate.append(at.take(np.arange(5, 9)), Z[5:])
     kernel, noise, mean = surrogate._numpy()
     exact = Conditioned.on(kernel, noise, mean, surrogate._look(at), Z).predict(surrogate._look(rows(2, [0, 7])))
-    predicted = surrogate.predict(rows(2, [0, 7]), at.x[:0], 0.0)
+    predicted = surrogate.predict(rows(2, [0, 7]))
     np.testing.assert_allclose(predicted, (exact[0], np.sqrt(exact[1])), atol=1e-8)
     assert surrogate.trials() == set(TRIALS)
 
@@ -280,7 +315,8 @@ def test_it_learns_a_smooth_function() -> None:
         surrogate.fit(at, z)
     new = np.random.default_rng(7).random((50, D))
     truth = np.sin(4 * new[:, 0]) + new[:, 1] ** 2
-    mean, deviation = surrogate.predict(at.take(np.zeros(0, dtype=np.int64)), new, 0.0)
+    none = at.take(np.zeros(0, dtype=np.int64))
+    mean, deviation = exactly(surrogate.candidates(none, new).predict(none.t, 0.0))
     assert np.sqrt(np.mean((mean - truth) ** 2)) < 0.4 * truth.std()
     assert np.mean(np.abs(mean - truth) < 3 * deviation) > 0.9
 
