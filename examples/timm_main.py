@@ -78,8 +78,12 @@ class Images(Dataset):
 
 
 def leave_signals_to_the_tuner(worker: int) -> None:
-    """In a process that loads images: Ctrl-C and schedulers send their signals to it too, but this call is to end."""
-    for name in ('SIGINT', 'SIGTERM', 'SIGUSR1'):
+    """In a process that loads images: Ctrl-C and schedulers send their signals to it too, but this call is to end.
+
+    SIGTERM stays as torch has it, whose loader ends so what does not end by itself, and waits for it. A scheduler's
+    SIGTERM may therefore cost the call that runs, which the tuner makes again when the run goes on.
+    """
+    for name in ('SIGINT', 'SIGUSR1'):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 

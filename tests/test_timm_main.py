@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import multiprocessing
 import os
 import pickle
 import random
@@ -13,6 +14,9 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,6 +37,10 @@ SGD = {**CONFIGURATION, 'model': 'test_resnet', 'opt': 'sgd', 'momentum': 0.9}
 
 @pytest.fixture(scope='module')
 def timm_main() -> ModuleType:
+    return load()
+
+
+def load() -> ModuleType:
     spec = importlib.util.spec_from_file_location('timm_main', EXAMPLE)
     module = importlib.util.module_from_spec(spec)
     sys.modules['timm_main'] = module  # dataclasses and data loaders look it up
@@ -184,25 +192,60 @@ def test_the_command_resumes_and_tests_the_incumbent_once(
     }
 
 
-@pytest.mark.skipif(os.name != 'posix', reason='needs process groups')
-def test_ctrl_c_stops_after_the_call_and_the_run_goes_on(fashion: list[str], tmp_path: Path) -> None:
-    """A terminal sends SIGINT to the processes that load images, too: the call must end all the same."""
+def loads_images(ready: Connection) -> None:
+    load().leave_signals_to_the_tuner(0)
+    ready.send(None)
+    time.sleep(300)
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='needs signals')
+def test_what_loads_images_ends_by_sigterm_alone() -> None:
+    """A loader sends it to what has not ended by itself, and waits for it at the exit."""
+    context = multiprocessing.get_context('spawn')
+    ready, sender = context.Pipe(duplex=False)
+    process = context.Process(target=loads_images, args=(sender,), daemon=True)
+    process.start()
+    try:
+        assert ready.poll(120)
+        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, signal.SIGUSR1)
+        process.join(1)
+        assert process.is_alive()
+        process.terminate()
+        process.join(60)
+        assert not process.is_alive()
+    finally:
+        process.kill()
+
+
+@contextmanager
+def running_until(event: str, arguments: list[str], output: Path) -> Iterator[subprocess.Popen]:
+    """The example, in a process group of its own, as a terminal starts it, when its journal tells of an event."""
     environment = {**os.environ, 'PYTHONPATH': str(EXAMPLE.parents[1])}
-    further = ['--workers', '2', '--max-budget', '200', '--output-dir', str(tmp_path)]
-    command = [sys.executable, EXAMPLE, *fashion, '--optimizer', 'random', *further]
+    command = [sys.executable, EXAMPLE, *arguments, '--optimizer', 'random', '--workers', '2', '--max-budget', '200']
     pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
-    running = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    running = subprocess.Popen(
+        [*command, '--output-dir', str(output)], env=environment, start_new_session=True, **pipes
+    )
     try:
         deadline = time.monotonic() + 300
-        while not any('"result"' in journal.read_text() for journal in tmp_path.glob('*/journal.jsonl')):
+        while not any(f'"{event}"' in journal.read_text() for journal in output.glob('*/journal.jsonl')):
             assert running.poll() is None, running.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.05)
+        yield running
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='needs process groups')
+def test_ctrl_c_stops_after_the_call_and_the_run_goes_on(fashion: list[str], tmp_path: Path) -> None:
+    """A terminal sends SIGINT to the processes that load images, too: the call must end all the same."""
+    with running_until('result', fashion, tmp_path) as running:
         time.sleep(0.5)  # into the next call
         os.killpg(running.pid, signal.SIGINT)
         out, errors = running.communicate(timeout=300)
-    finally:
-        running.kill()
     assert running.returncode == 0, errors
     assert 'Interrupted. Go on with: python examples/timm_main.py --resume ' in out, out + errors
     (journal,) = tmp_path.glob('*/journal.jsonl')
@@ -210,8 +253,22 @@ def test_ctrl_c_stops_after_the_call_and_the_run_goes_on(fashion: list[str], tmp
     assert [result['failed'] for result in results] == [None] * len(results)
     go_on = [sys.executable, EXAMPLE, '--resume', 'last', '--output-dir', str(tmp_path)]
     go_on += ['--max-budget', str(6 * (len(results) + 1))]
+    environment = {**os.environ, 'PYTHONPATH': str(EXAMPLE.parents[1])}
     done = subprocess.run(go_on, env=environment, capture_output=True, text=True, timeout=300)
     assert f'{6 * (len(results) + 1)} epochs; max_budget' in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='needs process groups')
+def test_another_ctrl_c_leaves_at_once_with_all_that_loads_images(fashion: list[str], tmp_path: Path) -> None:
+    with running_until('start', [*fashion, '--max-epochs', '10000'], tmp_path) as running:
+        for _ in range(20):  # Python loses what is raised while it forks, and this call forks all the time
+            os.killpg(running.pid, signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                running.communicate(timeout=5)
+                break
+        assert running.returncode not in (0, None)
+        with pytest.raises(ProcessLookupError):
+            os.killpg(running.pid, 0)
 
 
 def test_a_run_is_not_resumed_with_another_training(
