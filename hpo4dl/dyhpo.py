@@ -1,8 +1,8 @@
 """DyHPO (Wistuba et al. 2022): a race in which a surrogate picks, epoch by epoch, whom to train one step further.
 
-The race starts like ASHA, until thirteen trials have started. From then on, every decision weighs fresh points of the
-space, neighbours of the best trials, and all paused trials, by the expected improvement that the surrogate sees in them
-at a horizon:
+The race starts like ASHA, until thirteen trials have started, or all that many workers begin with. From then on, every
+decision weighs fresh points of the space, neighbours of the best trials, and all paused trials, by the expected
+improvement that the surrogate sees in them at a horizon:
 
 - 'random' (default): a number of epochs ahead, and a margin by which the best value seen at any epoch is to be beaten,
   both drawn anew for each decision, log-uniformly (after MFPI-random, Rakotoarison et al. 2024, Section 4.2): so
@@ -41,7 +41,8 @@ Array = NDArray[np.float64]
 
 HORIZONS = ('random', 'next')
 START, ETA = 13, 3
-"""Trials that the race starts like ASHA with, and how many of them compete for each promotion."""
+"""Trials that the race starts like ASHA with, and how many of them compete for each promotion. With more workers, all
+that began before the first value was told compete."""
 LEAST_MARGIN = 0.01
 """The smallest margin, of targets; the largest is 1, about the standard deviation of all values seen."""
 LEAST_GAIN, FARTHER = 1e-3, 2
@@ -128,10 +129,13 @@ class DyHPO(Race):
         self._surrogate = Surrogate(self.space.n_features, self.seed, device)
         self._normalise: Normaliser | None = None
         self._tells = 0
+        self._competitors = START
         self._next_fit = 2
 
     def _learn(self, trial: Trial) -> None:
         self._tells += 1
+        if self._tells == 1:
+            self._competitors = max(START, len(self.curves))
         curve = self.curves[trial.id]
         if self._tells < self._next_fit:
             if self._normalise is not None:
@@ -236,7 +240,8 @@ class DyHPO(Race):
     def _first(self) -> Trial | None:
         """The next step of the start; None when it is over, or waits for what is running."""
         rungs = [0, *rung_epochs(self.max_epochs, ETA)[:-1]]
-        started = [curve for curve in self.curves.values() if curve.trial_id < START and curve.failed is None]
+        competing = (curve for curve in self.curves.values() if curve.trial_id < self._competitors)
+        started = [curve for curve in competing if curve.failed is None]
         for rung, above in reversed(list(zip(rungs, rungs[1:]))):
             reached = best_first([curve for curve in started if curve.epoch >= rung], rung)
             for curve in reached[: len(reached) // ETA if rung else None]:

@@ -282,6 +282,15 @@ def started(horizon: str) -> DyHPO:
     return optimizer
 
 
+def test_all_that_many_workers_begin_with_compete_in_the_start() -> None:
+    optimizer = make_unlearning(max_epochs=27)
+    begun = [optimizer.ask() for _ in range(START + 17)]
+    for trial in begun:
+        tell(optimizer, trial, lambda t, e: 0.01 * t.id)  # the last ones are the best
+    promoted = [optimizer.ask().id for _ in range(len(begun) // 3)]
+    assert promoted == [trial.id for trial in reversed(begun)][: len(begun) // 3]
+
+
 def test_next_horizon_is_equation_8() -> None:
     optimizer = started('next')
     assert optimizer._first() is None
