@@ -31,6 +31,7 @@ pytest.importorskip('timm', reason='needs timm: pip install "hpo4dl[timm]"')
 pytestmark = pytest.mark.filterwarnings('ignore')  # timm's and torchvision's own are not ours to mend
 
 EXAMPLE = Path(__file__).parents[1] / 'examples' / 'timm_main.py'
+ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(EXAMPLE.parents[1])}
 CONFIGURATION = {'lr': 0.01, 'weight_decay': 1e-4, 'model': 'test_convnext', 'opt': 'adamw', 'rand_augment': 5}
 SGD = {**CONFIGURATION, 'model': 'test_resnet', 'opt': 'sgd', 'momentum': 0.9}
 
@@ -221,11 +222,10 @@ def test_what_loads_images_ends_by_sigterm_alone() -> None:
 @contextmanager
 def running_until(event: str, arguments: list[str], output: Path) -> Iterator[subprocess.Popen]:
     """The example, in a process group of its own, as a terminal starts it, when its journal tells of an event."""
-    environment = {**os.environ, 'PYTHONPATH': str(EXAMPLE.parents[1])}
     command = [sys.executable, EXAMPLE, *arguments, '--optimizer', 'random', '--workers', '2', '--max-budget', '200']
     pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
     running = subprocess.Popen(
-        [*command, '--output-dir', str(output)], env=environment, start_new_session=True, **pipes
+        [*command, '--output-dir', str(output)], env=ENVIRONMENT, start_new_session=True, **pipes
     )
     try:
         deadline = time.monotonic() + 300
@@ -253,8 +253,7 @@ def test_ctrl_c_stops_after_the_call_and_the_run_goes_on(fashion: list[str], tmp
     assert [result['failed'] for result in results] == [None] * len(results)
     go_on = [sys.executable, EXAMPLE, '--resume', 'last', '--output-dir', str(tmp_path)]
     go_on += ['--max-budget', str(6 * (len(results) + 1))]
-    environment = {**os.environ, 'PYTHONPATH': str(EXAMPLE.parents[1])}
-    done = subprocess.run(go_on, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(go_on, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
     assert f'{6 * (len(results) + 1)} epochs; max_budget' in done.stdout, done.stderr
 
 
