@@ -1,8 +1,8 @@
 """DyHPO (Wistuba et al. 2022): a race in which a surrogate picks, epoch by epoch, whom to train one step further.
 
-The race starts like ASHA, until thirteen trials have started, or all that many workers begin with. From then on, every
-decision weighs fresh points of the space, neighbours of the best trials, and all paused trials, by the expected
-improvement that the surrogate sees in them at a horizon:
+The race starts like ASHA, until thirteen trials have started, or all that many workers begin with, at places that a
+Sobol sequence spreads evenly over the space. From then on, every decision weighs fresh points of the space, neighbours
+of the best trials, and all paused trials, by the expected improvement that the surrogate sees in them at a horizon:
 
 - 'random' (default): a number of epochs ahead, and a margin by which the best value seen at any epoch is to be beaten,
   both drawn anew for each decision, log-uniformly (after MFPI-random, Rakotoarison et al. 2024, Section 4.2): so
@@ -12,6 +12,9 @@ improvement that the surrogate sees in them at a horizon:
 
 The surrogate learns in `tell`: it is fitted on a schedule that depends on nothing but the number of tells, and
 conditioned on each observation in between; `ask` only reads.
+
+Forecasts come from another surrogate, fitted when they are asked for, without the network over configurations. That
+network over-fits: it makes decisions bold, which they may be, and predictions too sure (examples/benchmarks).
 """
 
 from __future__ import annotations
@@ -49,12 +52,12 @@ LEAST_GAIN, FARTHER = 1e-3, 2
 """Where no expected improvement, of targets, is as large as the one, the horizon is so many times as far."""
 HIDDEN = 0.3
 """Share of the values that are learned without their curve."""
-FREEDOM, SCALE = 3.0, 0.9
-"""Forecasts are Student's t: degrees of freedom, and scale as a share of the surrogate's deviation.
-
-Most curves go on as predicted, and some do not at all. Chosen so that intervals hold what they say on the benchmarks;
-decisions are better with the surrogate as it is, which is bolder (examples/benchmarks).
-"""
+FREEDOM, SCALE, SCALE_UNSEEN = 3.0, 0.67, 0.9
+"""Forecasts are Student's t: degrees of freedom, and scale as a share of the surrogate's deviation, of trials with a
+curve and of those without one. Most curves go on as predicted, and some do not at all. Chosen so that intervals hold
+what they say on the benchmarks."""
+FORECAST_STEPS = 300
+"""Steps of Adam for the surrogate that forecasts."""
 MAX_ROWS = 800
 """Observations that the surrogate is conditioned on, those of the best trials, at each fit."""
 MAX_TELLS = 50
@@ -127,6 +130,7 @@ class DyHPO(Race):
         self.num_configurations = check_count('num_configurations', num_configurations)
         self.horizon = horizon
         self._surrogate = Surrogate(self.space.n_features, self.seed, device)
+        self._forecaster: Surrogate | None = None
         self._normalise: Normaliser | None = None
         self._tells = 0
         self._competitors = START
@@ -134,6 +138,7 @@ class DyHPO(Race):
 
     def _learn(self, trial: Trial) -> None:
         self._tells += 1
+        self._forecaster = None
         if self._tells == 1:
             self._competitors = max(START, len(self.curves))
         curve = self.curves[trial.id]
@@ -145,8 +150,7 @@ class DyHPO(Race):
         if values:
             self._next_fit = self._tells + max(1, min(self._tells // 10, MAX_TELLS))
             self._normalise = Normaliser.of(np.array(values))
-            by_best = sorted(self.curves.values(), key=lambda c: -max(c.values, default=-math.inf))
-            self._surrogate.fit(*self._observed(by_best))
+            self._surrogate.fit(*self._observed(self._by_best()))
 
     def weigh(self) -> Weighing | None:
         """What the next decision will be taken from; None while the race starts, or when there is nothing to weigh."""
@@ -175,9 +179,14 @@ class DyHPO(Race):
         """
         if self._normalise is None:
             raise ArgumentError('trial', trial, 'a race that has a value: the surrogate knows nothing yet')
+        if self._forecaster is None:
+            device = str(self._surrogate.device)
+            self._forecaster = Surrogate(self.space.n_features, self.seed, device, codes=0, first_steps=FORECAST_STEPS)
+            self._forecaster.fit(*self._observed(self._by_best()))
         curve = trial if isinstance(trial, LearningCurve) else LearningCurve(-1, {}, np.asarray(trial))
-        mean, deviation = self._surrogate.predict(self._rows([curve] * len(epochs), epochs))
-        return mean, SCALE * np.sqrt(deviation**2 + self._surrogate.noise)
+        mean, deviation = self._forecaster.predict(self._rows([curve] * len(epochs), epochs))
+        scale = SCALE if curve.values else SCALE_UNSEEN
+        return mean, scale * np.sqrt(deviation**2 + self._forecaster.noise)
 
     def targets_of(self, metrics: Array) -> Array:
         """The targets of the surrogate that stand for metrics, of any shape; once a value was told."""
@@ -226,6 +235,9 @@ class DyHPO(Race):
     def _paused(self) -> list[LearningCurve]:
         return [c for c in self.curves.values() if self.is_alive(c.trial_id) and c.trial_id not in self.running]
 
+    def _by_best(self) -> list[LearningCurve]:
+        return sorted(self.curves.values(), key=lambda c: -max(c.values, default=-math.inf))
+
     def _best(self) -> float:
         """The best value seen at any epoch."""
         return max(max(curve.values) for curve in self.curves.values() if curve.values)
@@ -248,7 +260,8 @@ class DyHPO(Race):
                 if curve.epoch < above and curve.trial_id not in self.running:
                     return self._continue(curve, curve.epoch + 1)
         if self._initial or len(self.curves) < START or self._normalise is None:
-            return self._start(1)
+            point = None if self._initial else self.space.spread(self.seed, len(self.curves), self._tried)
+            return self._start(1, point)
         return None
 
     def _weigh(self, normalise: Normaliser, horizon: tuple[int, float] | None = None) -> Weighing | None:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 from numpy.typing import NDArray
+from scipy.stats import qmc
 
 from .coordinates import Choices, Coordinate, Number, find, hyperparameter_coordinate, is_old
 from .errors import ArgumentError
@@ -101,6 +102,20 @@ class Space:
             walk = np.array([*walk, *legal])[-100:]
             near = self.neighbours(rng, walk, 100, scale=rng.choice([0.003, 0.03, 0.3]))
         return None
+
+    def spread(self, seed: int, index: int, tried: Container[bytes]) -> Array | None:
+        """(d,) place `index` of a sequence that fills the space evenly, distributed as draws are.
+
+        It is a Sobol sequence, scrambled by the seed (Owen 1998). Of a finite space: the nearest point not in `tried`.
+        None where that place was tried, or is forbidden.
+        """
+        sequence = qmc.Sobol(len(self.names), seed=np.random.default_rng(seed))
+        point = self._deactivate(self._at(sequence.random_base2(index.bit_length())[[index]]))
+        if self.finite is not None:
+            distance = np.sum((self.encode(self.finite) - self.encode(point)) ** 2, axis=1)
+            near = (self._point(i) for i in np.argsort(distance, kind='stable'))
+            return next((p for p in near if p.tobytes() not in tried), None)
+        return np.array(point[0]) if point.tobytes() not in tried and self.is_legal(point[0]) else None
 
     def neighbours(self, rng: np.random.Generator, points: Array, n: int, scale: float) -> Array:
         """(n, d) random perturbations of `points` (k, d), forbidden ones perhaps among them.
@@ -207,7 +222,10 @@ class Space:
 
     def _fill(self, rng: np.random.Generator, n: int) -> Array:
         """(n, d) draws as if every hyperparameter were active."""
-        u = rng.random((n, len(self.names)))
+        return self._at(rng.random((n, len(self.names))))
+
+    def _at(self, u: Array) -> Array:
+        """(n, d) points, of uniform numbers (n, d), as if every hyperparameter were active."""
         return np.stack([column.sample(u[:, j]) for j, column in enumerate(self._columns)], axis=1)
 
     def _deactivate(self, points: Array) -> Array:

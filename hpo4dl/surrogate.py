@@ -44,7 +44,7 @@ MAX_FIT = 256
 """Rows that a fit looks at; predictions are conditioned on all."""
 LEAST_NOISE = 1e-4
 CODES = 4
-"""Outputs of either encoder."""
+"""Outputs of either encoder, if nothing else is said."""
 PRIORS = {
     'l_x': (math.sqrt(2), math.sqrt(3)),
     'l_t': (-0.7, 0.75),
@@ -90,7 +90,7 @@ class Places(Generic[Matrix]):
     member: Tensor | NDArray[np.int64]
     """(n,) the trial's row in h."""
     h: Matrix
-    """(J, d + CODES)"""
+    """(J, d + codes)"""
     t: Matrix
     """(n,)"""
     e: Matrix
@@ -240,11 +240,23 @@ class Surrogate:
         n_features: columns of the encoded configurations, d.
         seed: of the encoders' first weights.
         device: where fits are computed; default the CPU.
+        codes: outputs of phi; 0 leaves it out.
+        first_steps: of Adam, in the first fit.
     """
 
-    def __init__(self, n_features: int, seed: int, device: str | None = None) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        seed: int,
+        device: str | None = None,
+        *,
+        codes: int = CODES,
+        first_steps: int = FIRST_STEPS,
+    ) -> None:
         self.n_features = n_features
         self.seed = seed
+        self.codes = codes
+        self.first_steps = first_steps
         self.device = torch.device(device or 'cpu')
         self._fitted = False
         self._reset()
@@ -258,7 +270,7 @@ class Surrogate:
         index = np.unique(np.linspace(0, len(z) - 1, min(len(z), MAX_FIT)).round().astype(np.int64))
         fixed, target = self._tensors(rows.take(index)), self._tensor(z[index])
         try:
-            for _ in range(STEPS if self._fitted else FIRST_STEPS):
+            for _ in range(STEPS if self._fitted else self.first_steps):
                 self._adam.zero_grad()
                 loss = -self._log_posterior(self._places(*fixed), target)
                 if not torch.isfinite(loss):
@@ -338,7 +350,7 @@ class Surrogate:
         for parameter in self._of_kernel.values():
             parameter.requires_grad_()
         generator = torch.Generator().manual_seed(self.seed % 2**63)
-        self._phi = ConfigurationEncoder(d, CODES, generator).to(self.device)
+        self._phi = ConfigurationEncoder(d, self.codes, generator).to(self.device)
         self._psi = CurveEncoder(CODES, generator).to(self.device)
         self._of_network = [*self._phi.parameters(), *self._psi.parameters()]
         groups = [{'params': list(self._of_kernel.values()), 'lr': 0.05}, {'params': self._of_network, 'lr': 5e-3}]

@@ -489,6 +489,29 @@ def test_forecasts_hold_what_comes_as_often_as_they_say() -> None:
         assert 0.8 < np.concatenate(which[1::2]).mean() < 1
 
 
+def test_it_starts_at_places_that_are_spread_evenly() -> None:
+    """In each eighth of x one of the first eight trials, but for what it was given instead."""
+
+    def started(optimizer) -> list[float]:
+        trials = {trial.id: trial for trial in race(optimizer, 60, smooth)}
+        return [trials[i].configuration['x'] for i in range(START)]
+
+    alone, beside = started(make()), started(make(initial_configurations=[{'x': 0.123, 'y': 0.0, 'kind': 'a'}]))
+    assert sorted(int(8 * x) for x in alone[:8]) == list(range(8))
+    assert beside == [0.123, *alone[1:]]
+
+
+def test_forecasts_change_no_decision() -> None:
+    silent, asked = make(max_epochs=9), make(max_epochs=9)
+    for step in range(30):
+        trials = silent.ask(), asked.ask()
+        assert trials[0] == trials[1]
+        for optimizer, trial in zip((silent, asked), trials):
+            tell(optimizer, trial, smooth)
+        if step in (20, 25):
+            asked.forecast(asked.curves[trials[1].id], [9], [0.5])
+
+
 def test_forecasts_are_quantiles_of_students_t() -> None:
     optimizer = make(max_epochs=9)
     race(optimizer, 40, smooth)

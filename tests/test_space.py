@@ -323,6 +323,61 @@ def test_drawing_exhausts_a_finite_space_exactly(name: str) -> None:
     assert tried == {point.tobytes() for point in space.finite}
 
 
+@pytest.mark.parametrize('seed', [0, 7])
+def test_spread_points_are_stratified_in_each_coordinate(seed: int) -> None:
+    """As any (0, m, 1)-net in base 2: of the first 2^m points, one lies in each 2^-m of each axis."""
+    space = Space(build([uniform('a'), uniform('b', 1e-5, 1.0, log=True), *(uniform(f'c{i}') for i in range(48))]))
+    points = np.array([space.spread(seed, i, set()) for i in range(32)])
+    for n in (1, 2, 8, 16, 32):
+        assert (np.sort(np.floor(n * points[:n]), axis=0) == np.arange(n)[:, None]).all()
+    again, other = (np.array([space.spread(s, i, set()) for i in range(32)]) for s in (seed, seed + 1))
+    assert np.array_equal(again, points)
+    assert not np.isin(other, points).any()
+
+
+def test_spread_points_are_distributed_as_draws_are() -> None:
+    kind, depth = category('kind', 'ab', weights=[0.75, 0.25]), integer('depth', 1, 4)
+    space = Space(build([uniform('x'), kind, depth], [EqualsCondition(depth, kind, 'a')]))
+    found = [space.decode(np.array(space.spread(0, i, set()))) for i in range(64)]
+    assert sum(values['kind'] == 'a' for values in found) == 48
+    assert {values['depth'] for values in found if values['kind'] == 'a'} == {1, 2, 3, 4}
+    assert all('depth' not in values for values in found if values['kind'] == 'b')
+    for point in (np.array(space.spread(0, i, set())) for i in range(64)):
+        assert np.array_equal(space.to_cube(space.decode(point)), point, equal_nan=True)  # canonical
+
+
+@pytest.mark.parametrize('name', finite_spaces())
+def test_spread_points_exhaust_a_finite_space(name: str) -> None:
+    space = Space(finite_spaces()[name])
+    assert space.finite is not None
+    tried: set[bytes] = set()
+    while (point := space.spread(0, len(tried), tried)) is not None:
+        assert point.tobytes() not in tried
+        assert space.is_legal(point)
+        tried.add(point.tobytes())
+    assert tried == {point.tobytes() for point in space.finite}
+
+
+def test_a_spread_point_among_candidates_is_the_nearest_that_was_not_tried() -> None:
+    whole, values = Space(build([uniform('x')])), [0.05, 0.5, 0.8]
+    space = Space(build([uniform('x')]), [{'x': x} for x in values])
+    for seed in range(10):
+        x = float(whole.spread(seed, 3, set())[0])
+        nearest, second, _ = sorted(values, key=lambda value: abs(value - x))
+        point = space.spread(seed, 3, set())
+        assert space.decode(point) == {'x': nearest}
+        assert space.decode(space.spread(seed, 3, {point.tobytes()})) == {'x': second}
+
+
+def test_there_is_no_spread_point_where_it_was_tried_or_is_forbidden() -> None:
+    free = Space(build([uniform('x')]))
+    assert free.spread(0, 5, {free.spread(0, 5, set()).tobytes()}) is None
+    space = Space(deep_learning())
+    points = [space.spread(0, i, set()) for i in range(200)]
+    assert any(point is None for point in points)
+    assert all(space.is_legal(point) for point in points if point is not None)
+
+
 def test_samples_and_neighbours_of_a_finite_space_are_distinct_members() -> None:
     space = Space(finite_spaces()['nested'])
     assert space.finite is not None
