@@ -281,6 +281,14 @@ def test_without_hyperparameters_to_learn_from() -> None:
     assert mean[-1] == mean[-2]
 
 
+def test_without_its_network_a_configuration_is_its_hyperparameters_over_their_length_scales() -> None:
+    surrogate, at = Surrogate(D, 0, codes=0), rows(0, TRIALS)
+    surrogate.fit(at, Z)
+    look, length_scale = surrogate._look(at), surrogate._of_kernel['l_x'].detach().exp().numpy()
+    np.testing.assert_allclose(look.h[look.member], at.x / length_scale, rtol=1e-12)
+    assert surrogate._look(at).h.shape[1] == Surrogate(D, 0)._look(at).h.shape[1] - CODES
+
+
 def test_what_runs_leaves_means_and_shrinks_deviations() -> None:
     surrogate, at, running = Surrogate(D, 0), rows(0, TRIALS), rows(1, [1, 6, 6])
     surrogate.fit(at, Z)
@@ -307,10 +315,11 @@ def test_appended_rows_are_as_good_as_fitted_ones() -> None:
     assert surrogate.trials() == set(TRIALS)
 
 
-def test_it_learns_a_smooth_function() -> None:
+@pytest.mark.parametrize('codes', [CODES, 0])
+def test_it_learns_a_smooth_function(codes: int) -> None:
     at = rows(0, list(range(60)))
     z = np.sin(4 * at.x[:, 0]) + at.x[:, 1] ** 2
-    surrogate = Surrogate(D, 0)
+    surrogate = Surrogate(D, 0, codes=codes)
     for _ in range(3):
         surrogate.fit(at, z)
     new = np.random.default_rng(7).random((50, D))

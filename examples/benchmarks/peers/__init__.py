@@ -36,7 +36,17 @@ TUNERS = {
     'smac': 'smac_hyperband',
     'dehb': 'dehb_',
     **dict.fromkeys(
-        ['last-epoch', 'no-curves', 'no-mlp', 'no-own-future', 'no-trend', 'rank-alone', 'asinh-alone', 'no-start'],
+        [
+            'last-epoch',
+            'no-curves',
+            'no-mlp',
+            'no-own-future',
+            'no-trend',
+            'rank-alone',
+            'asinh-alone',
+            'random-start',
+            'no-start',
+        ],
         'ablations',
     ),
 }

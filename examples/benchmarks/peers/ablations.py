@@ -16,7 +16,7 @@ REQUIREMENTS: list[str] = []
 
 
 def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
-    from hpo4dl import dyhpo, features, normaliser, surrogate
+    from hpo4dl import dyhpo, features, normaliser, space, surrogate
 
     def asinh(self: Any, y: Any) -> Any:
         return np.maximum(np.arcsinh((y - self.centre) / self.scale), normaliser.WORST)
@@ -37,6 +37,7 @@ def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
         'rank-alone': mock.patch.object(normaliser.Normaliser, '__call__', rank),
         'asinh-alone': mock.patch.object(normaliser.Normaliser, '__call__', asinh),
         'last-epoch': mock.patch.object(dyhpo, 'draw_horizon', lambda rng, max_epochs: (max_epochs, 0.0)),
+        'random-start': mock.patch.object(space.Space, 'spread', return_value=None),
         'no-start': mock.patch.object(dyhpo, 'START', 1),
     }
     with left_out[tuner]:
