@@ -106,8 +106,8 @@ class Space:
     def spread(self, seed: int, index: int, tried: Container[bytes]) -> Array | None:
         """(d,) place `index` of a sequence that fills the space evenly, distributed as draws are.
 
-        It is a Sobol sequence, scrambled by the seed (Owen 1998). Of a finite space: the nearest point not in `tried`.
-        None where that place was tried, or is forbidden.
+        It is SciPy's Sobol sequence, scrambled by the seed, other in old versions of SciPy. Of a finite space: the
+        nearest point not in `tried`. None where that place was tried, or is forbidden.
         """
         sequence = qmc.Sobol(len(self.names), seed=np.random.default_rng(seed))
         point = self._deactivate(self._at(sequence.random_base2(index.bit_length())[[index]]))
