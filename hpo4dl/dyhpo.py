@@ -164,6 +164,8 @@ class DyHPO(Race):
     def forecast(self, trial: LearningCurve | Array, epochs: Sequence[int], quantiles: Sequence[float]) -> Array:
         """(quantiles, epochs) the quantiles of the metrics that a trial, or a new point (d,), is expected to have.
 
+        The first forecast after a tell takes about a second, in which its surrogate is fitted; those after it, little.
+
         Raises:
             ArgumentError: no value has been told yet.
         """
