@@ -302,7 +302,7 @@ class DyHPO(Race):
         n = self.num_configurations
         near = n // 4 if self.space.finite is None else 0
         points = [self.space.sample(self._rng('sample'), n - near)]
-        best = sorted((c for c in self.curves.values() if c.values), key=lambda c: -max(c.values))[:5]
+        best = [curve for curve in self._by_best() if curve.values][:5]
         if near and best:
             around = np.array([curve.point for curve in best])
             rng = self._rng('neighbours')

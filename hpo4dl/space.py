@@ -112,9 +112,7 @@ class Space:
         sequence = qmc.Sobol(len(self.names), seed=np.random.default_rng(seed))
         point = self._deactivate(self._at(sequence.random_base2(index.bit_length())[[index]]))
         if self.finite is not None:
-            distance = np.sum((self.encode(self.finite) - self.encode(point)) ** 2, axis=1)
-            near = (self._point(i) for i in np.argsort(distance, kind='stable'))
-            return next((p for p in near if p.tobytes() not in tried), None)
+            return next((p for p in map(self._point, self._by_distance(point)) if p.tobytes() not in tried), None)
         return np.array(point[0]) if point.tobytes() not in tried and self.is_legal(point[0]) else None
 
     def neighbours(self, rng: np.random.Generator, points: Array, n: int, scale: float) -> Array:
@@ -272,11 +270,16 @@ class Space:
 
     def _nearest(self, points: Array, n: int) -> Array:
         assert self.finite is not None
+        own = {point.tobytes() for point in points}
+        order = [i for i in self._by_distance(points) if self._point(i).tobytes() not in own]
+        return self.finite[order[:n]]
+
+    def _by_distance(self, points: Array) -> NDArray[np.intp]:
+        """(m,) indices of the points of a finite space, the nearest to any of `points` first."""
+        assert self.finite is not None
         features = self.encode(self.finite)
         distance = np.min([np.sum((features - own) ** 2, axis=1) for own in self.encode(points)], axis=0)
-        own = {point.tobytes() for point in points}
-        order = [i for i in np.argsort(distance, kind='stable') if self._point(i).tobytes() not in own]
-        return self.finite[order[:n]]
+        return np.argsort(distance, kind='stable')
 
 
 @dataclass(frozen=True)

@@ -492,11 +492,11 @@ def test_forecasts_hold_what_comes_as_often_as_they_say() -> None:
 def test_it_starts_at_places_that_are_spread_evenly() -> None:
     """In each eighth of x one of the first eight trials, but for what it was given instead."""
 
-    def started(optimizer) -> list[float]:
+    def places(optimizer) -> list[float]:
         trials = {trial.id: trial for trial in race(optimizer, 60, smooth)}
         return [trials[i].configuration['x'] for i in range(START)]
 
-    alone, beside = started(make()), started(make(initial_configurations=[{'x': 0.123, 'y': 0.0, 'kind': 'a'}]))
+    alone, beside = places(make()), places(make(initial_configurations=[{'x': 0.123, 'y': 0.0, 'kind': 'a'}]))
     assert sorted(int(8 * x) for x in alone[:8]) == list(range(8))
     assert beside == [0.123, *alone[1:]]
 

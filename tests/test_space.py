@@ -338,12 +338,13 @@ def test_spread_points_are_stratified_in_each_coordinate(seed: int) -> None:
 def test_spread_points_are_distributed_as_draws_are() -> None:
     kind, depth = category('kind', 'ab', weights=[0.75, 0.25]), integer('depth', 1, 4)
     space = Space(build([uniform('x'), kind, depth], [EqualsCondition(depth, kind, 'a')]))
-    found = [space.decode(np.array(space.spread(0, i, set()))) for i in range(64)]
+    points = np.array([space.spread(0, i, set()) for i in range(64)])
+    found = [space.decode(point) for point in points]
     assert sum(values['kind'] == 'a' for values in found) == 48
     assert {values['depth'] for values in found if values['kind'] == 'a'} == {1, 2, 3, 4}
     assert all('depth' not in values for values in found if values['kind'] == 'b')
-    for point in (np.array(space.spread(0, i, set())) for i in range(64)):
-        assert np.array_equal(space.to_cube(space.decode(point)), point, equal_nan=True)  # canonical
+    for values, point in zip(found, points):
+        assert np.array_equal(space.to_cube(values), point, equal_nan=True)  # canonical
 
 
 @pytest.mark.parametrize('name', finite_spaces())
