@@ -12,9 +12,6 @@ of the best trials, and all paused trials, by the expected improvement that the 
 
 The surrogate learns in `tell`: it is fitted on a schedule that depends on nothing but the number of tells, and
 conditioned on each observation in between; `ask` only reads.
-
-Forecasts come from another surrogate, fitted when they are asked for, without the network over configurations. That
-network over-fits: it makes decisions bold, which they may be, and predictions too sure (examples/benchmarks).
 """
 
 from __future__ import annotations
@@ -46,7 +43,9 @@ HORIZONS = ('random', 'next')
 START, ETA = 13, 3
 """Trials that the race starts like ASHA with, and how many of them compete for each promotion. With more workers, all
 that began before the first value was told compete."""
-LEAST_MARGIN = 0.01
+FIRST = 2
+"""Epochs that a new configuration is begun with, after the start; the first value alone often says nothing of it."""
+LEAST_MARGIN = 0.001
 """The smallest margin, of targets; the largest is 1, about the standard deviation of all values seen."""
 LEAST_GAIN, FARTHER = 1e-3, 2
 """Where no expected improvement, of targets, is as large as the one, the horizon is so many times as far."""
@@ -56,8 +55,6 @@ FREEDOM, SCALE, SCALE_UNSEEN = 3.0, 0.67, 0.9
 """Forecasts are Student's t: degrees of freedom, and scale as a share of the surrogate's deviation, of trials with a
 curve and of those without one. Most curves go on as predicted, and some do not at all. Chosen so that intervals hold
 what they say on the benchmarks."""
-FORECAST_STEPS = 300
-"""Steps of Adam for the surrogate that forecasts."""
 MAX_ROWS = 800
 """Observations that the surrogate is conditioned on, those of the best trials, at each fit."""
 MAX_TELLS = 50
@@ -130,7 +127,6 @@ class DyHPO(Race):
         self.num_configurations = check_count('num_configurations', num_configurations)
         self.horizon = horizon
         self._surrogate = Surrogate(self.space.n_features, self.seed, device)
-        self._forecaster: Surrogate | None = None
         self._normalise: Normaliser | None = None
         self._tells = 0
         self._competitors = START
@@ -138,7 +134,6 @@ class DyHPO(Race):
 
     def _learn(self, trial: Trial) -> None:
         self._tells += 1
-        self._forecaster = None
         if self._tells == 1:
             self._competitors = max(START, len(self.curves))
         curve = self.curves[trial.id]
@@ -164,8 +159,6 @@ class DyHPO(Race):
     def forecast(self, trial: LearningCurve | Array, epochs: Sequence[int], quantiles: Sequence[float]) -> Array:
         """(quantiles, epochs) the quantiles of the metrics that a trial, or a new point (d,), is expected to have.
 
-        The first forecast after a tell takes about a second, in which its surrogate is fitted; those after it, little.
-
         Raises:
             ArgumentError: no value has been told yet.
         """
@@ -181,14 +174,11 @@ class DyHPO(Race):
         """
         if self._normalise is None:
             raise ArgumentError('trial', trial, 'a race that has a value: the surrogate knows nothing yet')
-        if self._forecaster is None:
-            device = str(self._surrogate.device)
-            self._forecaster = Surrogate(self.space.n_features, self.seed, device, codes=0, first_steps=FORECAST_STEPS)
-            self._forecaster.fit(*self._observed(self._by_best()))
         curve = trial if isinstance(trial, LearningCurve) else LearningCurve(-1, {}, np.asarray(trial))
-        mean, deviation = self._forecaster.predict(self._rows([curve] * len(epochs), epochs))
+        rows = self._rows([curve] * len(epochs), epochs)
+        mean, deviation = self._surrogate.predict(rows)
         scale = SCALE if curve.values else SCALE_UNSEEN
-        return mean, scale * np.sqrt(deviation**2 + self._forecaster.noise)
+        return mean, scale * np.sqrt(deviation**2 + self._surrogate.noise(rows))
 
     def targets_of(self, metrics: Array) -> Array:
         """The targets of the surrogate that stand for metrics, of any shape; once a value was told."""
@@ -226,13 +216,14 @@ class DyHPO(Race):
         weighed = self._weigh(self._normalise)
         if weighed is None:
             return None
+        to = min(FIRST, self.max_epochs) if self.horizon == 'random' else 1
         for index in weighed.best_first():
             if index < len(weighed.paused):
                 return self._continue(weighed.paused[index], weighed.paused[index].epoch + 1)
             point = weighed.points[index - len(weighed.paused)]
             if self.space.is_legal(point):
-                return self._start(1, np.array(point))
-        return self._start(1)
+                return self._start(to, np.array(point))
+        return self._start(to)
 
     def _paused(self) -> list[LearningCurve]:
         return [c for c in self.curves.values() if self.is_alive(c.trial_id) and c.trial_id not in self.running]

@@ -1,10 +1,9 @@
-"""The deep part of the kernel: an MLP over the configuration, a convolution over the curve so far.
+"""The deep part of the kernel: a convolution and an MLP over the curve so far.
 
-    x       (n, d)   encoded configurations
     curve   (n, c)   normalised values before an epoch, padded behind with zeros
     length  (n,)     how many of them there are
 
-Both are small and have no batch normalisation: deep kernels over-fit the marginal likelihood (Ober et al. 2021).
+It is small and has no batch normalisation: deep kernels over-fit the marginal likelihood (Ober et al. 2021).
 """
 
 from __future__ import annotations
@@ -13,23 +12,8 @@ import torch
 from torch import Tensor, nn
 
 
-class ConfigurationEncoder(nn.Module):
-    """Linear -> 32 -> tanh -> `n_outputs`. Its last weights start small: it begins as little more than nothing."""
-
-    def __init__(self, n_inputs: int, n_outputs: int, generator: torch.Generator) -> None:
-        super().__init__()
-        hidden = 32
-        self.w1 = _weights(2 / max(n_inputs, 1) ** 0.5, (n_inputs, hidden), generator)
-        self.b1 = _weights(1.0, (hidden,), generator)
-        self.w2 = _weights(0.1 / hidden**0.5, (hidden, n_outputs), generator)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, n_outputs)."""
-        return torch.tanh((2 * x - 1) @ self.w1 + self.b1) @ self.w2
-
-
 class CurveEncoder(nn.Module):
-    """A 1-D convolution over (value, is there one), pooled by its mean over the curve and by its last position.
+    """A 1-D convolution over (value, is there one), pooled by its mean over the curve and by its last position; an MLP.
 
     Padding is masked out, so a curve's code depends on nothing but the curve; the mask is a channel, so that no curve
     is the same as a curve of zeros. The code of no curve is 0.
@@ -37,18 +21,19 @@ class CurveEncoder(nn.Module):
 
     def __init__(self, n_outputs: int, generator: torch.Generator) -> None:
         super().__init__()
-        filters = 8
+        filters, hidden = 8, 16
         self.weight = _weights(1 / 6**0.5, (filters, 2, 3), generator)
         self.bias = nn.Parameter(torch.zeros(filters, dtype=torch.float64))
-        self.out = _weights(1 / (2 * filters) ** 0.5, (2 * filters, n_outputs), generator)
+        self.hidden = _weights(1 / (2 * filters) ** 0.5, (2 * filters, hidden), generator)
+        self.out = _weights(1 / hidden**0.5, (hidden, n_outputs), generator)
 
     def forward(self, curve: Tensor, length: Tensor) -> Tensor:
         """(n, n_outputs)."""
-        code = curve.new_zeros(len(curve), len(self.out))
+        code = curve.new_zeros(len(curve), len(self.hidden))
         begun = (length > 0).nonzero()[:, 0]
         if len(begun):
             code = code.index_copy(0, begun, self._encode(curve[begun, : int(length.max())], length[begun]))
-        return code @ self.out
+        return torch.tanh(code @ self.hidden) @ self.out
 
     def _encode(self, curve: Tensor, length: Tensor) -> Tensor:
         mask = (torch.arange(curve.shape[1], device=curve.device)[None] < length[:, None]).to(curve.dtype)

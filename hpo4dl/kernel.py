@@ -21,6 +21,11 @@ def squared_distance(a: Matrix, b: Matrix) -> Matrix:
     return cross.clip(min=0.0)
 
 
+def exponential(x: Matrix) -> Matrix:
+    """e^x"""
+    return _library(x).exp(x)  # type: ignore[no-any-return]
+
+
 def rbf(d2: Matrix) -> Matrix:
     """exp(-d^2 / 2) (Rasmussen & Williams 2006, Equation 4.9)."""
     return _library(d2).exp(-0.5 * d2)  # type: ignore[no-any-return]

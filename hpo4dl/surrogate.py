@@ -2,20 +2,25 @@
 
     n     rows: observations that it is conditioned on
     J     trials that the rows belong to
-    x     (d,) encoded configuration                h = (x / l_x, phi(x)), phi a small MLP
+    x     (d,) encoded configuration                h = x / l_x
     t     log(epoch) / log(max_epochs)
-    c     the trial's normalised values before that epoch, or the first ones     e = psi(c), psi a convolution, pooled
+    c     the trial's normalised values before that epoch, or the first ones     e = psi(c), psi a convolution and MLP
 
 The covariance of two latent values is
 
-    (s_m + s_x k_52(h, h')) k_32(t / l_t, t' / l_t)     curves have a common trend; near configurations, near curves
+    (s_m + s_x k_52(h, h')) k_t(t, t')                  curves have a common trend; near configurations, near curves
     + s_d k_rbf(e, e')                                  curves that were alike go on alike
     + s_c [same trial] k_32(t / l_c, t' / l_c)          a curve predicts its own future
 
-and each observation has noise s_n on top. All parameters, those of phi and psi included, are fitted together by Adam on
-the exact log marginal likelihood plus their log priors (MAP), in torch and float64; predictions are made in NumPy. The
-deep kernel is that of Wistuba et al. 2022, Section 4.1, with what depends on the configuration and what depends on the
-curve kept apart: so a new configuration, which has no curve, meets the rows of a trial with one kernel value.
+where k_t(t, t') = (r + k_32(t / l_t, t' / l_t)) / (1 + r): part of what is near stays so, however many epochs lie
+between. Each observation has noise s_n + s_1 exp(-t / EARLY) on top: first epochs tell less than later ones, and
+nothing at all where the first value is an untrained network's.
+
+All parameters, those of psi included, are fitted together by Adam on the exact log marginal likelihood plus their log
+priors (MAP), in torch and float64; predictions are made in NumPy. The deep kernel is that of Wistuba et al. 2022,
+Section 4.1, but that the configuration does not go through the network, which learned by heart what little is known of
+configurations (examples/benchmarks/README.md); a new configuration, which has no curve, so meets the rows of a trial
+with one kernel value.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Generic
 
 import numpy as np
@@ -32,9 +37,9 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError
 from torch import Tensor
 
-from .features import ConfigurationEncoder, CurveEncoder
+from .features import CurveEncoder
 from .gp import Posterior, log_marginal_likelihood
-from .kernel import Matrix, matern32, matern52, rbf, squared_distance
+from .kernel import Matrix, exponential, matern32, matern52, rbf, squared_distance
 
 Array = NDArray[np.float64]
 
@@ -43,8 +48,13 @@ FIRST_STEPS, STEPS = 100, 15
 MAX_FIT = 256
 """Rows that a fit looks at; predictions are conditioned on all."""
 LEAST_NOISE = 1e-4
+EARLY = 0.1
+"""The t in which the noise of first epochs falls to 1 / e."""
 CODES = 4
-"""Outputs of either encoder, if nothing else is said."""
+"""Outputs of psi."""
+WEIGHTS = 0.2
+"""Standard deviation a priori of psi's weights, around those that it begins with. Around 0, layer would shrink with
+layer until nothing of the curve comes through: the mode of a product's factors is at 0."""
 PRIORS = {
     'l_x': (math.sqrt(2), math.sqrt(3)),
     'l_t': (-0.7, 0.75),
@@ -53,7 +63,9 @@ PRIORS = {
     's_x': (0.0, 0.5),
     's_d': (math.log(0.1), 1.0),
     's_c': (-4.0, 1.5),
+    'r': (0.0, 1.0),
     's_n': (-7.5, 1.5),
+    's_1': (-3.0, 1.5),
 }
 """Mean and standard deviation of the logarithm of each parameter. log(d) / 2 is added to the mean of l_x (Hvarfner et
 al. 2024), which has d values."""
@@ -90,7 +102,7 @@ class Places(Generic[Matrix]):
     member: Tensor | NDArray[np.int64]
     """(n,) the trial's row in h."""
     h: Matrix
-    """(J, d + codes)"""
+    """(J, d)"""
     t: Matrix
     """(n,)"""
     e: Matrix
@@ -107,18 +119,29 @@ class Kernel(Generic[Matrix]):
     s_x: Matrix
     s_d: Matrix
     s_c: Matrix
+    r: Matrix
+    s_n: Matrix
+    s_1: Matrix
 
     def configurations(self, a: Matrix, b: Matrix) -> Matrix:
         """s_m + s_x k_52(h, h')"""
         return self.s_m + self.s_x * matern52(squared_distance(a, b))
 
-    def epochs(self, a: Matrix, b: Matrix, length: Matrix) -> Matrix:
-        """k_32(t / l, t' / l)"""
-        return matern32(((a[:, None] - b[None]) / length) ** 2)
+    def epochs(self, a: Matrix, b: Matrix) -> Matrix:
+        """k_t(t, t')"""
+        return (self.r + matern32(((a[:, None] - b[None]) / self.l_t) ** 2)) / (1 + self.r)
 
     def curves(self, a: Matrix, b: Matrix) -> Matrix:
         """s_d k_rbf(e, e')"""
         return self.s_d * rbf(squared_distance(a, b))
+
+    def own(self, a: Matrix, b: Matrix) -> Matrix:
+        """s_c k_32(t / l_c, t' / l_c), of the same trial; a and b are of one shape, or broadcast."""
+        return self.s_c * matern32(((a - b) / self.l_c) ** 2)
+
+    def noise(self, t: Matrix) -> Matrix:
+        """(n,) variances of observations at t (n,) around their latent values."""
+        return LEAST_NOISE + self.s_n + self.s_1 * exponential(-t / EARLY)
 
     def variance(self) -> Matrix:
         """Of any one latent value."""
@@ -126,9 +149,9 @@ class Kernel(Generic[Matrix]):
 
     def __call__(self, a: Places[Matrix], b: Places[Matrix]) -> Matrix:
         """(n, m) covariance of latent values."""
-        near = self.configurations(a.h, b.h)[a.member][:, b.member] * self.epochs(a.t, b.t, self.l_t)
+        near = self.configurations(a.h, b.h)[a.member][:, b.member] * self.epochs(a.t, b.t)
         same = a.trial[:, None] == b.trial[None]
-        return near + self.curves(a.e, b.e) + self.s_c * same * self.epochs(a.t, b.t, self.l_c)
+        return near + self.curves(a.e, b.e) + same * self.own(a.t[:, None], b.t[None])
 
 
 @dataclass(frozen=True)
@@ -136,17 +159,16 @@ class Conditioned:
     """The fitted process, conditioned on rows. It never changes: `extend` makes another one."""
 
     kernel: Kernel[Array]
-    noise: float
     at: Places[Array]
     z: Array
     """(n,) targets."""
     posterior: Posterior
 
     @classmethod
-    def on(cls, kernel: Kernel[Array], noise: float, mean: float, at: Places[Array], z: Array) -> Conditioned:
+    def on(cls, kernel: Kernel[Array], mean: float, at: Places[Array], z: Array) -> Conditioned:
         """Raises scipy.linalg.LinAlgError where the covariance cannot be factored."""
-        K = kernel(at, at) + noise * np.eye(len(z))
-        return cls(kernel, noise, at, z, Posterior.condition(K, z, mean))
+        K = kernel(at, at) + np.diag(kernel.noise(at.t))
+        return cls(kernel, at, z, Posterior.condition(K, z, mean))
 
     def extend(self, at: Places[Array], z: Array) -> Conditioned:
         """Condition on more targets z (k,) too; where rows cannot be added to the factor, it is made anew.
@@ -155,12 +177,12 @@ class Conditioned:
             scipy.linalg.LinAlgError: that does not help either.
         """
         together, targets = join(self.at, at), np.concatenate([self.z, z])
-        Kss = self.kernel(at, at) + self.noise * np.eye(len(z))
+        Kss = self.kernel(at, at) + np.diag(self.kernel.noise(at.t))
         try:
             posterior = self.posterior.extend(self.kernel(self.at, at), Kss, z)
         except LinAlgError:
-            return Conditioned.on(self.kernel, self.noise, self.posterior.mean, together, targets)
-        return Conditioned(self.kernel, self.noise, together, targets, posterior)
+            return Conditioned.on(self.kernel, self.posterior.mean, together, targets)
+        return Conditioned(self.kernel, together, targets, posterior)
 
     def predict(self, at: Places[Array]) -> tuple[Array, Array]:
         """(m,) means and (m,) variances of latent values."""
@@ -207,7 +229,7 @@ class Candidates:
         """Latent values of the rows at fidelities t (k,), then those of the new configurations at t_new."""
         known, posterior, kernel = self._conditioned.at, self._conditioned.posterior, self._conditioned.kernel
         of_rows = self._covariance(t)
-        of_epoch = kernel.epochs(np.array([t_new]), known.t, kernel.l_t)
+        of_epoch = kernel.epochs(np.array([t_new]), known.t)
         # The covariance of new ones with a row is near_new * of_epoch + curves_new, in the column of the row's trial.
         by_trial = np.bincount(known.member, of_epoch[0] * self._alpha, len(known.h))
         of_new = self._near_new @ by_trial + self._curves_new @ self._alpha
@@ -227,9 +249,9 @@ class Candidates:
         """(k, n) of the latent values at fidelities t with the observations."""
         known, kernel = self._conditioned.at, self._conditioned.kernel
         distinct, which = np.unique(t, return_inverse=True)  # epochs are few
-        K: Array = self._near * kernel.epochs(distinct, known.t, kernel.l_t)[which] + self._curves
+        K: Array = self._near * kernel.epochs(distinct, known.t)[which] + self._curves
         i, j = self._own
-        K[i, j] += kernel.s_c * matern32(((t[i] - known.t[j]) / kernel.l_c) ** 2)
+        K[i, j] += kernel.own(t[i], known.t[j])
         return K
 
 
@@ -238,25 +260,13 @@ class Surrogate:
 
     Args:
         n_features: columns of the encoded configurations, d.
-        seed: of the encoders' first weights.
+        seed: of the encoder's first weights.
         device: where fits are computed; default the CPU.
-        codes: outputs of phi; 0 leaves it out.
-        first_steps: of Adam, in the first fit.
     """
 
-    def __init__(
-        self,
-        n_features: int,
-        seed: int,
-        device: str | None = None,
-        *,
-        codes: int = CODES,
-        first_steps: int = FIRST_STEPS,
-    ) -> None:
+    def __init__(self, n_features: int, seed: int, device: str | None = None) -> None:
         self.n_features = n_features
         self.seed = seed
-        self.codes = codes
-        self.first_steps = first_steps
         self.device = torch.device(device or 'cpu')
         self._fitted = False
         self._reset()
@@ -270,21 +280,21 @@ class Surrogate:
         index = np.unique(np.linspace(0, len(z) - 1, min(len(z), MAX_FIT)).round().astype(np.int64))
         fixed, target = self._tensors(rows.take(index)), self._tensor(z[index])
         try:
-            for _ in range(STEPS if self._fitted else self.first_steps):
+            for _ in range(STEPS if self._fitted else FIRST_STEPS):
                 self._adam.zero_grad()
                 loss = -self._log_posterior(self._places(*fixed), target)
                 if not torch.isfinite(loss):
                     raise ArithmeticError('the marginal likelihood is not finite')
                 loss.backward()  # type: ignore[no-untyped-call]
                 self._adam.step()
-            if not all(bool(torch.isfinite(p).all()) for p in (*self._of_kernel.values(), *self._of_network)):
+            if not all(bool(torch.isfinite(p).all()) for p in (*self._of_kernel.values(), *self._psi.parameters())):
                 raise ArithmeticError('a parameter is not finite')
             self._fitted = True
         except (RuntimeError, ArithmeticError) as error:  # torch's LinAlgError is a RuntimeError
             self._reset(error)
-        kernel, noise, mean = self._numpy()
+        kernel, mean = self._numpy()
         try:
-            self._conditioned = Conditioned.on(kernel, noise, mean, self._look(rows), z)
+            self._conditioned = Conditioned.on(kernel, mean, self._look(rows), z)
         except LinAlgError as error:
             self._reset(error)
             self._conditioned = self._prior()
@@ -321,10 +331,9 @@ class Surrogate:
         mean, variance = self._conditioned.predict(self._look(at))
         return mean, np.sqrt(variance)
 
-    @property
-    def noise(self) -> float:
-        """The variance of an observation around its latent value."""
-        return self._conditioned.noise
+    def noise(self, at: Rows) -> Array:
+        """(n,) variances of observations around the latent values of rows."""
+        return self._conditioned.kernel.noise(at.t)
 
     def trials(self) -> set[int]:
         """The trials that it is conditioned on."""
@@ -333,8 +342,8 @@ class Surrogate:
     def _prior(self) -> Conditioned:
         none = np.zeros(0, dtype=np.int64)
         rows = Rows(none, np.zeros((0, self.n_features)), np.zeros(0), np.zeros((0, 0)), none)
-        kernel, noise, mean = self._numpy()
-        return Conditioned(kernel, noise, self._look(rows), np.zeros(0), Posterior(np.zeros((0, 0)), np.zeros(0), mean))
+        kernel, mean = self._numpy()
+        return Conditioned(kernel, self._look(rows), np.zeros(0), Posterior(np.zeros((0, 0)), np.zeros(0), mean))
 
     def _reset(self, error: Exception | None = None) -> None:
         if error is not None:
@@ -350,32 +359,33 @@ class Surrogate:
         for parameter in self._of_kernel.values():
             parameter.requires_grad_()
         generator = torch.Generator().manual_seed(self.seed % 2**63)
-        self._phi = ConfigurationEncoder(d, self.codes, generator).to(self.device)
         self._psi = CurveEncoder(CODES, generator).to(self.device)
-        self._of_network = [*self._phi.parameters(), *self._psi.parameters()]
-        groups = [{'params': list(self._of_kernel.values()), 'lr': 0.05}, {'params': self._of_network, 'lr': 5e-3}]
+        self._first_psi = [weight.detach().clone() for weight in self._psi.parameters()]
+        groups = [
+            {'params': list(self._of_kernel.values()), 'lr': 0.05},
+            {'params': list(self._psi.parameters()), 'lr': 5e-3},
+        ]
         self._adam = torch.optim.Adam(groups)
         self._fitted = False
 
     def _log_posterior(self, at: Places[Tensor], z: Tensor) -> Tensor:
         """Log marginal likelihood plus log priors, up to a constant."""
-        K = self._kernel()(at, at) + self._noise() * torch.eye(len(z), dtype=torch.float64, device=self.device)
+        kernel = self._kernel()
+        K = kernel(at, at) + torch.diag(kernel.noise(at.t))
         prior = torch.stack([log_normal(self._of_kernel[n], *self._priors[n]).sum() for n in self._priors]).sum()
-        weights = torch.stack([log_normal(w, 0.0, 1.0).sum() for w in self._of_network]).sum()
+        near = zip(self._psi.parameters(), self._first_psi)
+        weights = torch.stack([log_normal(weight, first, WEIGHTS).sum() for weight, first in near]).sum()
         return log_marginal_likelihood(K, z - self._of_kernel['mean']) + prior + weights
 
     def _kernel(self) -> Kernel[Tensor]:
-        return Kernel(*[self._of_kernel[name].exp() for name in ('l_t', 'l_c', 's_m', 's_x', 's_d', 's_c')])
+        return Kernel(**{field.name: self._of_kernel[field.name].exp() for field in fields(Kernel)})
 
-    def _noise(self) -> Tensor:
-        return self._of_kernel['s_n'].exp() + LEAST_NOISE
-
-    def _numpy(self) -> tuple[Kernel[Array], float, float]:
-        """Kernel, noise and mean, to predict with."""
+    def _numpy(self) -> tuple[Kernel[Array], float]:
+        """Kernel and mean, to predict with."""
         with torch.no_grad():
-            k = self._kernel()
-            kernel = Kernel(*[p.cpu().numpy() for p in (k.l_t, k.l_c, k.s_m, k.s_x, k.s_d, k.s_c)])
-            return kernel, self._noise().item(), self._of_kernel['mean'].item()
+            kernel = self._kernel()
+            arrays = {field.name: getattr(kernel, field.name).cpu().numpy() for field in fields(Kernel)}
+            return Kernel(**arrays), self._of_kernel['mean'].item()
 
     def _look(self, rows: Rows) -> Places[Array]:
         with torch.no_grad():
@@ -389,7 +399,7 @@ class Surrogate:
         return Places(trial, member, self._h(x), t, self._psi(curve, length))
 
     def _h(self, x: Tensor) -> Tensor:
-        return torch.cat([x / self._of_kernel['l_x'].exp(), self._phi(x)], dim=1)
+        return x / self._of_kernel['l_x'].exp()
 
     def _tensors(self, rows: Rows) -> tuple[Tensor, ...]:
         """Rows as `_places` takes them, each trial's configuration once."""
@@ -409,6 +419,6 @@ def join(a: Places[Array], b: Places[Array]) -> Places[Array]:
     return Places(trial, member.reshape(-1), h[first], np.concatenate([a.t, b.t]), np.concatenate([a.e, b.e]))
 
 
-def log_normal(value: Tensor, mean: float, deviation: float) -> Tensor:
+def log_normal(value: Tensor, mean: Tensor | float, deviation: float) -> Tensor:
     """Log density of a normal distribution, up to a constant."""
     return -0.5 * ((value - mean) / deviation) ** 2
