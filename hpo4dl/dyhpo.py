@@ -7,7 +7,7 @@ of the best trials, and all paused trials, by the expected improvement that the 
 - 'random' (default): a number of epochs ahead, and a margin by which the best value seen at any epoch is to be beaten,
   both drawn anew for each decision, log-uniformly (after MFPI-random, Rakotoarison et al. 2024, Section 4.2): so
   decisions that look near and far, and that ask for little and for much, take turns; where nothing is to be expected
-  so near, the decision looks farther;
+  so near, the decision looks farther; a new point begins with two epochs, where epochs are not few;
 - 'next': the published rule: one epoch ahead, improvement on the incumbent of that fidelity (Algorithm 1).
 
 The surrogate learns in `tell`: it is fitted on a schedule that depends on nothing but the number of tells, and
@@ -43,8 +43,9 @@ HORIZONS = ('random', 'next')
 START, ETA = 13, 3
 """Trials that the race starts like ASHA with, and how many of them compete for each promotion. With more workers, all
 that began before the first value was told compete."""
-FIRST = 2
-"""Epochs that a new configuration is begun with, after the start; the first value alone often says nothing of it."""
+FIRST, FEW = 2, 20
+"""Epochs that a new configuration is begun with after the start, unless `max_epochs` is less than a few: the first value
+alone often says nothing of it."""
 LEAST_MARGIN = 0.001
 """The smallest margin, of targets; the largest is 1, about the standard deviation of all values seen."""
 LEAST_GAIN, FARTHER = 1e-3, 2
@@ -216,7 +217,7 @@ class DyHPO(Race):
         weighed = self._weigh(self._normalise)
         if weighed is None:
             return None
-        to = min(FIRST, self.max_epochs) if self.horizon == 'random' else 1
+        to = FIRST if self.horizon == 'random' and self.max_epochs >= FEW else 1
         for index in weighed.best_first():
             if index < len(weighed.paused):
                 return self._continue(weighed.paused[index], weighed.paused[index].epoch + 1)

@@ -291,6 +291,16 @@ def test_all_that_many_workers_begin_with_compete_in_the_start() -> None:
     assert promoted == [trial.id for trial in reversed(begun)][: len(begun) // 3]
 
 
+@pytest.mark.parametrize(('horizon', 'max_epochs', 'to'), [('random', 20, 2), ('random', 19, 1), ('next', 27, 1)])
+def test_after_the_start_a_trial_begins_with_two_epochs_unless_epochs_are_few(
+    horizon: str, max_epochs: int, to: int
+) -> None:
+    optimizer = make(max_epochs=max_epochs, horizon=horizon)
+    trials = race(optimizer, 150, smooth)
+    assert {trial.epoch for trial in trials if trial.previous_epoch == 0 and trial.id >= START} == {to}
+    assert {trial.epoch - trial.previous_epoch for trial in trials if trial.previous_epoch > 0} == {1}
+
+
 def test_next_horizon_is_equation_8() -> None:
     optimizer = started('next')
     assert optimizer._first() is None
@@ -525,8 +535,8 @@ def test_horizon_and_margin_are_log_uniform() -> None:
     drawn = np.array([draw_horizon(np.random.default_rng([7, i]), 1000) for i in range(2000)])
     further, margin = drawn.T
     assert (further.min(), further.max()) == (1, pytest.approx(1000, abs=10))
-    assert 0.01 <= margin.min() < margin.max() <= 1
-    assert kstest(np.log(margin), 'uniform', (math.log(0.01), -math.log(0.01))).pvalue > 0.01
+    assert 0.001 <= margin.min() < margin.max() <= 1
+    assert kstest(np.log(margin), 'uniform', (math.log(0.001), -math.log(0.001))).pvalue > 0.01
     # Whole numbers: compared where they are fine enough to be near the continuous law.
     far = further[further >= 30]
     assert kstest(np.log(far), 'uniform', (math.log(29.5), math.log(1000 / 29.5))).pvalue > 0.01

@@ -16,7 +16,7 @@ REQUIREMENTS: list[str] = []
 
 
 def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
-    from hpo4dl import dyhpo, features, normaliser, space, surrogate
+    from hpo4dl import dyhpo, normaliser, space, surrogate
 
     def asinh(self: Any, y: Any) -> Any:
         return np.maximum(np.arcsinh((y - self.centre) / self.scale), normaliser.WORST)
@@ -25,17 +25,16 @@ def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
         beyond = np.minimum(np.maximum(y - self.values[-1], 0) * self.slope, normaliser.BEYOND)
         return np.interp(y, self.values, self.scores, left=self.scores[0] - 0.5) + beyond
 
-    def zero(self: Any, x: Any) -> Any:
-        return 0 * (x @ self.w1) @ self.w2
-
     nothing = (-30.0, 1e-3)
     left_out = {
         'no-curves': mock.patch.dict(surrogate.PRIORS, s_d=nothing),
-        'no-mlp': mock.patch.object(features.ConfigurationEncoder, 'forward', zero),
+        'even-noise': mock.patch.dict(surrogate.PRIORS, s_1=nothing),
+        'nothing-lasts': mock.patch.dict(surrogate.PRIORS, r=nothing),
         'no-own-future': mock.patch.dict(surrogate.PRIORS, s_c=nothing),
         'no-trend': mock.patch.dict(surrogate.PRIORS, s_m=nothing),
         'rank-alone': mock.patch.object(normaliser.Normaliser, '__call__', rank),
         'asinh-alone': mock.patch.object(normaliser.Normaliser, '__call__', asinh),
+        'one-at-first': mock.patch.object(dyhpo, 'FIRST', 1),
         'last-epoch': mock.patch.object(dyhpo, 'draw_horizon', lambda rng, max_epochs: (max_epochs, 0.0)),
         'random-start': mock.patch.object(space.Space, 'spread', return_value=None),
         'no-start': mock.patch.object(dyhpo, 'START', 1),
