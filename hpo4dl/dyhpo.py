@@ -44,8 +44,8 @@ START, ETA = 13, 3
 """Trials that the race starts like ASHA with, and how many of them compete for each promotion. With more workers, all
 that began before the first value was told compete."""
 FIRST, FEW = 2, 20
-"""Epochs that a new configuration is begun with after the start, unless `max_epochs` is less than a few: the first value
-alone often says nothing of it."""
+"""Epochs that a new configuration is begun with after the start, and the least `max_epochs` where it is more than one:
+the first value alone often says nothing of it."""
 LEAST_MARGIN = 0.001
 """The smallest margin, of targets; the largest is 1, about the standard deviation of all values seen."""
 LEAST_GAIN, FARTHER = 1e-3, 2
