@@ -54,8 +54,8 @@ HIDDEN = 0.3
 """Share of the values that are learned without their curve."""
 FREEDOM, SCALE, SCALE_UNSEEN = 3.0, 0.67, 0.9
 """Forecasts are Student's t: degrees of freedom, and scale as a share of the surrogate's deviation, of trials with a
-curve and of those without one. Most curves go on as predicted, and some do not at all. Chosen so that intervals hold
-what they say on the benchmarks."""
+curve and of those without one. Most curves go on as predicted, and some do not at all. Chosen so that what should hold
+90% does on the benchmarks (examples/benchmarks/README.md)."""
 MAX_ROWS = 800
 """Observations that the surrogate is conditioned on, those of the best trials, at each fit."""
 MAX_TELLS = 50
