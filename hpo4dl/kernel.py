@@ -26,26 +26,31 @@ def exponential(x: Matrix) -> Matrix:
     return _library(x).exp(x)  # type: ignore[no-any-return]
 
 
+def diagonal(x: Matrix) -> Matrix:
+    """(n, n) the matrix with x (n,) on its diagonal, and 0 elsewhere."""
+    return _library(x).diag(x)  # type: ignore[no-any-return]
+
+
 def rbf(d2: Matrix) -> Matrix:
     """exp(-d^2 / 2) (Rasmussen & Williams 2006, Equation 4.9)."""
-    return _library(d2).exp(-0.5 * d2)  # type: ignore[no-any-return]
+    return exponential(-0.5 * d2)
 
 
 def matern12(d2: Matrix) -> Matrix:
     """exp(-d) (Rasmussen & Williams 2006, Equation 4.18)."""
-    return _library(d2).exp(-_root(d2))  # type: ignore[no-any-return]
+    return exponential(-_root(d2))
 
 
 def matern32(d2: Matrix) -> Matrix:
     """(1 + sqrt 3 d) exp(-sqrt 3 d) (Rasmussen & Williams 2006, Equation 4.17)."""
     d = _root(3 * d2)
-    return (1 + d) * _library(d2).exp(-d)  # type: ignore[no-any-return]
+    return (1 + d) * exponential(-d)
 
 
 def matern52(d2: Matrix) -> Matrix:
     """(1 + sqrt 5 d + 5 d^2 / 3) exp(-sqrt 5 d) (Rasmussen & Williams 2006, Equation 4.17)."""
     d = _root(5 * d2)
-    return (1 + d + d * d / 3) * _library(d2).exp(-d)  # type: ignore[no-any-return]
+    return (1 + d + d * d / 3) * exponential(-d)
 
 
 def _library(array: Tensor | NDArray[np.float64]) -> Any:

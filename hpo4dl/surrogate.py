@@ -39,7 +39,7 @@ from torch import Tensor
 
 from .features import CurveEncoder
 from .gp import Posterior, log_marginal_likelihood
-from .kernel import Matrix, exponential, matern32, matern52, rbf, squared_distance
+from .kernel import Matrix, diagonal, exponential, matern32, matern52, rbf, squared_distance
 
 Array = NDArray[np.float64]
 
@@ -153,6 +153,10 @@ class Kernel(Generic[Matrix]):
         same = a.trial[:, None] == b.trial[None]
         return near + self.curves(a.e, b.e) + same * self.own(a.t[:, None], b.t[None])
 
+    def of_observations(self, at: Places[Matrix]) -> Matrix:
+        """(n, n) covariance of observations: of latent values, and the noise."""
+        return self(at, at) + diagonal(self.noise(at.t))
+
 
 @dataclass(frozen=True)
 class Conditioned:
@@ -167,8 +171,7 @@ class Conditioned:
     @classmethod
     def on(cls, kernel: Kernel[Array], mean: float, at: Places[Array], z: Array) -> Conditioned:
         """Raises scipy.linalg.LinAlgError where the covariance cannot be factored."""
-        K = kernel(at, at) + np.diag(kernel.noise(at.t))
-        return cls(kernel, at, z, Posterior.condition(K, z, mean))
+        return cls(kernel, at, z, Posterior.condition(kernel.of_observations(at), z, mean))
 
     def extend(self, at: Places[Array], z: Array) -> Conditioned:
         """Condition on more targets z (k,) too; where rows cannot be added to the factor, it is made anew.
@@ -177,9 +180,8 @@ class Conditioned:
             scipy.linalg.LinAlgError: that does not help either.
         """
         together, targets = join(self.at, at), np.concatenate([self.z, z])
-        Kss = self.kernel(at, at) + np.diag(self.kernel.noise(at.t))
         try:
-            posterior = self.posterior.extend(self.kernel(self.at, at), Kss, z)
+            posterior = self.posterior.extend(self.kernel(self.at, at), self.kernel.of_observations(at), z)
         except LinAlgError:
             return Conditioned.on(self.kernel, self.posterior.mean, together, targets)
         return Conditioned(self.kernel, together, targets, posterior)
@@ -370,8 +372,7 @@ class Surrogate:
 
     def _log_posterior(self, at: Places[Tensor], z: Tensor) -> Tensor:
         """Log marginal likelihood plus log priors, up to a constant."""
-        kernel = self._kernel()
-        K = kernel(at, at) + torch.diag(kernel.noise(at.t))
+        K = self._kernel().of_observations(at)
         prior = torch.stack([log_normal(self._of_kernel[n], *self._priors[n]).sum() for n in self._priors]).sum()
         near = zip(self._psi.parameters(), self._first_psi)
         weights = torch.stack([log_normal(weight, first, WEIGHTS).sum() for weight, first in near]).sum()
