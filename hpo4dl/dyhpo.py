@@ -34,7 +34,7 @@ from .errors import ArgumentError
 from .hyperband import best_first, rung_epochs
 from .normaliser import WORST, Normaliser
 from .race import Race
-from .surrogate import Prediction, Rows, Surrogate
+from .surrogate import FREEDOM, Prediction, Rows, Surrogate
 from .trial import LearningCurve, Trial
 
 Array = NDArray[np.float64]
@@ -46,16 +46,18 @@ that began before the first value was told compete."""
 FIRST, FEW = 2, 20
 """Epochs that a new configuration is begun with after the start, and the least `max_epochs` where it is more than one:
 the first value alone often says nothing of it."""
+EVENLY = 4
+"""Each so-many-th configuration stands at the next place of the sequence that the race starts with."""
 LEAST_MARGIN = 0.001
 """The smallest margin, of targets; the largest is 1, about the standard deviation of all values seen."""
 LEAST_GAIN, FARTHER = 1e-3, 2
 """Where no expected improvement, of targets, is as large as the one, the horizon is so many times as far."""
 HIDDEN = 0.3
 """Share of the values that are learned without their curve."""
-FREEDOM, SCALE, SCALE_UNSEEN = 3.0, 0.67, 0.9
-"""Forecasts are Student's t: degrees of freedom, and scale as a share of the surrogate's deviation, of trials with a
-curve and of those without one. Most curves go on as predicted, and some do not at all. Chosen so that what should hold
-90% does on the benchmarks (examples/benchmarks/README.md)."""
+SCALE = 0.87
+"""Forecasts are Student's t: most curves go on as predicted, and some do not at all. Their scale is this share of the
+surrogate's deviation, chosen so that intervals hold what they should on the benchmarks
+(examples/benchmarks/README.md)."""
 MAX_ROWS = 800
 """Observations that the surrogate is conditioned on, those of the best trials, at each fit."""
 MAX_TELLS = 50
@@ -127,6 +129,7 @@ class DyHPO(Race):
             raise ArgumentError('horizon', horizon, ' or '.join(map(repr, HORIZONS)))
         self.num_configurations = check_count('num_configurations', num_configurations)
         self.horizon = horizon
+        self._begin = FIRST if horizon == 'random' and max_epochs >= FEW else 1
         self._surrogate = Surrogate(self.space.n_features, self.seed, device)
         self._normalise: Normaliser | None = None
         self._tells = 0
@@ -149,8 +152,11 @@ class DyHPO(Race):
             self._surrogate.fit(*self._observed(self._by_best()))
 
     def weigh(self) -> Weighing | None:
-        """What the next decision will be taken from; None while the race starts, or when there is nothing to weigh."""
-        if self._normalise is None or self._first() is not None:
+        """What the next decision will be taken from.
+
+        None when nothing is weighed: the race starts, the sequence has its turn, or there is nothing left to train.
+        """
+        if self._normalise is None or self._first() is not None or self._in_turn() is not None:
             return None
         weighed = self._weigh(self._normalise)
         if weighed is not None:
@@ -178,8 +184,8 @@ class DyHPO(Race):
         curve = trial if isinstance(trial, LearningCurve) else LearningCurve(-1, {}, np.asarray(trial))
         rows = self._rows([curve] * len(epochs), epochs)
         mean, deviation = self._surrogate.predict(rows)
-        scale = SCALE if curve.values else SCALE_UNSEEN
-        return mean, scale * np.sqrt(deviation**2 + self._surrogate.noise(rows))
+        variance = deviation**2 + self._surrogate.noise(rows)
+        return mean, SCALE * np.sqrt(variance * self._surrogate.surprise(curve.trial_id))
 
     def targets_of(self, metrics: Array) -> Array:
         """The targets of the surrogate that stand for metrics, of any shape; once a value was told."""
@@ -214,17 +220,19 @@ class DyHPO(Race):
         if self._normalise is None:  # all were started, and there is no value yet
             paused = self._paused()
             return self._continue(paused[0], paused[0].epoch + 1) if paused else None
+        in_turn = self._in_turn()
+        if in_turn is not None:
+            return in_turn
         weighed = self._weigh(self._normalise)
         if weighed is None:
             return None
-        to = FIRST if self.horizon == 'random' and self.max_epochs >= FEW else 1
         for index in weighed.best_first():
             if index < len(weighed.paused):
                 return self._continue(weighed.paused[index], weighed.paused[index].epoch + 1)
             point = weighed.points[index - len(weighed.paused)]
             if self.space.is_legal(point):
-                return self._start(to, np.array(point))
-        return self._start(to)
+                return self._start(self._begin, np.array(point))
+        return self._start(self._begin)
 
     def _paused(self) -> list[LearningCurve]:
         return [c for c in self.curves.values() if self.is_alive(c.trial_id) and c.trial_id not in self.running]
@@ -254,9 +262,17 @@ class DyHPO(Race):
                 if curve.epoch < above and curve.trial_id not in self.running:
                     return self._continue(curve, curve.epoch + 1)
         if self._initial or len(self.curves) < START or self._normalise is None:
-            point = None if self._initial else self.space.spread(self.seed, len(self.curves), self._tried)
-            return self._start(1, point)
+            return self._start(1, None if self._initial else self._spread())
         return None
+
+    def _in_turn(self) -> Trial | None:
+        """The next place of the sequence, when it is its turn."""
+        if self.horizon == 'next' or len(self.curves) % EVENLY:
+            return None
+        return self._start(self._begin, self._spread())
+
+    def _spread(self) -> Array | None:
+        return self.space.spread(self.seed, len(self.curves), self._tried)
 
     def _weigh(self, normalise: Normaliser, horizon: tuple[int, float] | None = None) -> Weighing | None:
         """Paused trials and new points, with their predictions at a horizon: epochs ahead, and margin."""

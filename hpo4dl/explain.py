@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 QUANTILES = (0.05, 0.5, 0.95)
 NEW = 2
 """New configurations that are told at most."""
+NOT_WEIGHED = 'nothing was weighed: the race started, or a configuration that is spread evenly had its turn'
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Explanation:
     """Decisions up to this one."""
     chosen: Trial
     options: list[Option]
-    """The best, the largest expected improvement first; empty while the race started."""
+    """The best, the largest expected improvement first; empty where nothing was weighed."""
     paused: int = 0
     new: int = 0
     """How many paused trials, and new configurations, were weighed."""
@@ -155,7 +156,7 @@ def explanation_text(explanation: Explanation, width: int = 120) -> str:
     if explanation.best is not None:
         lines.append(f'  best metric until then  {explanation.best:.6g}')
     if not explanation.options:
-        return '\n'.join([*lines, '  the race was starting, like ASHA: nothing was predicted yet'])
+        return '\n'.join([*lines, f'  {NOT_WEIGHED}'])
     if explanation.to_beat is not None:
         lines.append(f'  to be improved on       {explanation.to_beat:.6g}, with the margin drawn for this decision')
     lines.append(f'  weighed                 {plural(explanation.paused, "paused trial")}, {explanation.new} new ones')

@@ -3,8 +3,10 @@
 A value's target z is the mean of two warps of it, each monotone:
 
 - its *normal score*: Phi^-1 of its rank among the values seen, which spreads what is crowded, as accuracies are near
-  their best; linear between the values seen, and beyond the best one as steep as it was just below;
+  their best; linear between the values seen;
 - asinh((y - median) / interquartile range), which keeps what a rank forgets, that one is far better than the crowd.
+
+Beyond the best value seen, each goes on as steep as it was there.
 
 Both are bounded, so that a loss of 1e34 is as bad as one of 1e4. Neither changes with the scale of the metric.
 """
@@ -61,23 +63,24 @@ class Normaliser:
     def __call__(self, y: Array) -> Array:
         """Targets of values y, of any shape."""
         y = _bounded(y)
+        best = self.values[-1]
+        score = np.interp(y, self.values, self.scores, left=self.scores[0] - 0.5)
         with np.errstate(over='ignore'):
-            beyond = np.minimum(np.maximum(y - self.values[-1], 0) * self.slope, BEYOND)
-            asinh = np.arcsinh((y - self.centre) / self.scale)
-            top = np.arcsinh((self.values[-1] - self.centre) / self.scale)
-        score = np.interp(y, self.values, self.scores, left=self.scores[0] - 0.5) + beyond
+            asinh = np.clip(np.arcsinh((np.minimum(y, best) - self.centre) / self.scale), WORST, BEST)
+            beyond = [np.minimum(np.maximum(y - best, 0) * slope, BEYOND) for slope in (self.slope, self._asinh_slope())]
         # Rounded, so that decisions do not depend on how the metric's unit is rounded.
-        return np.asarray(np.round((score + np.clip(asinh, WORST, min(top, BEST) + BEYOND)) / 2, 9))
+        return np.asarray(np.round((score + asinh + sum(beyond)) / 2, 9))
 
     def inverse(self, z: Array) -> Array:
         """Values with targets z, of any shape: the smallest and largest that can be told apart for z beyond those."""
-        # Above the best value both warps go on until they are `BEYOND` their targets of it.
-        top = min(np.arcsinh((self.values[-1] - self.centre) / self.scale), BEST)
-        by_score = BEYOND / self.slope if self.slope > 0 else 0.0
-        by_asinh = self.centre + self.scale * np.sinh(top + BEYOND) - self.values[-1]
-        above = self.values[-1] + max(by_score, by_asinh) * np.linspace(0, 1, 201)[1:] ** 3
-        values = np.concatenate([self.values, above])
+        # Beyond the best value both warps go on until they are `BEYOND` their targets of it.
+        slopes = [slope for slope in (self.slope, self._asinh_slope()) if slope > 0]
+        values = np.concatenate([self.values, self.values[-1] + BEYOND / np.array(sorted(slopes, reverse=True))])
         return np.asarray(np.interp(z, self(values), values))
+
+    def _asinh_slope(self) -> float:
+        """Of asinh at the best value."""
+        return float(1 / np.hypot(self.scale, self.values[-1] - self.centre))
 
 
 def _bounded(y: Array) -> Array:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .checks import import_extra
 from .errors import ArgumentError, HPO4DLError
-from .explain import Explanation
+from .explain import NOT_WEIGHED, Explanation
 from .report import Hyperparameter, Run, TrialRecord, bounds, cut, is_number, printable
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def draw_explanation(explanation: Explanation, run: Run) -> Figure:
     """
     figure = new_figure()
     if not explanation.options:
-        raise HPO4DLError(f'decision {explanation.step}: the race was starting, nothing was predicted yet')
+        raise HPO4DLError(f'decision {explanation.step}: {NOT_WEIGHED}')
     with styled():
         n = min(len(explanation.options), 6)
         rows = -(-n // 3)

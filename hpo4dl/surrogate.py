@@ -52,6 +52,8 @@ EARLY = 0.1
 """The t in which the noise of first epochs falls to 1 / e."""
 CODES = 4
 """Outputs of psi."""
+FREEDOM = 3.0
+"""Degrees of freedom of the Student's t that observations come with (`Surrogate.surprise`)."""
 WEIGHTS = 0.2
 """Standard deviation a priori of psi's weights, around those that it begins with. Around 0, layer would shrink with
 layer until nothing of the curve comes through: the mode of a product's factors is at 0."""
@@ -336,6 +338,17 @@ class Surrogate:
     def noise(self, at: Rows) -> Array:
         """(n,) variances of observations around the latent values of rows."""
         return self._conditioned.kernel.noise(at.t)
+
+    def surprise(self, trial: int) -> float:
+        """How much larger than predicted a trial's errors were so far: a factor of variances, 1 of one without a curve.
+
+        With b the sum of the squares of its m errors one step ahead, divided by their variances, it is (f - 2 + b) /
+        (f - 2 + m), the factor that a Student's t process with f degrees of freedom has (Shah et al. 2014, Lemma 3),
+        taken of each trial alone: some curves are smooth, and some are not.
+        """
+        ahead = np.nonzero(np.asarray(self._conditioned.at.trial) == trial)[0][1:]
+        error = self._conditioned.posterior.white[ahead]
+        return float((FREEDOM - 2 + error @ error) / (FREEDOM - 2 + len(error)))
 
     def trials(self) -> set[int]:
         """The trials that it is conditioned on."""

@@ -511,6 +511,19 @@ def test_it_starts_at_places_that_are_spread_evenly() -> None:
     assert beside == [0.123, *alone[1:]]
 
 
+@pytest.mark.parametrize('horizon', ['random', 'next'])
+def test_every_fourth_configuration_is_spread_evenly_too(horizon: str) -> None:
+    """But for the published rule: those of the numbers 16, 20, 24, ... stand where the sequence has its places."""
+    optimizer = make(max_epochs=9, horizon=horizon)
+    begun = {trial.id: trial for trial in race(optimizer, 250, smooth) if not trial.previous_epoch}
+    late = range(START, max(begun) + 1)
+    assert len(late) > 12
+    even = {i: optimizer.space.decode(optimizer.space.spread(optimizer.seed, i, set())) for i in late}
+    assert [i for i in late if begun[i].configuration == even[i]] == [
+        i for i in late if horizon == 'random' and i % 4 == 0
+    ]
+
+
 def test_forecasts_change_no_decision() -> None:
     silent, asked = make(max_epochs=9), make(max_epochs=9)
     for step in range(30):
@@ -520,6 +533,19 @@ def test_forecasts_change_no_decision() -> None:
             tell(optimizer, trial, smooth)
         if step in (20, 25):
             asked.forecast(asked.curves[trials[1].id], [9], [0.5])
+
+
+def test_a_curve_that_jumped_about_is_forecast_less_surely() -> None:
+    """Than one that went its way as all others do, from the same place to the same epoch."""
+    optimizer = make(max_epochs=27)
+    epochs = np.arange(1, 19)
+    for i in range(12):
+        trial = Trial(i, {'x': 0.05 * i, 'y': 0.5, 'kind': 'b'}, 0, 18)
+        values = 0.5 + 0.02 * i - 0.5 * np.exp(-epochs / 9) + (0.02 * (-1.0) ** epochs if i == 6 else 0)
+        optimizer.replay(trial)
+        optimizer.tell(trial, values.tolist())
+    width = [np.ptp(optimizer.forecast(optimizer.curves[i], [27], [0.05, 0.95])) for i in (5, 6, 7)]
+    assert width[1] > 2 * max(width[0], width[2])
 
 
 def test_forecasts_are_quantiles_of_students_t() -> None:

@@ -41,7 +41,7 @@ def test_the_first_option_is_what_the_run_trained(run: Path, step: int | None) -
     assert all(f'{name}=' in narrow for name in explained.chosen.configuration)
     if not explained.options:
         assert step in (1, 10)
-        assert 'starting, like ASHA' in text
+        assert 'nothing was weighed' in text
         return
     picked = explained.options[0]
     assert picked.trial == (event['trial'] if explained.chosen.previous_epoch else None)
@@ -81,5 +81,5 @@ def test_it_is_drawn(run: Path, tmp_path: Path) -> None:
     (dashed,) = [line for line in figure.axes[0].lines if line.get_label() == 'predicted']
     np.testing.assert_allclose(dashed.get_ydata(), explained.options[0].forecast[1])
     save(figure, tmp_path / 'why.png')
-    with pytest.raises(HPO4DLError, match='starting'):
+    with pytest.raises(HPO4DLError, match='nothing was weighed'):
         draw_explanation(explain(run, 2), read_run(run))

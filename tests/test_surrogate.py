@@ -326,6 +326,25 @@ def test_appended_rows_are_as_good_as_fitted_ones() -> None:
     assert surrogate.trials() == set(TRIALS)
 
 
+def test_surprise_is_how_wrong_forecasts_one_step_ahead_were() -> None:
+    """Each row of a trial against SciPy's normal distribution of all rows until there, but for the trial's first one."""
+    at, targets = rows(3, TRIALS), 3 * Z
+    surrogate = Surrogate(D, seed=1)
+    surrogate.fit(at.take(np.arange(6)), targets[:6])
+    surrogate.append(at.take(np.arange(6, 9)), targets[6:])
+    K = surrogate._conditioned.kernel.of_observations(surrogate._conditioned.at)
+    mean = surrogate._conditioned.posterior.mean
+    for trial in (0, 1, 2, 4, 99):
+        squares = []
+        for i in [i for i, other in enumerate(TRIALS) if other == trial][1:]:
+            until, before = (multivariate_normal(np.full(n, mean), K[:n, :n]) for n in (i + 1, i))
+            conditional = until.logpdf(targets[: i + 1]) - before.logpdf(targets[:i])
+            variance = 1 / np.linalg.inv(K[: i + 1, : i + 1])[i, i]
+            squares.append(-2 * conditional - math.log(2 * math.pi * variance))
+        assert surrogate.surprise(trial) == pytest.approx((1 + sum(squares)) / (1 + len(squares)))
+    assert surrogate.surprise(2) == surrogate.surprise(99) == 1
+
+
 def test_it_learns_a_smooth_function() -> None:
     at = rows(0, list(range(60)))
     z = np.sin(4 * at.x[:, 0]) + at.x[:, 1] ** 2

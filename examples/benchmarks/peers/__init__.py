@@ -48,6 +48,7 @@ TUNERS = {
             'one-at-first',
             'random-start',
             'no-start',
+            'no-turns',
         ],
         'ablations',
     ),

@@ -38,6 +38,7 @@ def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
         'last-epoch': mock.patch.object(dyhpo, 'draw_horizon', lambda rng, max_epochs: (max_epochs, 0.0)),
         'random-start': mock.patch.object(space.Space, 'spread', return_value=None),
         'no-start': mock.patch.object(dyhpo, 'START', 1),
+        'no-turns': mock.patch.object(dyhpo, 'EVENLY', 10**9),
     }
     with left_out[tuner]:
         ours.race('dyhpo', problem, seed, training)
