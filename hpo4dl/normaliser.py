@@ -67,20 +67,20 @@ class Normaliser:
         score = np.interp(y, self.values, self.scores, left=self.scores[0] - 0.5)
         with np.errstate(over='ignore'):
             asinh = np.clip(np.arcsinh((np.minimum(y, best) - self.centre) / self.scale), WORST, BEST)
-            beyond = [np.minimum(np.maximum(y - best, 0) * slope, BEYOND) for slope in (self.slope, self._asinh_slope())]
+            beyond = [np.minimum(np.maximum(y - best, 0) * slope, BEYOND) for slope in self._slopes()]
         # Rounded, so that decisions do not depend on how the metric's unit is rounded.
         return np.asarray(np.round((score + asinh + sum(beyond)) / 2, 9))
 
     def inverse(self, z: Array) -> Array:
         """Values with targets z, of any shape: the smallest and largest that can be told apart for z beyond those."""
         # Beyond the best value both warps go on until they are `BEYOND` their targets of it.
-        slopes = [slope for slope in (self.slope, self._asinh_slope()) if slope > 0]
-        values = np.concatenate([self.values, self.values[-1] + BEYOND / np.array(sorted(slopes, reverse=True))])
+        ends = sorted(self.values[-1] + BEYOND / slope for slope in self._slopes() if slope > 0)
+        values = np.concatenate([self.values, ends])
         return np.asarray(np.interp(z, self(values), values))
 
-    def _asinh_slope(self) -> float:
-        """Of asinh at the best value."""
-        return float(1 / np.hypot(self.scale, self.values[-1] - self.centre))
+    def _slopes(self) -> tuple[float, float]:
+        """Of both warps at the best value."""
+        return self.slope, float(1 / np.hypot(self.scale, self.values[-1] - self.centre))
 
 
 def _bounded(y: Array) -> Array:

@@ -327,7 +327,7 @@ def test_appended_rows_are_as_good_as_fitted_ones() -> None:
 
 
 def test_surprise_is_how_wrong_forecasts_one_step_ahead_were() -> None:
-    """Each row of a trial against SciPy's normal distribution of all rows until there, but for the trial's first one."""
+    """Each row of a trial, but the first, against SciPy's normal distribution of all rows until there."""
     at, targets = rows(3, TRIALS), 3 * Z
     surrogate = Surrogate(D, seed=1)
     surrogate.fit(at.take(np.arange(6)), targets[:6])
