@@ -85,7 +85,7 @@ class Weighing:
         gain = log_expected_improvement(predicted.mean[index], predicted.deviation[index], to_beat[index])
         return np.nan_to_num(gain, nan=-math.inf)
 
-    def best_first(self, least: float = -math.inf) -> Iterator[int]:
+    def by_gain(self, least: float = -math.inf) -> Iterator[int]:
         """Those of a log expected improvement > `least`, the largest first; computed for none that cannot be next."""
         gain = self.log_gain()
         batch = 30
@@ -208,7 +208,7 @@ class DyHPO(Race):
         weighed = self._weigh(self._normalise, (self.max_epochs, 0.0))
         if weighed is None:
             return 0.0
-        top, predicted = list(islice(weighed.best_first(), 20)), weighed.predicted
+        top, predicted = list(islice(weighed.by_gain(), 20)), weighed.predicted
         spread = ndtri((np.arange(200) + 0.5) / 200)
         values = self._normalise.inverse(predicted.mean[top, None] + predicted.deviation[top, None] * spread)
         return float(np.maximum(values - self._best(), 0).mean(1).max())
@@ -226,7 +226,7 @@ class DyHPO(Race):
         weighed = self._weigh(self._normalise)
         if weighed is None:
             return None
-        for index in weighed.best_first():
+        for index in weighed.by_gain():
             if index < len(weighed.paused):
                 return self._continue(weighed.paused[index], weighed.paused[index].epoch + 1)
             point = weighed.points[index - len(weighed.paused)]
@@ -300,7 +300,7 @@ class DyHPO(Race):
         best = normalise(np.array([self._best()]))
         further, margin = horizon or draw_horizon(self._rng('horizon'), self.max_epochs)
         weighed = at_horizon(further, margin, best)
-        while further < self.max_epochs and next(weighed.best_first(math.log(LEAST_GAIN)), None) is None:
+        while further < self.max_epochs and next(weighed.by_gain(math.log(LEAST_GAIN)), None) is None:
             further = min(FARTHER * further, self.max_epochs)
             weighed = at_horizon(further, margin, best)
         return weighed

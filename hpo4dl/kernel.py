@@ -36,11 +36,6 @@ def rbf(d2: Matrix) -> Matrix:
     return exponential(-0.5 * d2)
 
 
-def matern12(d2: Matrix) -> Matrix:
-    """exp(-d) (Rasmussen & Williams 2006, Equation 4.18)."""
-    return exponential(-_root(d2))
-
-
 def matern32(d2: Matrix) -> Matrix:
     """(1 + sqrt 3 d) exp(-sqrt 3 d) (Rasmussen & Williams 2006, Equation 4.17)."""
     d = _root(3 * d2)

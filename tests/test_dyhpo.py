@@ -368,7 +368,7 @@ def test_candidates_come_by_their_expected_improvement_and_few_are_computed(seed
 
     weighed = weighing(2.0)
     gain = expected_improvement(mean, deviation, weighed.to_beat)
-    came = list(weighed.best_first())
+    came = list(weighed.by_gain())
     assert sorted(came) == sorted(looked_at) == list(range(m))
     assert (np.diff(gain[came]) <= 1e-12).all()
 
@@ -376,7 +376,7 @@ def test_candidates_come_by_their_expected_improvement_and_few_are_computed(seed
     weighed = weighing(1.01)
     gain = expected_improvement(mean, deviation, weighed.to_beat)
     least = float(np.median(gain)) + 1e-9
-    assert sorted(weighed.best_first(math.log(least))) == np.flatnonzero(gain > least).tolist()
+    assert sorted(weighed.by_gain(math.log(least))) == np.flatnonzero(gain > least).tolist()
     bound = expected_improvement(mean, deviation * 1.01, weighed.to_beat)
     assert len(looked_at) <= max(30, 2 * (bound > least).sum())
 

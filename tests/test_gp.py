@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import multivariate_normal
 
 from hpo4dl.gp import Posterior, log_marginal_likelihood
-from hpo4dl.kernel import matern12, matern32, matern52, rbf, squared_distance
+from hpo4dl.kernel import matern32, matern52, rbf, squared_distance
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_posterior_is_an_explicit_solve(data) -> None:
     assert variance == pytest.approx(1 - np.diag(Ks.T @ np.linalg.inv(K) @ Ks))
 
 
-@pytest.mark.parametrize(('kernel', 'nu'), [(matern12, 0.5), (matern32, 1.5), (matern52, 2.5), (rbf, np.inf)])
+@pytest.mark.parametrize(('kernel', 'nu'), [(matern32, 1.5), (matern52, 2.5), (rbf, np.inf)])
 def test_kernels_and_posterior_are_scikit_learns(data, kernel, nu: float) -> None:
     gaussian_process = pytest.importorskip('sklearn.gaussian_process')
     X, y, at = data
@@ -81,7 +81,7 @@ def test_repeated_points_without_noise_are_conditioned_on_all_the_same() -> None
     assert variance == pytest.approx([0], abs=1e-3)
 
 
-@pytest.mark.parametrize('kernel', [rbf, matern12, matern32, matern52])
+@pytest.mark.parametrize('kernel', [rbf, matern32, matern52])
 def test_kernels_are_the_same_in_numpy_and_torch(data, kernel) -> None:
     X, _, Xs = data
     np.testing.assert_allclose(kernel(squared_distance(X, Xs)), covariance(0.7 * X, 0.7 * Xs, kernel), atol=1e-10)
