@@ -83,7 +83,7 @@ class Weighing:
         to_beat = np.broadcast_to(self.to_beat, self.ahead.shape)
         predicted = self.predicted
         gain = log_expected_improvement(predicted.mean[index], predicted.deviation[index], to_beat[index])
-        return np.nan_to_num(gain, nan=-math.inf)
+        return np.where(np.isnan(gain), -math.inf, gain)
 
     def by_gain(self, least: float = -math.inf) -> Iterator[int]:
         """Those of a log expected improvement > `least`, the largest first; computed for none that cannot be next."""

@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError
 from torch import Tensor
 
+from .adam import Adam
 from .features import CurveEncoder
 from .gp import Posterior, log_marginal_likelihood
 from .kernel import Matrix, diagonal, exponential, matern32, matern52, rbf, squared_distance
@@ -68,9 +69,10 @@ PRIORS = {
     'r': (0.0, 1.0),
     's_n': (-7.5, 1.5),
     's_1': (-3.0, 1.5),
+    'mean': (0.0, 1.0),
 }
-"""Mean and standard deviation of the logarithm of each parameter. log(d) / 2 is added to the mean of l_x (Hvarfner et
-al. 2024), which has d values."""
+"""Mean and standard deviation of the logarithm of each parameter, and of the mean. log(d) / 2 is added to the mean of
+l_x (Hvarfner et al. 2024), which has d values."""
 
 logger = logging.getLogger(__name__)
 
@@ -285,13 +287,11 @@ class Surrogate:
         fixed, target = self._tensors(rows.take(index)), self._tensor(z[index])
         try:
             for _ in range(STEPS if self._fitted else FIRST_STEPS):
-                self._adam.zero_grad()
                 loss = -self._log_posterior(self._places(*fixed), target)
                 if not torch.isfinite(loss):
                     raise ArithmeticError('the marginal likelihood is not finite')
-                loss.backward()  # type: ignore[no-untyped-call]
-                self._adam.step()
-            if not all(bool(torch.isfinite(p).all()) for p in (*self._of_kernel.values(), *self._psi.parameters())):
+                self._adam.step(loss)
+            if not torch.isfinite(self._parameters()).all():
                 raise ArithmeticError('a parameter is not finite')
             self._fitted = True
         except (RuntimeError, ArithmeticError) as error:  # torch's LinAlgError is a RuntimeError
@@ -364,42 +364,36 @@ class Surrogate:
         if error is not None:
             logger.info('the surrogate starts again from its prior: %s', error)
         d = self.n_features
-        self._priors = {**PRIORS, 'mean': (0.0, 1.0)}
-        self._priors['l_x'] = (PRIORS['l_x'][0] + 0.5 * math.log(max(d, 1)), PRIORS['l_x'][1])
-        # Logarithms, but for the mean.
-        self._of_kernel = {
-            name: torch.full((d,) if name == 'l_x' else (), median, dtype=torch.float64, device=self.device)
-            for name, (median, _) in self._priors.items()
-        }
-        for parameter in self._of_kernel.values():
-            parameter.requires_grad_()
-        generator = torch.Generator().manual_seed(self.seed % 2**63)
-        self._psi = CurveEncoder(CODES, generator).to(self.device)
-        self._first_psi = [weight.detach().clone() for weight in self._psi.parameters()]
-        groups = [
-            {'params': list(self._of_kernel.values()), 'lr': 0.05},
-            {'params': list(self._psi.parameters()), 'lr': 5e-3},
-        ]
-        self._adam = torch.optim.Adam(groups)
+        median, deviation = PRIORS['l_x']
+        priors = [(median + 0.5 * math.log(max(d, 1)), deviation)] * d
+        priors += [PRIORS[field.name] for field in fields(Kernel)] + [PRIORS['mean']]
+        median_of_theta, deviation_of_theta = self._tensor(np.array(priors).T)
+        # d logarithms of length scales, those of the kernel's other parameters, and the mean.
+        self._theta = median_of_theta.clone().requires_grad_()
+        self._psi = CurveEncoder(CODES, torch.Generator().manual_seed(self.seed % 2**63)).to(self.device)
+        self._adam = Adam([(self._theta, 0.05), *((weight, 5e-3) for weight in self._psi.parameters())])
+        self._median = self._parameters().detach()
+        deviation_of_psi = torch.full_like(self._median[len(priors) :], WEIGHTS)
+        self._deviation = torch.cat([deviation_of_theta, deviation_of_psi])
         self._fitted = False
+
+    def _parameters(self) -> Tensor:
+        """All of them, one after the other."""
+        return torch.cat([self._theta, *(weight.flatten() for weight in self._psi.parameters())])
 
     def _log_posterior(self, at: Places[Tensor], z: Tensor) -> Tensor:
         """Log marginal likelihood plus log priors, up to a constant."""
         K = self._kernel().of_observations(at)
-        prior = torch.stack([log_normal(self._of_kernel[n], *self._priors[n]).sum() for n in self._priors]).sum()
-        near = zip(self._psi.parameters(), self._first_psi)
-        weights = torch.stack([log_normal(weight, first, WEIGHTS).sum() for weight, first in near]).sum()
-        return log_marginal_likelihood(K, z - self._of_kernel['mean']) + prior + weights
+        prior = log_normal(self._parameters(), self._median, self._deviation).sum()
+        return log_marginal_likelihood(K, z - self._theta[-1]) + prior
 
     def _kernel(self) -> Kernel[Tensor]:
-        return Kernel(**{field.name: self._of_kernel[field.name].exp() for field in fields(Kernel)})
+        return Kernel(*self._theta[self.n_features : -1].exp().unbind())
 
     def _numpy(self) -> tuple[Kernel[Array], float]:
         """Kernel and mean, to predict with."""
-        with torch.no_grad():
-            kernel = self._kernel()
-            arrays = {field.name: getattr(kernel, field.name).cpu().numpy() for field in fields(Kernel)}
-            return Kernel(**arrays), self._of_kernel['mean'].item()
+        theta = self._theta.detach().cpu().numpy()
+        return Kernel(*np.exp(theta[self.n_features : -1])), float(theta[-1])
 
     def _look(self, rows: Rows) -> Places[Array]:
         with torch.no_grad():
@@ -413,7 +407,8 @@ class Surrogate:
         return Places(trial, member, self._h(x), t, self._psi(curve, length))
 
     def _h(self, x: Tensor) -> Tensor:
-        return x / self._of_kernel['l_x'].exp()
+        scaled: Tensor = x / self._theta[: self.n_features].exp()
+        return scaled
 
     def _tensors(self, rows: Rows) -> tuple[Tensor, ...]:
         """Rows as `_places` takes them, each trial's configuration once."""
@@ -433,6 +428,6 @@ def join(a: Places[Array], b: Places[Array]) -> Places[Array]:
     return Places(trial, member.reshape(-1), h[first], np.concatenate([a.t, b.t]), np.concatenate([a.e, b.e]))
 
 
-def log_normal(value: Tensor, mean: Tensor | float, deviation: float) -> Tensor:
+def log_normal(value: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     """Log density of a normal distribution, up to a constant."""
     return -0.5 * ((value - mean) / deviation) ** 2

@@ -27,7 +27,7 @@ READING_ORDER = """
     checks trial
     coordinates
     space
-    kernel gp features acquisition
+    kernel gp adam features acquisition
     normaliser
     surrogate
     race

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal, norm
 
+from hpo4dl.adam import Adam
 from hpo4dl.surrogate import (
     CODES,
     EARLY,
@@ -169,7 +170,7 @@ def exactly(predicted: Prediction) -> tuple[np.ndarray, np.ndarray]:
 def randomised(surrogate: Surrogate, seed: int) -> np.random.Generator:
     rng = np.random.default_rng(seed)
     with torch.no_grad():
-        for parameter in (*surrogate._of_kernel.values(), *surrogate._psi.parameters()):
+        for parameter in (surrogate._theta, *surrogate._psi.parameters()):
             parameter += torch.as_tensor(0.3 * rng.normal(size=parameter.shape))
     return rng
 
@@ -179,15 +180,16 @@ def log_posterior(surrogate: Surrogate, at: Rows, z: np.ndarray) -> torch.Tensor
 
 
 def scipys_log_posterior(surrogate: Surrogate, at: Rows, z: np.ndarray) -> float:
-    p = {name: value.detach().numpy() for name, value in surrogate._of_kernel.items()}
-    kernel = Kernel(*[np.exp(p[name]) for name in ('l_t', 'l_c', 's_m', 's_x', 's_d', 's_c', 'r', 's_n', 's_1')])
+    names = ('l_t', 'l_c', 's_m', 's_x', 's_d', 's_c', 'r', 's_n', 's_1')
+    theta = surrogate._theta.detach().numpy()
+    p = {'l_x': theta[:D], **dict(zip(names, theta[D:-1])), 'mean': theta[-1]}
+    kernel = Kernel(*[np.exp(p[name]) for name in names])
     look = surrogate._look(at)
     K = kernel(look, look) + np.diag(LEAST_NOISE + np.exp(p['s_n']) + np.exp(p['s_1']) * np.exp(-at.t / EARLY))
     total = multivariate_normal(np.full(len(z), p['mean']), K).logpdf(z)
     for name, (median, deviation) in PRIORS.items():
         shift = math.log(D) / 2 if name == 'l_x' else 0
         total += norm(median + shift, deviation).logpdf(p[name]).sum()
-    total += norm.logpdf(p['mean'])
     first = Surrogate(D, surrogate.seed)._psi.parameters()
     for weight, begun in zip(surrogate._psi.parameters(), first):
         total += norm(begun.detach().numpy(), WEIGHTS).logpdf(weight.detach().numpy()).sum()
@@ -207,7 +209,7 @@ def test_gradient_is_that_of_finite_differences() -> None:
     surrogate, at = Surrogate(D, 0), rows(0, TRIALS)
     rng = randomised(surrogate, 1)
     log_posterior(surrogate, at, Z).backward()
-    for parameter in (*surrogate._of_kernel.values(), *surrogate._psi.parameters()):
+    for parameter in (surrogate._theta, *surrogate._psi.parameters()):
         direction = torch.as_tensor(rng.normal(size=parameter.shape))
         values = []
         for step in (1e-5, -2e-5):
@@ -218,6 +220,26 @@ def test_gradient_is_that_of_finite_differences() -> None:
             parameter += 1e-5 * direction
         along = (parameter.grad * direction).sum().item()
         assert along == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-4, abs=1e-4)
+
+
+def test_steps_are_those_of_torchs_adam() -> None:
+    mine, theirs = ([torch.ones(3, dtype=torch.float64), torch.full((), 2.0, dtype=torch.float64)] for _ in range(2))
+    for parameter in (*mine, *theirs):
+        parameter.requires_grad_()
+    adam = Adam([(mine[0], 0.1), (mine[1], 0.02)])
+    torchs = torch.optim.Adam([{'params': [theirs[0]], 'lr': 0.1}, {'params': [theirs[1]], 'lr': 0.02}])
+
+    def loss(vector: torch.Tensor, scalar: torch.Tensor) -> torch.Tensor:
+        return (torch.arange(3) * (vector - scalar) ** 4).sum() + scalar.exp()
+
+    for _ in range(30):
+        adam.step(loss(*mine))
+        torchs.zero_grad()
+        loss(*theirs).backward()
+        torchs.step()
+    for one, other in zip(mine, theirs):
+        np.testing.assert_allclose(one.detach().numpy(), other.detach().numpy(), rtol=1e-12)
+    assert mine[1].item() < 1.9
 
 
 def test_a_fit_improves_the_posterior_and_a_later_one_goes_on() -> None:
@@ -296,7 +318,7 @@ def test_without_hyperparameters_to_learn_from() -> None:
 def test_a_configuration_is_its_hyperparameters_over_their_length_scales() -> None:
     surrogate, at = Surrogate(D, 0), rows(0, TRIALS)
     surrogate.fit(at, Z)
-    look, length_scale = surrogate._look(at), surrogate._of_kernel['l_x'].detach().exp().numpy()
+    look, length_scale = surrogate._look(at), surrogate._theta[:D].detach().exp().numpy()
     np.testing.assert_allclose(look.h[look.member], at.x / length_scale, rtol=1e-12)
 
 

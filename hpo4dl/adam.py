@@ -1,0 +1,33 @@
+"""Adam (Kingma & Ba 2015, Algorithm 1). That of torch imports torch's compiler first, which takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+
+
+class Adam:
+    """Moments of the gradients of some tensors, each with a step size of its own.
+
+    Args:
+        parameters: tensors that require a gradient, and their step sizes.
+    """
+
+    def __init__(self, parameters: Sequence[tuple[Tensor, float]]) -> None:
+        self._parameters = [(p, size, torch.zeros_like(p), torch.zeros_like(p)) for p, size in parameters]
+        self._steps = 0
+
+    @torch.no_grad()
+    def step(self, loss: Tensor) -> None:
+        """Change the parameters such that the loss becomes smaller."""
+        self._steps += 1
+        gradients = torch.autograd.grad(loss, [p for p, *_ in self._parameters])
+        for (p, size, first, second), gradient in zip(self._parameters, gradients):
+            first.lerp_(gradient, 1 - BETA_1)
+            second.mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
+            root = second.sqrt().div_((1 - BETA_2**self._steps) ** 0.5).add_(EPSILON)
+            p.addcdiv_(first, root, value=-size / (1 - BETA_1**self._steps))
