@@ -7,7 +7,9 @@ of the best trials, and all paused trials, by the expected improvement that the 
 - 'random' (default): a number of epochs ahead, and a margin by which the best value seen at any epoch is to be beaten,
   both drawn anew for each decision, log-uniformly (after MFPI-random, Rakotoarison et al. 2024, Section 4.2): so
   decisions that look near and far, and that ask for little and for much, take turns; where nothing is to be expected
-  so near, the decision looks farther; a new point begins with two epochs, where epochs are not few;
+  so near, the decision looks farther; a new point begins with two epochs, where epochs are not few; and every fourth
+  configuration is the next place of the sequence, whatever the surrogate believes: where it is wrong, it would not
+  look;
 - 'next': the published rule: one epoch ahead, improvement on the incumbent of that fidelity (Algorithm 1).
 
 The surrogate learns in `tell`: it is fitted on a schedule that depends on nothing but the number of tells, and
