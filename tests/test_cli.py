@@ -61,8 +61,9 @@ def test_explain(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder = str(tuned(tmp_path, optimizer='dyhpo', max_budget=45, num_configurations=50))
     assert main(['explain', folder, '--step', '3']) == 0
     assert 'decision 3: train trial' in capsys.readouterr().out
-    assert main(['explain', folder, '-o', 'why.svg']) == 0
+    assert main(['explain', folder]) == 0
     assert 'decision 45: train trial' in capsys.readouterr().out
+    assert main(['explain', folder, '--step', '44', '-o', 'why.svg']) == 0
     assert '<svg' in (tmp_path / 'why.svg').read_text(encoding='utf-8')
     assert main(['explain', folder, '--step', '46']) == 1
 
