@@ -40,7 +40,7 @@ from torch import Tensor
 from .adam import Adam
 from .features import CurveEncoder
 from .gp import Posterior, log_marginal_likelihood
-from .kernel import Matrix, diagonal, exponential, matern32, matern52, rbf, squared_distance
+from .kernel import Matrix, at_pairs, diagonal, exponential, matern32, matern52, rbf, squared_distance
 
 Array = NDArray[np.float64]
 
@@ -105,10 +105,12 @@ class Places(Generic[Matrix]):
     """(n,)"""
     member: Tensor | NDArray[np.int64]
     """(n,) the trial's row in h."""
+    epoch: Tensor | NDArray[np.int64]
+    """(n,) the index in t."""
     h: Matrix
     """(J, d)"""
     t: Matrix
-    """(n,)"""
+    """(T,) distinct ones: epochs are few."""
     e: Matrix
     """(n, CODES)"""
 
@@ -140,8 +142,8 @@ class Kernel(Generic[Matrix]):
         return self.s_d * rbf(squared_distance(a, b))
 
     def own(self, a: Matrix, b: Matrix) -> Matrix:
-        """s_c k_32(t / l_c, t' / l_c), of the same trial; a and b are of one shape, or broadcast."""
-        return self.s_c * matern32(((a - b) / self.l_c) ** 2)
+        """s_c k_32(t / l_c, t' / l_c), of the same trial."""
+        return self.s_c * matern32(((a[:, None] - b[None]) / self.l_c) ** 2)
 
     def noise(self, t: Matrix) -> Matrix:
         """(n,) variances of observations at t (n,) around their latent values."""
@@ -153,13 +155,14 @@ class Kernel(Generic[Matrix]):
 
     def __call__(self, a: Places[Matrix], b: Places[Matrix]) -> Matrix:
         """(n, m) covariance of latent values."""
-        near = self.configurations(a.h, b.h)[a.member][:, b.member] * self.epochs(a.t, b.t)
+        near = at_pairs(self.configurations(a.h, b.h), a.member, b.member)
+        near = near * at_pairs(self.epochs(a.t, b.t), a.epoch, b.epoch)
         same = a.trial[:, None] == b.trial[None]
-        return near + self.curves(a.e, b.e) + same * self.own(a.t[:, None], b.t[None])
+        return near + self.curves(a.e, b.e) + same * at_pairs(self.own(a.t, b.t), a.epoch, b.epoch)
 
     def of_observations(self, at: Places[Matrix]) -> Matrix:
         """(n, n) covariance of observations: of latent values, and the noise."""
-        return self(at, at) + diagonal(self.noise(at.t))
+        return self(at, at) + diagonal(self.noise(at.t)[at.epoch])
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ class Conditioned:
 
     def predict(self, at: Places[Array]) -> tuple[Array, Array]:
         """(m,) means and (m,) variances of latent values."""
-        return self.posterior.predict(self.kernel(self.at, at), np.full(len(at.t), self.kernel.variance()))
+        return self.posterior.predict(self.kernel(self.at, at), np.full(len(at.epoch), self.kernel.variance()))
 
 
 class Prediction:
@@ -235,7 +238,7 @@ class Candidates:
         """Latent values of the rows at fidelities t (k,), then those of the new configurations at t_new."""
         known, posterior, kernel = self._conditioned.at, self._conditioned.posterior, self._conditioned.kernel
         of_rows = self._covariance(t)
-        of_epoch = kernel.epochs(np.array([t_new]), known.t)
+        of_epoch = kernel.epochs(np.array([t_new]), known.t)[:, known.epoch]
         # The covariance of new ones with a row is near_new * of_epoch + curves_new, in the column of the row's trial.
         by_trial = np.bincount(known.member, of_epoch[0] * self._alpha, len(known.h))
         of_new = self._near_new @ by_trial + self._curves_new @ self._alpha
@@ -247,17 +250,17 @@ class Candidates:
             Ks = np.concatenate([of_rows[index[index < len(t)], :n], near + self._curves_new[:, :n]])
             return np.sqrt(posterior.leading(n).variance(Ks.T, np.full(len(index), kernel.variance())))
 
-        n = len(known.t)
+        n = len(known.epoch)
         bound = deviation(np.arange(len(mean)), n // 4)  # the first rows are those of the best trials
         return Prediction(mean, bound, lambda index: deviation(index, n))
 
     def _covariance(self, t: Array) -> Array:
         """(k, n) of the latent values at fidelities t with the observations."""
         known, kernel = self._conditioned.at, self._conditioned.kernel
-        distinct, which = np.unique(t, return_inverse=True)  # epochs are few
-        K: Array = self._near * kernel.epochs(distinct, known.t)[which] + self._curves
+        distinct, epoch = np.unique(t, return_inverse=True)
+        K: Array = self._near * at_pairs(kernel.epochs(distinct, known.t), epoch, known.epoch) + self._curves
         i, j = self._own
-        K[i, j] += kernel.own(t[i], known.t[j])
+        K[i, j] += kernel.own(distinct, known.t)[epoch[i], known.epoch[j]]
         return K
 
 
@@ -398,22 +401,22 @@ class Surrogate:
     def _look(self, rows: Rows) -> Places[Array]:
         with torch.no_grad():
             at = self._places(*self._tensors(rows))
-        member: NDArray[np.int64] = at.member.cpu().numpy()  # type: ignore[union-attr]
-        return Places(rows.trial, member, at.h.cpu().numpy(), rows.t, at.e.cpu().numpy())
+        return Places(*(value.cpu().numpy() for value in vars(at).values()))
 
     def _places(
-        self, trial: Tensor, member: Tensor, x: Tensor, t: Tensor, curve: Tensor, length: Tensor
+        self, trial: Tensor, member: Tensor, epoch: Tensor, x: Tensor, t: Tensor, curve: Tensor, length: Tensor
     ) -> Places[Tensor]:
-        return Places(trial, member, self._h(x), t, self._psi(curve, length))
+        return Places(trial, member, epoch, self._h(x), t, self._psi(curve, length))
 
     def _h(self, x: Tensor) -> Tensor:
         scaled: Tensor = x / self._theta[: self.n_features].exp()
         return scaled
 
     def _tensors(self, rows: Rows) -> tuple[Tensor, ...]:
-        """Rows as `_places` takes them, each trial's configuration once."""
+        """Rows as `_places` takes them, each trial's configuration once, and each epoch."""
         _, first, member = np.unique(rows.trial, return_index=True, return_inverse=True)
-        arrays = (rows.trial, member.reshape(-1), rows.x[first], rows.t, rows.curve, rows.length)
+        t, epoch = np.unique(rows.t, return_inverse=True)
+        arrays = (rows.trial, member.reshape(-1), epoch.reshape(-1), rows.x[first], t, rows.curve, rows.length)
         return tuple(self._tensor(array) for array in arrays)
 
     def _tensor(self, array: Array | NDArray[np.int64]) -> Tensor:
@@ -421,11 +424,12 @@ class Surrogate:
 
 
 def join(a: Places[Array], b: Places[Array]) -> Places[Array]:
-    """The places of a, then those of b, each trial's configuration once."""
+    """The places of a, then those of b, each trial's configuration once, and each epoch."""
     trial = np.concatenate([np.asarray(a.trial), np.asarray(b.trial)])
     h = np.concatenate([a.h[a.member], b.h[b.member]])
     _, first, member = np.unique(trial, return_index=True, return_inverse=True)
-    return Places(trial, member.reshape(-1), h[first], np.concatenate([a.t, b.t]), np.concatenate([a.e, b.e]))
+    t, epoch = np.unique(np.concatenate([a.t[a.epoch], b.t[b.epoch]]), return_inverse=True)
+    return Places(trial, member.reshape(-1), epoch.reshape(-1), h[first], t, np.concatenate([a.e, b.e]))
 
 
 def log_normal(value: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:

@@ -33,12 +33,16 @@ MEAN = 0.4
 
 
 def places(seed: int, trials: list[int], without_curves: bool = False) -> Places:
-    """One row for each entry of `trials`; the configuration of a trial depends on nothing but its number."""
+    """One row for each entry of `trials`; the configuration of a trial depends on nothing but its number.
+
+    Epochs are drawn from six, so that some are the same, of which one may be missing.
+    """
     rng = np.random.default_rng(seed)
     distinct, member = np.unique(np.array(trials, dtype=np.int64), return_inverse=True)
     h = np.array([np.random.default_rng(i).normal(size=D) for i in distinct]).reshape(-1, D)
     e = np.zeros((len(trials), CODES)) if without_curves else rng.normal(size=(len(trials), CODES))
-    return Places(np.array(trials, dtype=np.int64), member.reshape(-1), h, rng.random(len(trials)), e)
+    t = rng.random(6)
+    return Places(np.array(trials, dtype=np.int64), member.reshape(-1), rng.integers(6, size=len(trials)), h, t, e)
 
 
 def rows(seed: int, trials: list[int]) -> Rows:
@@ -71,10 +75,10 @@ def covariance(a: Places, b: Places) -> np.ndarray:
         return (1 + math.sqrt(5) * r + 5 * r * r / 3) * math.exp(-math.sqrt(5) * r)
 
     k = {name: float(value) for name, value in vars(KERNEL).items()}
-    K = np.zeros((len(a.t), len(b.t)))
-    for i in range(len(a.t)):
-        for j in range(len(b.t)):
-            lag = abs(a.t[i] - b.t[j])
+    K = np.zeros((len(a.trial), len(b.trial)))
+    for i in range(len(a.trial)):
+        for j in range(len(b.trial)):
+            lag = abs(a.t[a.epoch[i]] - b.t[b.epoch[j]])
             near = k['s_m'] + k['s_x'] * k_52(distance(a.h[a.member[i]], b.h[b.member[j]]))
             K[i, j] = near * (k['r'] + k_32(lag / k['l_t'])) / (1 + k['r'])
             K[i, j] += k['s_d'] * math.exp(-(distance(a.e[i], b.e[j]) ** 2) / 2)
@@ -84,7 +88,7 @@ def covariance(a: Places, b: Places) -> np.ndarray:
 
 
 def noise(at: Places) -> np.ndarray:
-    return np.diag([LEAST_NOISE + 0.02 + 0.3 * math.exp(-t / EARLY) for t in at.t])
+    return np.diag([LEAST_NOISE + 0.02 + 0.3 * math.exp(-t / EARLY) for t in at.t[at.epoch]])
 
 
 def in_torch(at: Places) -> Places:
@@ -97,7 +101,7 @@ def test_kernel_is_the_formula_written_out() -> None:
     np.testing.assert_allclose(np.diag(KERNEL(a, a)), float(KERNEL.variance()), atol=1e-6)
     torch_kernel = Kernel(*[torch.tensor(p, dtype=torch.float64) for p in vars(KERNEL).values()])
     np.testing.assert_allclose(torch_kernel(in_torch(a), in_torch(b)).numpy(), KERNEL(a, b), atol=1e-12)
-    np.testing.assert_allclose(np.diag(KERNEL.noise(a.t)), noise(a), atol=1e-12)
+    np.testing.assert_allclose(KERNEL.of_observations(a), covariance(a, a) + noise(a), atol=1e-6)
     np.testing.assert_allclose(torch_kernel.noise(in_torch(a).t).numpy(), KERNEL.noise(a.t), atol=1e-12)
 
 
@@ -118,8 +122,8 @@ def test_candidates_are_predicted_as_rows_are(t_new: float) -> None:
     h = np.random.default_rng(5).normal(size=(6, D))
     h[0] = conditioned.at.h[1]  # where a trial is
     t = np.array([0.2, 0.9, 0.2, 0.5, 1.0])
-    new = Places(np.arange(100, 106), np.arange(6), h, np.full(6, t_new), np.zeros((6, CODES)))
-    general = [conditioned.predict(p) for p in (Places(at.trial, at.member, at.h, t, at.e), new)]
+    new = Places(np.arange(100, 106), np.arange(6), np.zeros(6, int), h, np.array([t_new]), np.zeros((6, CODES)))
+    general = [conditioned.predict(p) for p in (replace(at, epoch=np.arange(5), t=t), new)]
     mean, variance = np.concatenate(general, axis=1)
 
     predicted = Candidates(conditioned, at, h).predict(t, t_new)
@@ -137,7 +141,7 @@ def test_candidates_are_predicted_as_rows_are(t_new: float) -> None:
 
 def test_what_was_extended_is_what_was_conditioned_at_once() -> None:
     at = places(0, TRIALS)
-    parts = [Places(at.trial[s], *renumbered(at, s), at.t[s], at.e[s]) for s in (slice(0, 2), slice(2, 6), slice(6, 9))]
+    parts = [part(at, s) for s in (slice(0, 2), slice(2, 6), slice(6, 9))]
     grown = Conditioned.on(KERNEL, MEAN, parts[0], Z[:2])
     before = grown.predict(at)
     further = grown.extend(parts[1], Z[2:6]).extend(parts[2], Z[6:])
@@ -146,9 +150,13 @@ def test_what_was_extended_is_what_was_conditioned_at_once() -> None:
     np.testing.assert_array_equal(grown.predict(at), before)  # it never changes
 
 
-def renumbered(at: Places, part: slice) -> tuple[np.ndarray, np.ndarray]:
-    _, first, member = np.unique(at.trial[part], return_index=True, return_inverse=True)
-    return member.reshape(-1), at.h[at.member[part]][first]
+def part(at: Places, rows: slice) -> Places:
+    """These rows of it; their trials and epochs numbered anew."""
+    _, first, member = np.unique(at.trial[rows], return_index=True, return_inverse=True)
+    t, epoch = np.unique(at.t[at.epoch[rows]], return_inverse=True)
+    return Places(
+        at.trial[rows], member.reshape(-1), epoch.reshape(-1), at.h[at.member[rows]][first], t, at.e[rows]
+    )
 
 
 def test_the_same_row_again_and_again_without_noise() -> None:
