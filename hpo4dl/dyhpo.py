@@ -158,7 +158,7 @@ class DyHPO(Race):
 
         None when nothing is weighed: the race starts, the sequence has its turn, or there is nothing left to train.
         """
-        if self._normalise is None or self._first() is not None or self._in_turn() is not None:
+        if self._normalise is None or self._unweighed() is not None:
             return None
         weighed = self._weigh(self._normalise)
         if weighed is not None:
@@ -216,15 +216,12 @@ class DyHPO(Race):
         return float(np.maximum(values - self._best(), 0).mean(1).max())
 
     def _decide(self) -> Trial | None:
-        first = self._first()
-        if first is not None:
-            return first
+        trial = self._unweighed()
+        if trial is not None:
+            return trial
         if self._normalise is None:  # all were started, and there is no value yet
             paused = self._paused()
             return self._continue(paused[0], paused[0].epoch + 1) if paused else None
-        in_turn = self._in_turn()
-        if in_turn is not None:
-            return in_turn
         weighed = self._weigh(self._normalise)
         if weighed is None:
             return None
@@ -267,11 +264,12 @@ class DyHPO(Race):
             return self._start(1, None if self._initial else self._spread())
         return None
 
-    def _in_turn(self) -> Trial | None:
-        """The next place of the sequence, when it is its turn."""
-        if self.horizon == 'next' or len(self.curves) % EVENLY:
-            return None
-        return self._start(self._begin, self._spread())
+    def _unweighed(self) -> Trial | None:
+        """What comes next whatever the surrogate believes: a step of the start, or the sequence when it is its turn."""
+        first = self._first()
+        if first is None and self.horizon == 'random' and len(self.curves) % EVENLY == 0:
+            return self._start(self._begin, self._spread())
+        return first
 
     def _spread(self) -> Array | None:
         return self.space.spread(self.seed, len(self.curves), self._tried)
