@@ -52,7 +52,7 @@ EVENLY = 4
 """Each so-many-th configuration stands at the next place of the sequence that the race starts with."""
 LEAST_MARGIN = 0.001
 """The smallest margin, of targets; the largest is 1, about the standard deviation of all values seen."""
-LEAST_GAIN, FARTHER = 1e-3, 2
+LEAST_GAIN, FARTHER = 1e-3, 4
 """Where no expected improvement, of targets, is as large as the one, the horizon is so many times as far."""
 HIDDEN = 0.3
 """Share of the values that are learned without their curve."""
