@@ -414,9 +414,8 @@ class Surrogate:
 
     def _tensors(self, rows: Rows) -> tuple[Tensor, ...]:
         """Rows as `_places` takes them, each trial's configuration once, and each epoch."""
-        _, first, member = np.unique(rows.trial, return_index=True, return_inverse=True)
-        t, epoch = np.unique(rows.t, return_inverse=True)
-        arrays = (rows.trial, member.reshape(-1), epoch.reshape(-1), rows.x[first], t, rows.curve, rows.length)
+        first, member, t, epoch = numbered(rows.trial, rows.t)
+        arrays = (rows.trial, member, epoch, rows.x[first], t, rows.curve, rows.length)
         return tuple(self._tensor(array) for array in arrays)
 
     def _tensor(self, array: Array | NDArray[np.int64]) -> Tensor:
@@ -427,9 +426,15 @@ def join(a: Places[Array], b: Places[Array]) -> Places[Array]:
     """The places of a, then those of b, each trial's configuration once, and each epoch."""
     trial = np.concatenate([np.asarray(a.trial), np.asarray(b.trial)])
     h = np.concatenate([a.h[a.member], b.h[b.member]])
+    first, member, t, epoch = numbered(trial, np.concatenate([a.t[a.epoch], b.t[b.epoch]]))
+    return Places(trial, member, epoch, h[first], t, np.concatenate([a.e, b.e]))
+
+
+def numbered(trial: NDArray[np.int64], t: Array) -> tuple[NDArray[np.intp], NDArray[np.intp], Array, NDArray[np.intp]]:
+    """Of n rows: the first of each trial (J,), and which trial it is (n,); the epochs (T,), and which it is (n,)."""
     _, first, member = np.unique(trial, return_index=True, return_inverse=True)
-    t, epoch = np.unique(np.concatenate([a.t[a.epoch], b.t[b.epoch]]), return_inverse=True)
-    return Places(trial, member.reshape(-1), epoch.reshape(-1), h[first], t, np.concatenate([a.e, b.e]))
+    epochs, epoch = np.unique(t, return_inverse=True)
+    return first, member, epochs, epoch
 
 
 def log_normal(value: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
