@@ -5,6 +5,7 @@ the trial's last acknowledged attempt left. An attempt is acknowledged by its li
 folder is the trial's, and the older one is removed. A call that is killed half way, or goes on writing after it was
 given up, damages nothing.
 
+    checkpoints/.hpo4dl_run             whose folder this is; without this mark nothing in it is touched
     checkpoints/trial_3/attempt_17/     what trial 3 starts its next call from
     best_trial/                         a copy of the incumbent's, made when it became the incumbent
 
@@ -14,17 +15,25 @@ killed may leave it half written, or ahead of the journal: the objective functio
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from .errors import StorageError
 from .files import copy_tree, remove_tree, swap, sync_folder, sync_tree, tree_size
+from .identity import MARK
 from .runner import Attempt
 from .trial import Trial
 
+OURS = {'trial': r'trial_\d+', 'removed': r'removed_\d+', 'attempt': r'attempt_\d+|began_\d+|in_place'}
+"""Names that we make. Whatever else lies there is left alone."""
+
 KEEP = ('all', 'alive', 'best')
 MODES = ('copy', 'in-place')
+
+logger = logging.getLogger(__name__)
 
 
 class Checkpoints:
@@ -104,9 +113,17 @@ class Checkpoints:
         remove_tree(old)
 
     def end(self) -> None:
-        """The race has ended: under 'best' nothing stays but the incumbent's copy."""
-        if self.keep == 'best':
-            remove_at_once(self.folder, self.folder.with_name(f'.{self.folder.name}.removed'))
+        """The race has ended: under 'best' nothing stays but the incumbent's copy, and what is not ours."""
+        if self.keep != 'best':
+            return
+        for path in ours(self.folder, 'trial'):
+            self.drop(int(path.name.removeprefix('trial_')))
+        try:
+            if {path.name for path in self.folder.iterdir()} == {MARK}:
+                (self.folder / MARK).unlink()
+                self.folder.rmdir()
+        except OSError as error:
+            logger.warning('%s stays: %s', self.folder, error)
 
     def restore(self, left: Mapping[int, int]) -> None:
         """Take up a run that was interrupted: keep what the journal acknowledges, remove the rest.
@@ -115,14 +132,13 @@ class Checkpoints:
             left: for each trial, its last acknowledged attempt.
         """
         wanted = {self._path(trial_id, number) for trial_id, number in left.items()}
-        remove_tree(self.folder.with_name(f'.{self.folder.name}.removed'))
-        for removed in self.folder.glob('removed_*'):
+        for removed in ours(self.folder, 'removed'):
             remove_tree(removed)
-        for trial_folder in self.folder.glob('trial_*'):
+        for trial_folder in ours(self.folder, 'trial'):
             if trial_folder.is_symlink():
-                trial_folder.unlink()  # not ours, and it may lead anywhere
+                trial_folder.unlink()  # it may lead anywhere, and attempts would be written there
                 continue
-            for path in trial_folder.glob('*'):
+            for path in ours(trial_folder, 'attempt'):
                 if path not in wanted or path.is_symlink():
                     remove_tree(path)
         new, old = self._beside_best('new'), self._beside_best('old')
@@ -135,7 +151,7 @@ class Checkpoints:
     def has(self, trial_id: int, number: int) -> bool:
         """Whether the folder that this attempt left is there."""
         path = self._path(trial_id, number)
-        return path.is_dir() and not path.is_symlink()
+        return path.is_dir() and not path.is_symlink() and not path.parent.is_symlink()
 
     def _path(self, trial_id: int, number: int) -> Path:
         return self.folder / f'trial_{trial_id}' / ('in_place' if self.in_place else f'attempt_{number}')
@@ -145,6 +161,14 @@ class Checkpoints:
 
     def _beside_best(self, state: str) -> Path:
         return self.best.with_name(f'.{self.best.name}.{state}')
+
+
+def ours(folder: Path, kind: str) -> list[Path]:
+    """What lies in a folder under names that we make."""
+    try:
+        return [path for path in folder.iterdir() if re.fullmatch(OURS[kind], path.name)]
+    except OSError:
+        return []
 
 
 def remove_at_once(folder: Path, name: Path) -> None:

@@ -122,10 +122,10 @@ def begin_process(device: str | None, pids: Connection) -> None:
         wait([sentinel])
         end_process()
 
+    if hasattr(os, 'setsid'):  # before anything can kill the group: until here it is that of whoever started the tuner
+        os.setsid()  # the terminal's Ctrl-C is for the tuner; and what this process starts can be killed with it
     threading.Thread(target=watch, daemon=True).start()
     shield()
-    if hasattr(os, 'setsid'):
-        os.setsid()  # the terminal's Ctrl-C is for the tuner; and what this process starts can be killed with it
     if device is not None:
         os.environ['CUDA_VISIBLE_DEVICES'] = device
     try:
@@ -135,8 +135,8 @@ def begin_process(device: str | None, pids: Connection) -> None:
 
 
 def end_process() -> None:
-    """Leave at once, with all that this process started."""
-    if hasattr(os, 'killpg'):
+    """Leave at once, with all that this process started; a group that it does not lead is others', too."""
+    if hasattr(os, 'killpg') and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import secrets
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import StorageError
 
@@ -21,16 +25,30 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         StorageError: the file system refused; the old content stays.
     """
-    temporary = path.with_name(f'.{path.name}.new')
     try:
-        with open(temporary, 'w', encoding='utf-8', errors='backslashreplace', newline='') as file:
-            file.write(text)
+        with replacing(path) as file:
+            file.write(text.encode(errors='backslashreplace'))
+    except OSError as error:
+        raise StorageError(f'{path}: cannot be written: {error}') from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file beside `path`, which takes its place, on the disk, when the block ends; else it is removed.
+
+    Whatever lies at `path`, a link to elsewhere for instance, is replaced and never written to.
+    """
+    temporary = path.with_name(f'.{path.name}.{secrets.token_hex(8)}.new')
+    try:
+        with open(temporary, 'xb') as file:  # 'x' follows no link
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except OSError as error:
-        raise StorageError(f'{path}: cannot be written: {error}') from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

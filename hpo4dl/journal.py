@@ -36,6 +36,8 @@ from .files import write_text
 
 SCHEMA = 1
 NAME = 'journal.jsonl'
+NO_FOLLOW = getattr(os, 'O_NOFOLLOW', 0)
+"""What is written to is never reached by a link, which may lead anywhere."""
 SETTLING = 0.1
 """Seconds after which a lock that was taken over is looked at again."""
 
@@ -78,7 +80,7 @@ class Journal:
         """
         line = encode_line({**event, 'time': time.time()})
         try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | NO_FOLLOW)
             try:
                 if self._torn is not None:
                     os.ftruncate(descriptor, self._torn)
@@ -118,19 +120,24 @@ class Journal:
             yield event
 
     def mend(self) -> None:
-        """Cut off a last line that a kill cut short.
+        """Cut off a last line that a kill cut short, of a journal whose other lines are whole.
 
         Raises:
+            JournalError: no journal, one that is reached by a link, an unknown schema, or a damaged line (named).
             StorageError: the file cannot be written.
         """
+        if self.path.is_symlink():
+            raise JournalError(f'{self.path}: a symbolic link, which is not followed')
         line, size = b'', 0
         for _, line in self._lines():
             size += len(line)
         if line.endswith(b'\n'):
             return
+        if sum(1 for _ in self) == 0:  # the first line is written in one piece, so that this is no torn one
+            raise JournalError(f'{self.path}: its first line is not that of a run')
         kept = next((body for body in (line, line[:-1]) if decode_line(body)), b'')  # its newline may be all that fails
         try:
-            with open(self.path, 'r+b') as file:
+            with open(os.open(self.path, os.O_RDWR | NO_FOLLOW), 'r+b') as file:
                 file.truncate(size - len(line) + len(kept))
                 if kept:
                     file.seek(0, os.SEEK_END)

@@ -18,6 +18,7 @@ from ConfigSpace import ConfigurationSpace
 
 from .errors import ArgumentError, JournalError
 from .files import write_text
+from .identity import Identity, mark
 from .space import describe, read_space, write_space
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Settings:
     stop_when_gain_below: float | None = None
 
 
-def make_run_folder(output_path: str | os.PathLike[str], storage_path: str | None) -> Path:
+def make_run_folder(output_path: str | os.PathLike[str], storage_path: str | None) -> tuple[Path, Identity]:
     """A new folder below `output_path`, and one of the same name below `storage_path`; two runs never share one."""
     name = datetime.now().strftime('experiment_%Y%m%d-%H%M%S')
     paths = [('storage_path', storage_path), ('output_path', os.fspath(output_path))]
@@ -68,17 +69,22 @@ def make_run_folder(output_path: str | os.PathLike[str], storage_path: str | Non
             except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
                 raise ArgumentError(argument, path, f'a folder that can be written ({error})') from error
         else:
-            return folder.absolute()
+            folder, identity = folder.resolve(), Identity.new(folder.name)
+            if storage_path is not None:
+                mark(made[0], identity, folder)
+            return folder, identity
         for folder in made:
             folder.rmdir()
     raise ArgumentError('output_path', os.fspath(output_path), 'a folder without 10,000 runs of the same second')
 
 
-def write_run(folder: Path, settings: Settings, configuration_space: ConfigurationSpace) -> None:
+def write_run(
+    folder: Path, identity: Identity, settings: Settings, configuration_space: ConfigurationSpace
+) -> None:
     """What a run was started with, for people and for `Tuner.resume`."""
     versions = {module.__name__: module.__version__ for module in (np, scipy, torch)}
     environment = {'python': platform.python_version(), 'host': platform.node(), 'started': datetime.now().isoformat()}
-    stored = {'settings': asdict(settings), 'environment': {**environment, **versions}}
+    stored = {'identity': asdict(identity), 'settings': asdict(settings), 'environment': {**environment, **versions}}
     write_text(folder / 'settings.json', json.dumps(stored, indent=2))
     write_text(folder / 'hyperparameters.json', json.dumps(describe(configuration_space), indent=2))
     try:

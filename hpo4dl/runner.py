@@ -17,12 +17,15 @@ import json
 import math
 import numbers
 import os
+import secrets
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -99,10 +102,11 @@ def work(objective_function: Objective, attempt: Attempt) -> Report:
 
 def probe(folder: Path) -> None:
     """Raises OSError if nothing can be written below `folder`: then a failed call may not have been at fault."""
-    file = folder / '.hpo4dl'
+    file = folder / f'.hpo4dl.{secrets.token_hex(8)}'
     try:
-        file.write_bytes(bytes(100_000))
-        with open(file, 'rb+') as written:
+        with open(file, 'xb') as written:
+            written.write(bytes(100_000))
+            written.flush()
             os.fsync(written.fileno())
     except OSError as error:
         if error.errno in REFUSED:
@@ -115,7 +119,7 @@ def work_elsewhere(objective_function: Objective, attempt: Attempt) -> Report:
     """`work` in a worker: it leaves a mark when it begins, and a KeyboardInterrupt is a failure like any other."""
     try:
         os.makedirs(os.path.dirname(attempt.mark), exist_ok=True)
-        Path(attempt.mark).touch()
+        os.close(os.open(attempt.mark, os.O_WRONLY | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0), 0o666))
     except OSError as error:
         return Report(storage=f'{attempt.mark}: cannot be written: {one_line(error)}')
     try:
@@ -125,19 +129,44 @@ def work_elsewhere(objective_function: Objective, attempt: Attempt) -> Report:
 
 
 def call(objective_function: Objective, trial: Trial, checkpoint_path: str | os.PathLike[str]) -> Report:
-    """Train one step; never raises but for KeyboardInterrupt."""
-    begin = time.perf_counter()
+    """Train one step; never raises but for KeyboardInterrupt. What the objective function forked ends here."""
+    begin, process = time.perf_counter(), os.getpid()
     try:
         returned = objective_function(
             dict(trial.configuration), trial.epoch, trial.previous_epoch, os.fspath(checkpoint_path)
         )
+        if os.getpid() != process:
+            end_fork(None)
         report = read(returned, trial)
     except KeyboardInterrupt:
+        if os.getpid() != process:
+            end_fork(KeyboardInterrupt())
         raise
     except BaseException as error:  # SystemExit and what users derive from BaseException included
+        if os.getpid() != process:
+            end_fork(error)
         report = Report(failed=one_line(error), traceback=traceback.format_exc(limit=-20)[-10_000:])
     report.seconds = time.perf_counter() - begin
     return report
+
+
+def end_fork(error: BaseException | None) -> NoReturn:
+    """In a child that the objective function forked and that came back here: end it as `sys.exit` would.
+
+    Else it would go on as a second tuner, or a second worker.
+    """
+    code: object = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        code = 0 if error.code is None else error.code
+    elif error is not None:
+        traceback.print_exception(type(error), error, error.__traceback__)
+    if not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(code & 0xFF)
 
 
 def read(returned: object, trial: Trial) -> Report:

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from .errors import JournalError, StorageError
-from .files import sync_folder
+from .files import replacing
 from .journal import SCHEMA, Event, Journal, check, decode_line, encode_line
 
 logger = logging.getLogger(__name__)
@@ -42,15 +42,10 @@ def salvage_journal(journal: Journal) -> None:
     names = (journal.path.with_name(f'journal.damaged-{n}.jsonl') for n in range(1, 1000))
     beside = next(path for path in names if not path.exists())
     kept.insert(1, {'event': 'salvage', 'file': beside.name, 'lines': damaged, 'dropped': dropped})
-    new = journal.path.with_name('.journal.new')
     try:
-        with open(new, 'wb') as file:
+        with replacing(journal.path) as file:
             file.writelines(encode_line({k: v for k, v in event.items() if k != 'crc'}) for event in kept)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(journal.path, beside)
-        os.replace(new, journal.path)
-        sync_folder(journal.path.parent)
+            os.link(journal.path, beside, follow_symlinks=False)
     except OSError as error:
         raise StorageError(f'{journal.path}: cannot be written: {error}') from error
     logger.warning('%s: lines %s are damaged; the file is kept as %s', journal.path, damaged, beside.name)

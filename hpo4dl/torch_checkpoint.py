@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from .errors import ArgumentError, StorageError
-from .files import sync_folder
+from .files import replacing
 
 NAME = 'checkpoint.pt'
 LOAD = {'weights_only': True} if 'weights_only' in inspect.signature(torch.load).parameters else {}
@@ -47,16 +47,12 @@ def save_checkpoint(checkpoint_path: str | os.PathLike[str], /, **parts: Any) ->
     """
     content = {name: plain(state_of(part), name) for name, part in parts.items()}
     path = Path(checkpoint_path) / NAME
-    temporary = path.with_name(f'.{NAME}.new')
     try:
-        with open(temporary, 'wb') as file:
+        for half in path.parent.glob(f'.{NAME}.*.new'):  # of a call in place that was killed while it saved
+            half.unlink(missing_ok=True)
+        with replacing(path) as file:
             torch.save({'parts': content, 'random_state': random_state()}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # the latter where torch hides the former
-        temporary.unlink(missing_ok=True)
         raise StorageError(f'{path}: cannot be written: {error}') from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import secrets
 import statistics
 import sys
 import time
@@ -41,6 +42,7 @@ from .executors import (
     check_picklable,
     engines_for,
 )
+from .identity import Identity, claim, make_marked, mark, read_identity, refuse_link, write_identity
 from .journal import SCHEMA, Journal, Lock
 from .journal import Event as JournalEvent
 from .ledger import Ledger, result_event
@@ -190,9 +192,12 @@ class Tuner:
         )
         self._prepare(objective_function, configuration_space, space, optimizer, callbacks, progress)
         self._employ(executor, num_workers, devices)
-        self.run_folder = make_run_folder(check_path('output_path', output_path), self.settings.storage_path)
+        self.run_folder, self._identity = make_run_folder(
+            check_path('output_path', output_path), self.settings.storage_path
+        )
         self._open_folder(take_over=False, salvage=False)
-        write_run(self.run_folder, self.settings, configuration_space)
+        write_run(self.run_folder, self._identity, self.settings, configuration_space)
+        make_marked(self._checkpoints.folder, self._identity, self.run_folder)
         self._journal.begin({'event': 'run', 'schema': SCHEMA, 'run': self.run_folder.name})
 
     @classmethod
@@ -241,8 +246,9 @@ class Tuner:
         check_flag('take_over', take_over)
         check_flag('salvage', salvage)
         tuner = cls.__new__(cls)
-        tuner.run_folder = Path(check_path('run_folder', run_folder))
+        tuner.run_folder = Path(os.path.realpath(check_path('run_folder', run_folder)))
         stored = read_settings(tuner.run_folder)
+        tuner._identity = read_identity(tuner.run_folder) or Identity.new(tuner.run_folder.name)
         if stored.optimizer is None and optimizer is None:
             raise ArgumentError('optimizer', optimizer, 'an object like the one that the run was started with')
         if stored.optimizer is not None and optimizer is not None:
@@ -323,16 +329,16 @@ class Tuner:
         self._workers = Workers(engines_for(executor, n, seen, own_process))
 
     def _open_folder(self, take_over: bool, salvage: bool) -> None:
-        storage = self.settings.storage_path
-        folder = self.run_folder / 'checkpoints' if storage is None else Path(storage) / self.run_folder.name
-        if folder.is_symlink():
-            raise StorageError(f'{folder}: a symbolic link, which is not followed; storage_path= is for other disks')
         self._take_over = take_over
         self._salvage = salvage
         self._journal = Journal(self.run_folder)
-        self._checkpoints = Checkpoints(
-            folder, self.run_folder / 'best_trial', self.settings.keep_checkpoints, self.settings.checkpoints
-        )
+        self._checkpoints = self._checkpoints_of(self._identity)
+
+    def _checkpoints_of(self, identity: Identity) -> Checkpoints:
+        storage, keep, mode = self.settings.storage_path, self.settings.keep_checkpoints, self.settings.checkpoints
+        folder = self.run_folder / 'checkpoints' if storage is None else Path(storage) / identity.name
+        refuse_link(folder)
+        return Checkpoints(folder, self.run_folder / 'best_trial', keep, mode)
 
     @property
     def epochs_spent(self) -> int:
@@ -396,22 +402,46 @@ class Tuner:
             self._journal.mend()
             self._ledger, self._asked = Ledger(self._space, self.settings.minimize), None
             self._ledger.fold(self._journal, self.optimizer)
+            self._claim_checkpoints()
             self._take_up_checkpoints()
         self._left_whole = False
         self._again = deque(self._ledger.running)
 
+    def _claim_checkpoints(self) -> None:
+        """See that the folder of checkpoints is this run's; a copy of a run does not take the original's."""
+        if read_identity(self.run_folder) is None:  # of an hpo4dl that gave runs none
+            write_identity(self.run_folder, self._identity)
+            folder = self._checkpoints.folder
+            if folder.parent == self.run_folder and folder.is_dir() and not folder.is_symlink():
+                mark(folder, self._identity, self.run_folder)
+        original = claim(self._checkpoints.folder, self._identity, self.run_folder)
+        if original is None:
+            return
+        if not self._salvage:
+            raise StorageError(
+                f'{self.run_folder}: a copy of {original}, whose checkpoints lie in {self._checkpoints.folder}: go on '
+                'with that one; resume(..., salvage=True) goes on with the copy, in a folder of its own, and trains '
+                'again from the start what is wanted'
+            )
+        self._identity = Identity.new(f'{self._identity.name}-{secrets.token_hex(4)}')
+        write_identity(self.run_folder, self._identity)
+        self._checkpoints = self._checkpoints_of(self._identity)
+
     def _take_up_checkpoints(self) -> None:
         left, best = self._ledger.left, self._ledger.best
+        self._miss_checkpoints()
+        if self._reason_to_stop() is None:
+            make_marked(self._checkpoints.folder, self._identity, self.run_folder)
         self._checkpoints.restore(left)
         if best is not None and left.get(best['configuration_id']) == self._ledger.best_attempt:
             if self._checkpoints.has(best['configuration_id'], self._ledger.best_attempt):
                 self._checkpoints.publish(best['configuration_id'], self._ledger.best_attempt)
         self._prune()
-        self._miss_checkpoints()
 
     def _miss_checkpoints(self) -> None:
-        """Look whether all checkpoints are there that the journal names."""
-        missing = [i for i, attempt in self._ledger.left.items() if not self._checkpoints.has(i, attempt)]
+        """Look whether all checkpoints are there that the journal names and that may be needed."""
+        needed = {i: n for i, n in self._ledger.left.items() if self._is_kept(i)}
+        missing = [i for i, attempt in needed.items() if not self._checkpoints.has(i, attempt)]
         if missing and not self._salvage and self._reason_to_stop() is None:
             raise StorageError(
                 f'{self._checkpoints.folder}: the checkpoints of trials {missing[:10]} are gone, so the race cannot go '
@@ -651,12 +681,17 @@ class Tuner:
         self._results_to_prune -= 1
         if told is None or self._results_to_prune <= 0:
             self._results_to_prune = len(left) // 50  # so that its time stays in proportion
-            dead = [i for i in left if i not in self._ledger.running and not self.optimizer.is_alive(i)]
+            dead = [i for i in left if not self._is_kept(i)]
         else:
             dead = [told] if told in left and not self.optimizer.is_alive(told) else []
         for trial_id in dead:
             self._ledger.drop(trial_id)
             self._checkpoints.drop(trial_id)
+
+    def _is_kept(self, trial_id: int) -> bool:
+        """Whether a trial's checkpoint stays: it may be asked for again, or all are kept."""
+        alive = trial_id in self._ledger.running or self.optimizer.is_alive(trial_id)
+        return self._checkpoints.keep == 'all' or alive
 
     def _make_room(self, starting: int = 0) -> None:
         """Keep to `max_disk`: evict the checkpoints of the least promising paused trials, never the incumbent's.

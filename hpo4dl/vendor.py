@@ -51,9 +51,13 @@ def vendor(destination: Path) -> str:
             raise ArgumentError('destination', str(destination), f'no changed copy: {", ".join(changed[:5])}')
     version = importlib.import_module(str(__package__)).__version__
 
-    new = copy.with_name('.hpo4dl.new')
     try:
-        shutil.rmtree(new, ignore_errors=True)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix='.hpo4dl.', dir=copy.parent))  # removed at the end, so no name of others'
+    except OSError as error:
+        raise StorageError(f'{copy}: cannot be written: {error}') from error
+    new = beside / 'hpo4dl'
+    try:
         shutil.copytree(PACKAGE, new, ignore=shutil.ignore_patterns('__pycache__', '*.pyc', '.*', SUMS, STAMP))
         (new / 'LICENSE').write_text(licence(), encoding='utf-8')
         (new / STAMP).write_text(f'hpo4dl {version}\n', encoding='utf-8')
@@ -63,6 +67,8 @@ def vendor(destination: Path) -> str:
         new.rename(copy)
     except OSError as error:
         raise StorageError(f'{copy}: cannot be written: {error}') from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, '-B', '-c', CHECK, str(copy.parent), folder]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)

@@ -23,7 +23,7 @@ SUFFIXES = {'.py', '.typed', '.npz', '.html'}
 READING_ORDER = """
     errors
     files
-    torch_checkpoint
+    identity torch_checkpoint
     checks trial
     coordinates
     space
