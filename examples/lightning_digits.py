@@ -25,7 +25,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
 from hpo4dl import Tuner
-from hpo4dl.torch_checkpoint import random_state, set_random_state
+from hpo4dl.integrations.torch_checkpoint import random_state, set_random_state
 
 MAX_EPOCHS = 9
 CHECKPOINT = 'lightning.ckpt'

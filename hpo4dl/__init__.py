@@ -1,7 +1,7 @@
 """Hyperparameter optimization for deep learning in as few epochs as possible."""
 
-from .conformance import check_executor
-from .dyhpo import DyHPO
+from .tools.executor_check import check_executor
+from .optimizers.dyhpo import DyHPO
 from .errors import (
     ArgumentError,
     EveryTrialFailedError,
@@ -11,13 +11,13 @@ from .errors import (
     RunLockedError,
     StorageError,
 )
-from .hyperband import ASHA, Hyperband
-from .objective_check import ObjectiveCheck, check_objective
-from .previous_run import WarmStart, warm_start
+from .optimizers.hyperband import ASHA, Hyperband
+from .tools.objective_check import ObjectiveCheck, check_objective
+from .tools.warm_start import WarmStart, warm_start
 from .progress import Event
-from .random_search import RandomSearch
-from .replay import replay
-from .torch_checkpoint import load_checkpoint, save_checkpoint
+from .optimizers.random_search import RandomSearch
+from .analysis.replay import replay
+from .integrations.torch_checkpoint import load_checkpoint, save_checkpoint
 from .trial import Trial
 from .tuner import Tuner
 

@@ -1,6 +1,6 @@
 """`python -m hpo4dl`: the command line."""
 
-from .cli import main
+from .tools.cli import main
 
 if __name__ == '__main__':
     raise SystemExit(main())

@@ -18,7 +18,7 @@ from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
-from .checkpoints import KEEP, MODES, Checkpoints
+from .records.checkpoints import KEEP, MODES, Checkpoints
 from .checks import (
     check_choice,
     check_count,
@@ -32,7 +32,7 @@ from .checks import (
     check_size,
 )
 from .errors import ArgumentError, EveryTrialFailedError, ExecutorError, JournalError, StorageError
-from .executors import (
+from .execution.engines import (
     POLL,
     Call,
     Engine,
@@ -42,28 +42,28 @@ from .executors import (
     check_picklable,
     engines_for,
 )
-from .identity import Identity, claim, make_marked, mark, read_identity, refuse_link, write_identity
-from .journal import SCHEMA, Journal, Lock
-from .journal import Event as JournalEvent
-from .ledger import Ledger, result_event
-from .optimizers import Optimizer, build, check_agrees, check_optimizer
-from .previous_run import warm_start as read_warm_start
+from .records.identity import Identity, claim, make_marked, mark, read_identity, refuse_link, write_identity
+from .records.journal import SCHEMA, Journal, Lock
+from .records.journal import Event as JournalEvent
+from .records.state import Ledger, result_event
+from .optimizers.registry import Optimizer, build, check_agrees, check_optimizer
+from .tools.warm_start import warm_start as read_warm_start
 from .progress import Callback, Event, is_watched, log_line, progress_display
-from .race import Race
-from .report import read_run, summary
-from .run_folder import (
+from .optimizers.base import Race
+from .analysis.report import read_run, summary
+from .records.run_folder import (
     Settings,
     make_run_folder,
     read_configuration_space,
     read_settings,
     write_run,
 )
-from .runner import Objective, Report, brief
-from .salvage import salvage_journal
-from .signals import Signals
-from .slurm import allocation_left
-from .space import Space
-from .table import write_table
+from .execution.worker import Objective, Report, brief
+from .records.salvage import salvage_journal
+from .execution.signals import Signals
+from .integrations.slurm import allocation_left
+from .space.unit_cube import Space
+from .records.csv_table import write_table
 from .trial import Trial
 
 MAX_FAILURES = 10

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from ConfigSpace import ConfigurationSpace
 
 from hpo4dl import Tuner
-from hpo4dl.journal import Journal
+from hpo4dl.records.journal import Journal
 
 
 def train(configuration, epoch, previous_epoch, checkpoint_path):

@@ -11,7 +11,7 @@ import numpy as np
 from ConfigSpace import Categorical, ConfigurationSpace, EqualsCondition, Float, Integer, OrdinalHyperparameter
 
 from hpo4dl import Tuner
-from hpo4dl.journal import encode_line
+from hpo4dl.records.journal import encode_line
 
 HOSTILE = [
     '</script><script>document.title = "broken in"</script>',

@@ -8,7 +8,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from hpo4dl.acquisition import expected_improvement, incumbent_at, log_expected_improvement
+from hpo4dl.optimizers.acquisition import expected_improvement, incumbent_at, log_expected_improvement
 
 CASES = [(0.3, 0.5, 0.1), (0.0, 1.0, 2.0), (-1.0, 0.2, -0.9), (2.0, 1.5, -3.0)]
 

@@ -11,7 +11,7 @@ import pytest
 from test_tuner import Quadratic, tune
 
 from hpo4dl import StorageError, Tuner, replay
-from hpo4dl import checkpoints as module
+from hpo4dl.records import checkpoints as module
 from hpo4dl.files import copy_file, copy_tree, swap, sync_tree
 
 NAMES = ['dyhpo', 'hyperband', 'asha', 'random']

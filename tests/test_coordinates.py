@@ -17,7 +17,7 @@ from ConfigSpace import ConfigurationSpace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpo4dl.space import Space
+from hpo4dl.space.unit_cube import Space
 
 MANY = int(os.environ.get('HPO4DL_MANY_POINTS', '500'))  # raise it to look for rarer failures
 OLD = not hasattr(ConfigurationSpace, 'add')  # ConfigSpace < 1

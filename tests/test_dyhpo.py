@@ -15,10 +15,10 @@ from scipy.stats import kstest
 from scipy.stats import t as student
 
 from hpo4dl import ASHA, ArgumentError, DyHPO, RandomSearch, Trial, dyhpo
-from hpo4dl.acquisition import expected_improvement
-from hpo4dl.dyhpo import START, Weighing, draw_horizon, draw_shares
-from hpo4dl.hyperband import rung_epochs
-from hpo4dl.surrogate import Prediction
+from hpo4dl.optimizers.acquisition import expected_improvement
+from hpo4dl.optimizers.dyhpo import START, Weighing, draw_horizon, draw_shares
+from hpo4dl.optimizers.hyperband import rung_epochs
+from hpo4dl.surrogate.model import Prediction
 
 Metric = Callable[[Trial, int], float]
 

@@ -11,8 +11,8 @@ from runs import tuned
 from test_report import content
 
 from hpo4dl import ArgumentError, HPO4DLError
-from hpo4dl.explain import explain, explanation_text
-from hpo4dl.report import read_run
+from hpo4dl.analysis.explain import explain, explanation_text
+from hpo4dl.analysis.report import read_run
 
 
 @pytest.fixture(scope='module')
@@ -72,7 +72,7 @@ def test_what_cannot_be_explained(run: Path, tmp_path: Path) -> None:
 
 def test_it_is_drawn(run: Path, tmp_path: Path) -> None:
     pytest.importorskip('matplotlib')
-    from hpo4dl.plots import draw_explanation, save
+    from hpo4dl.analysis.plots import draw_explanation, save
 
     explained = explain(run, 50)
     figure = draw_explanation(explained, read_run(run))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpo4dl.features import CurveEncoder
+from hpo4dl.surrogate.curve_encoder import CurveEncoder
 
 
 def generator(seed: int = 0) -> torch.Generator:

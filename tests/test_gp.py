@@ -8,8 +8,8 @@ import torch
 from scipy.spatial.distance import cdist
 from scipy.stats import multivariate_normal
 
-from hpo4dl.gp import Posterior, log_marginal_likelihood
-from hpo4dl.kernel import matern32, matern52, rbf, squared_distance
+from hpo4dl.surrogate.gp import Posterior, log_marginal_likelihood
+from hpo4dl.surrogate.kernels import matern32, matern52, rbf, squared_distance
 
 
 @pytest.fixture

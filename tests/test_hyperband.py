@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo4dl import ASHA, ArgumentError, Hyperband, Trial
-from hpo4dl.hyperband import bracket, brackets_below, rung_epochs
+from hpo4dl.optimizers.hyperband import bracket, brackets_below, rung_epochs
 
 
 def space() -> ConfigurationSpace:

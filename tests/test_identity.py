@@ -14,7 +14,7 @@ import pytest
 from test_tuner import Quadratic, tune
 
 from hpo4dl import HPO4DLError, JournalError, StorageError, Tuner, replay, save_checkpoint
-from hpo4dl.identity import MARK, read_identity
+from hpo4dl.records.identity import MARK, read_identity
 
 NAMES = ['asha', 'random']
 

@@ -16,7 +16,7 @@ from ConfigSpace import Categorical, ConfigurationSpace, EqualsCondition, Float,
 from test_tuner import Quadratic, tune
 
 from hpo4dl import ArgumentError, JournalError, RunLockedError, StorageError, Tuner, replay
-from hpo4dl.journal import Journal, encode_line
+from hpo4dl.records.journal import Journal, encode_line
 
 SCHEMA_1 = Path(__file__).parent / 'data' / 'run_of_schema_1'
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import iqr, norm, rankdata
 
-from hpo4dl.normaliser import BEST, BEYOND, WORST, Normaliser
+from hpo4dl.optimizers.output_transform import BEST, BEYOND, WORST, Normaliser
 
 # Of three decimals: what is apart stays apart whatever the unit.
 metrics = st.lists(st.integers(-100_000, 100_000).map(lambda i: i / 1000), min_size=1, max_size=40).map(np.array)

@@ -9,7 +9,7 @@ import pytest
 from runs import hostile, large, tuned, written
 
 from hpo4dl import ArgumentError, HPO4DLError
-from hpo4dl.report import Run, read_run
+from hpo4dl.analysis.report import Run, read_run
 
 pytest.importorskip('matplotlib')
 
@@ -17,7 +17,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from hpo4dl import plots
+from hpo4dl.analysis import plots
 
 
 def size(path: Path) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from ConfigSpace import ConfigurationSpace, EqualsCondition, ForbiddenEqualsClau
 
 import hpo4dl
 from hpo4dl import Tuner, warm_start
-from hpo4dl.space import Space
+from hpo4dl.space.unit_cube import Space
 
 # ConfigSpace < 1 evaluates conditions on inactive numbers with `None < 1.0` when it looks at the default.
 pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')

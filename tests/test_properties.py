@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpo4dl import EveryTrialFailedError, HPO4DLError, Tuner, replay
-from hpo4dl.space import Space
+from hpo4dl.space.unit_cube import Space
 
 FAULTS = ['none', 'raises', 'nan', 'short', 'again', 'future', 'text', 'exits', 'nothing']
 

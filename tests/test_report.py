@@ -13,8 +13,8 @@ import pytest
 from runs import HOSTILE, hostile, large, tuned, written
 
 from hpo4dl import JournalError
-from hpo4dl.journal import birth, encode_line
-from hpo4dl.report import compared, printable, read_run, summary, to_json
+from hpo4dl.records.journal import birth, encode_line
+from hpo4dl.analysis.report import compared, printable, read_run, summary, to_json
 
 
 def content(folder: Path) -> dict[str, str]:

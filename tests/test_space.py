@@ -36,7 +36,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from hpo4dl.errors import ArgumentError
-from hpo4dl.space import Space, describe, read_space, write_space
+from hpo4dl.space.unit_cube import Space, describe, read_space, write_space
 
 # ConfigSpace < 1 evaluates conditions on inactive numbers with `None < 1.0` when it looks at the default.
 pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')

@@ -10,8 +10,8 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal, norm
 
-from hpo4dl.adam import Adam
-from hpo4dl.surrogate import (
+from hpo4dl.surrogate.adam import Adam
+from hpo4dl.surrogate.model import (
     CODES,
     EARLY,
     LEAST_NOISE,

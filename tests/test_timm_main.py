@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpo4dl.torch_checkpoint import LOAD, NAME
+from hpo4dl.integrations.torch_checkpoint import LOAD, NAME
 
 pytest.importorskip('timm', reason='needs timm: pip install "hpo4dl[timm]"')
 pytestmark = pytest.mark.filterwarnings('ignore')  # timm's and torchvision's own are not ours to mend

@@ -14,7 +14,7 @@ from torch import nn
 
 import hpo4dl
 from hpo4dl import load_checkpoint, save_checkpoint
-from hpo4dl.torch_checkpoint import LOAD, NAME, random_state, set_random_state
+from hpo4dl.integrations.torch_checkpoint import LOAD, NAME, random_state, set_random_state
 
 INPUTS = torch.linspace(-1, 1, 24).reshape(12, 2)
 TARGETS = INPUTS.prod(dim=1, keepdim=True)

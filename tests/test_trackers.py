@@ -13,7 +13,7 @@ from ConfigSpace import ConfigurationSpace
 
 import hpo4dl
 from hpo4dl import Event, Tuner
-from hpo4dl.trackers import MAX_OPEN, MLflow, TensorBoard, WeightsAndBiases
+from hpo4dl.integrations.trackers import MAX_OPEN, MLflow, TensorBoard, WeightsAndBiases
 from hpo4dl.trial import Trial
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the packages' own are not ours to mend

@@ -18,7 +18,7 @@ from ConfigSpace import ConfigurationSpace
 
 import hpo4dl
 from hpo4dl import ArgumentError, DyHPO, EveryTrialFailedError, RunLockedError, Tuner
-from hpo4dl.report import read_run, summary
+from hpo4dl.analysis.report import read_run, summary
 
 NAMES = ['dyhpo', 'hyperband', 'asha', 'random']
 

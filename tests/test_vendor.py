@@ -9,8 +9,8 @@ import pytest
 
 import hpo4dl
 from hpo4dl import ArgumentError, HPO4DLError
-from hpo4dl import vendor as module
-from hpo4dl.vendor import vendor
+from hpo4dl.tools import vendor as module
+from hpo4dl.tools.vendor import vendor
 
 ROOT = Path(__file__).parents[1]
 

@@ -20,7 +20,7 @@ import problems
 from scipy.special import stdtr, stdtrit
 
 from hpo4dl import DyHPO, Trial
-from hpo4dl.surrogate import FREEDOM
+from hpo4dl.surrogate.model import FREEDOM
 
 STEP = 1e-3
 """A value's likelihood is that of its surroundings, so far to both sides, over their width: at most 1 / (2 STEP)."""

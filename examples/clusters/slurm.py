@@ -6,7 +6,7 @@ PYTHONPATH=examples python examples/clusters/slurm.py
 from digits import objective_function, search_space
 
 from hpo4dl import Tuner
-from hpo4dl.slurm import SlurmExecutor
+from hpo4dl.integrations.slurm import SlurmExecutor
 
 if __name__ == '__main__':
     executor = SlurmExecutor('slurm_jobs', time=10, cpus_per_task=1)  # and partition='gpu', gpus_per_node=1, ...

@@ -1,6 +1,6 @@
 """Our DyHPO with one part of it left out, in memory: what each part contributes.
 
-A term of the kernel is left out by a prior that keeps its variance at nothing (`hpo4dl.surrogate.PRIORS`).
+A term of the kernel is left out by a prior that keeps its variance at nothing (`hpo4dl.surrogate.model.PRIORS`).
 """
 
 from __future__ import annotations

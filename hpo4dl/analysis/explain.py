@@ -1,0 +1,173 @@
+"""Why a run trained what it trained: one decision, with what it was weighed against and the curves predicted."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ConfigSpace import ConfigurationSpace
+from numpy.typing import NDArray
+
+from ..checks import check_count, check_path
+from ..optimizers.dyhpo import DyHPO, Weighing
+from ..errors import ArgumentError, HPO4DLError
+from ..optimizers.registry import Optimizer
+from ..optimizers.random_search import RandomSearch
+from .replay import Decision, decisions
+from .report import plural, table, told
+from ..records.run_folder import read_configuration_space, read_settings
+from ..trial import Trial
+
+Array = NDArray[np.float64]
+
+QUANTILES = (0.05, 0.5, 0.95)
+NEW = 2
+"""New configurations that are told at most."""
+NOT_WEIGHED = 'nothing was weighed: the race started, or a configuration that is spread evenly had its turn'
+
+
+@dataclass(frozen=True)
+class Option:
+    """What could have been trained next."""
+
+    trial: int | None
+    """None: a new configuration."""
+    configuration: dict[str, Any]
+    values: dict[int, float]
+    """Its metrics so far, by epoch."""
+    ahead: int
+    """The epoch that it was judged by."""
+    gain: float
+    """Expected improvement, as a share of the largest one; 1 is what was picked."""
+    epochs: list[int]
+    forecast: Array
+    """(3, epochs) `QUANTILES` of the metric at these epochs."""
+
+    def name(self) -> str:
+        return 'a new trial' if self.trial is None else f'trial {self.trial}'
+
+    def at_horizon(self) -> Array:
+        """(3,) the forecast of the epoch that it was judged by."""
+        quantiles: Array = self.forecast[:, self.epochs.index(self.ahead)]
+        return quantiles
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A decision of DyHPO."""
+
+    step: int
+    """Decisions up to this one."""
+    chosen: Trial
+    options: list[Option]
+    """The best, the largest expected improvement first; empty where nothing was weighed."""
+    paused: int = 0
+    new: int = 0
+    """How many paused trials, and new configurations, were weighed."""
+    best: float | None = None
+    """The best metric until then."""
+    to_beat: float | None = None
+    """The metric that was to be improved on: the best one, and a margin. None where each epoch has its own."""
+
+
+def explain(
+    run_folder: str | os.PathLike[str],
+    step: int | None = None,
+    runners_up: int = 5,
+    optimizer: Optimizer | None = None,
+    configuration_space: ConfigurationSpace | None = None,
+) -> Explanation:
+    """Bring DyHPO to where it was before a decision of a run, and look at what it decided from. Nothing is written.
+
+    Args:
+        run_folder: the folder of the run, which may still be going on.
+        step: which decision, from 1; default the last one.
+        runners_up: options told beside the chosen one.
+        optimizer, configuration_space: as in `replay`.
+
+    Raises:
+        ArgumentError: there is no such decision, or an argument cannot be used.
+        HPO4DLError: the run's optimizer predicts nothing.
+        JournalError: the journal cannot be read.
+    """
+    check_count('runners_up', runners_up, least=0)
+    folder = Path(check_path('run_folder', run_folder))
+    space = read_configuration_space(folder) if configuration_space is None else configuration_space
+    bystander = RandomSearch(space, read_settings(folder).max_epochs)  # it only takes note
+    taken = sum(_note(decision) for decision in decisions(run_folder, bystander, space))
+    wanted = taken if step is None else check_count('step', step)
+    if not 1 <= wanted <= taken:
+        raise ArgumentError('step', step, f'one of the {plural(taken, "decision")} of the run, from 1')
+    for number, decision in enumerate(decisions(run_folder, optimizer, space), 1):
+        if not isinstance(decision.optimizer, DyHPO):
+            kind = type(decision.optimizer).__name__
+            raise HPO4DLError(f'{run_folder}: {kind} predicts nothing that could explain its decisions, DyHPO does')
+        if number == wanted:
+            return _explained(number, decision.wanted, decision.optimizer, runners_up)
+        _note(decision)
+    raise AssertionError('the journal became shorter')
+
+
+def _note(decision: Decision) -> int:
+    decision.optimizer.replay(decision.wanted)
+    return 1
+
+
+def _explained(step: int, chosen: Trial, optimizer: DyHPO, runners_up: int) -> Explanation:
+    values = [value for curve in optimizer.curves.values() for value in curve.values]
+    best = optimizer.turned(max(values)) if values else None
+    weighed = optimizer.weigh()
+    if weighed is None:
+        return Explanation(step, chosen, [], best=best)
+    gains = weighed.log_gain()
+    order = np.argsort(-gains, kind='stable')
+    shares = np.exp(gains - gains.max())
+    is_new = order >= len(weighed.paused)
+    order = order[~is_new | (np.cumsum(is_new) <= NEW)]  # many of these are near each other
+    options = [_option(weighed, int(i), float(shares[i]), optimizer) for i in order[: runners_up + 1]]
+    to_beat = float(optimizer.metrics_of(weighed.to_beat)[0]) if optimizer.horizon == 'random' else None
+    paused, new = len(weighed.paused), len(weighed.points)
+    return Explanation(step, chosen, options, paused, new, best, to_beat)
+
+
+def _option(weighed: Weighing, index: int, gain: float, optimizer: DyHPO) -> Option:
+    k, ahead = len(weighed.paused), int(weighed.ahead[index])
+    curve = weighed.paused[index] if index < k else None
+    point = weighed.points[index - k] if curve is None else curve.point
+    configuration = optimizer.space.decode(point) if curve is None else curve.configuration
+    reached = 0 if curve is None else curve.epoch
+    epochs = sorted({ahead, *np.geomspace(reached + 1, optimizer.max_epochs, 25).round().astype(int).tolist()})
+    forecast = optimizer.forecast(point if curve is None else curve, epochs, QUANTILES)
+    told = zip(curve.epochs, curve.values) if curve is not None else ()
+    values = {epoch: optimizer.turned(value) for epoch, value in told}
+    trial = None if curve is None else curve.trial_id
+    return Option(trial, configuration, values, ahead, gain, epochs, forecast)
+
+
+def explanation_text(explanation: Explanation, width: int = 120) -> str:
+    """An explanation in a few lines."""
+    chosen = explanation.chosen
+    from_where = f'from epoch {chosen.previous_epoch}' if chosen.previous_epoch else 'from scratch'
+    lines = [f'decision {explanation.step}: train trial {chosen.id} {from_where} to epoch {chosen.epoch}']
+    lines.append(f'  configuration           {told(chosen.configuration)}')
+    if explanation.best is not None:
+        lines.append(f'  best metric until then  {explanation.best:.6g}')
+    if not explanation.options:
+        return '\n'.join([*lines, f'  {NOT_WEIGHED}'])
+    if explanation.to_beat is not None:
+        lines.append(f'  to be improved on       {explanation.to_beat:.6g}, with the margin drawn for this decision')
+    lines.append(f'  weighed                 {plural(explanation.paused, "paused trial")}, {explanation.new} new ones')
+    heads = ['', 'trained to', 'last metric', 'judged at', 'predicted', '5%', '95%', 'gain', 'configuration']
+    rows = [heads]
+    for place, option in enumerate(explanation.options, 1):
+        low, median, high = (f'{q:.5g}' for q in option.at_horizon())
+        last = f'{list(option.values.values())[-1]:.5g}' if option.values else '-'
+        reached = str(max(option.values, default=0))
+        name = f'{place}. {option.name()}'
+        told_of = told(option.configuration)
+        rows.append([name, reached, last, str(option.ahead), median, low, high, f'{option.gain:.2f}', told_of])
+    lines += ['', *table(rows, width), '', 'gain: expected improvement, as a share of the largest']
+    return '\n'.join(lines)

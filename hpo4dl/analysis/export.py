@@ -1,0 +1,261 @@
+"""A run in the formats of other tools, each as that tool reads it.
+
+    csv, parquet    a row an epoch, then one a failure; hyperparameters are `configuration.NAME`, the rest `info.NAME`
+    json            everything that `report.to_json` tells
+    configspace     the configuration space, as the installed ConfigSpace writes it
+    optuna          a study in an Optuna storage; every epoch is an intermediate value
+    deepcave        the folder of a SMAC 3 run, which DeepCAVE opens; every epoch is a budget
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..checks import import_extra
+from ..errors import ArgumentError, HPO4DLError, StorageError
+from .report import Hyperparameter, Run, TrialRecord, bounds, is_number, printable, to_json
+from ..space.unit_cube import read_space, write_space
+
+FORMATS = ('csv', 'json', 'parquet', 'optuna', 'deepcave', 'configspace')
+ENDINGS = {'parquet': '.parquet', 'optuna': '.log', 'deepcave': '-deepcave'}
+"""Formats that are no text are written to the run's name with this ending, if not told where."""
+FEWEST = 10
+"""Trials that importances are computed from at least."""
+
+
+def export(run: Run, to: str, output: str | None = None) -> str | None:
+    """Write a run in another tool's format.
+
+    Args:
+        run: what `read_run` returned.
+        to: one of `FORMATS`.
+        output: a file; for 'deepcave' a folder that does not exist; for 'optuna' a file or any storage URL of Optuna.
+
+    Returns:
+        The text where it is one and no `output` is given, else None.
+
+    Raises:
+        ArgumentError: an argument cannot be used.
+        HPO4DLError: a package is missing, or the run has nothing to export.
+        StorageError: the file cannot be written.
+    """
+    if to not in FORMATS:
+        raise ArgumentError('to', to, ', '.join(FORMATS))
+    if to in ENDINGS:
+        output = output or run.name + ENDINGS[to]
+    try:
+        if to == 'parquet':
+            write_parquet(run, Path(str(output)))
+        elif to == 'optuna':
+            write_study(run, str(output))
+        elif to == 'deepcave':
+            write_smac(run, Path(str(output)))
+        else:
+            text = {'csv': as_csv, 'json': as_json, 'configspace': as_configspace}[to](run)
+            if output is None:
+                return text
+            Path(output).write_text(text, encoding='utf-8', newline='')
+    except OSError as error:
+        raise StorageError(f'{output}: cannot be written: {error}') from error
+    return None
+
+
+def rows(run: Run) -> list[dict[str, Any]]:
+    """A row an epoch, in the order of the journal, then one a failed trial."""
+    table = []
+    for o in run.observations:
+        row: dict[str, Any] = {'trial': o.trial, 'epoch': o.epoch, 'metric': o.metric, 'failed': None}
+        row |= {'epochs_spent': o.spent, 'elapsed': o.elapsed, 'seconds': o.seconds, 'overhead': o.overhead}
+        row |= {f'configuration.{name}': value for name, value in run.trials[o.trial].configuration.items()}
+        table.append(row | {f'info.{name}': value for name, value in o.info.items()})
+    for trial in run.trials.values():
+        if trial.failed is not None:
+            row = {'trial': trial.id, 'epoch': None, 'metric': None, 'failed': trial.failed}
+            table.append(row | {f'configuration.{name}': value for name, value in trial.configuration.items()})
+    return table
+
+
+def as_csv(run: Run) -> str:
+    """`rows` as CSV; what is missing is empty."""
+    table = rows(run)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in table for key in row)), lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(table)
+    return text.getvalue()
+
+
+def as_json(run: Run) -> str:
+    """`to_json` as text."""
+    return json.dumps(to_json(run), indent=1) + '\n'
+
+
+def as_configspace(run: Run) -> str:
+    """The space, read and written again, so that the ConfigSpace that is installed here reads it."""
+    path = run.folder / 'configuration_space.json'
+    try:
+        return write_space(read_space(path.read_text(encoding='utf-8')))
+    except Exception as error:  # whatever ConfigSpace raises
+        raise HPO4DLError(f'{path}: this ConfigSpace cannot read it: {printable(repr(error))}') from error
+
+
+def write_parquet(run: Run, path: Path) -> None:
+    """`rows` as a Parquet file; a column of mixed types holds JSON."""
+    pyarrow, parquet = import_extra('pyarrow', 'parquet'), import_extra('pyarrow.parquet', 'parquet')
+    table = rows(run)
+    names = list(dict.fromkeys(key for row in table for key in row))
+    columns = {name: uniform([row.get(name) for row in table]) for name in names}
+    parquet.write_table(pyarrow.table(columns), path)
+
+
+def uniform(values: Sequence[Any]) -> list[Any]:
+    """The values as they are if they are all truth values, all text or all numbers, else each as JSON."""
+    given = [value for value in values if value is not None]
+    if all(isinstance(value, bool) for value in given) or all(isinstance(value, str) for value in given):
+        return list(values)
+    if all(is_number(value) for value in given):
+        small = all(isinstance(value, int) and abs(value) < 2**63 for value in given)
+        return list(values) if small else [None if value is None else float(value) for value in values]
+    return [None if value is None else json.dumps(value) for value in values]
+
+
+def write_study(run: Run, output: str) -> None:
+    """A study named after the run; a trial's value is its best metric, whether it was trained to the end or paused.
+
+    `output` is a storage URL, an SQLite file (.db), or else a file of Optuna's journal storage, the fastest to write.
+    """
+    optuna = import_extra('optuna', 'optuna')
+    storage: Any = output if '://' in output else f'sqlite:///{output}'
+    if '://' not in output and not output.endswith(('.db', '.sqlite', '.sqlite3')):
+        backend = optuna.storages.journal.JournalFileBackend(output)
+        storage = optuna.storages.JournalStorage(backend)
+    direction = 'minimize' if run.minimize else 'maximize'
+    try:
+        study = quietly_create(storage=storage, study_name=run.name, direction=direction)
+    except optuna.exceptions.DuplicatedStudyError as error:
+        raise ArgumentError('output', output, f'a storage without a study {run.name!r}') from error
+    study.set_user_attr('hpo4dl', json.dumps({'settings': run.settings, 'environment': run.environment}))
+    distributions = {h.name: distribution(h, run) for h in run.hyperparameters}
+    for trial in run.trials.values():
+        state = 'COMPLETE' if trial.best else 'RUNNING' if trial.id in run.running else 'FAIL'
+        record = study_trial(trial, trial.best.metric if trial.best else None, state, distributions)
+        study.add_trial(record)
+
+
+def study_trial(trial: TrialRecord, value: float | None, state: str, distributions: dict[str, Any]) -> Any:
+    """One trial as Optuna's; its epochs are the intermediate values."""
+    optuna = import_extra('optuna', 'optuna')
+    told = {'hpo4dl_trial': trial.id, 'trained_to': trial.epoch, 'failed': trial.failed}
+    done = None if state == 'RUNNING' else datetime.fromtimestamp(trial.ended or trial.began)
+    return optuna.trial.FrozenTrial(
+        number=-1,
+        trial_id=-1,
+        state=optuna.trial.TrialState[state],
+        value=value,
+        datetime_start=datetime.fromtimestamp(trial.began),
+        datetime_complete=done,
+        params=trial.configuration,
+        distributions={name: distributions[name] for name in trial.configuration},
+        user_attrs=told,
+        system_attrs={},
+        intermediate_values=trial.metrics,
+    )
+
+
+def distribution(h: Hyperparameter, run: Run) -> Any:
+    """Optuna's distribution of a hyperparameter."""
+    of = import_extra('optuna', 'optuna').distributions
+    if h.kind != 'number':
+        return of.CategoricalDistribution(h.values)
+    low, high = bounds(h, run)
+    if h.integer:
+        return of.IntDistribution(math.ceil(low), math.floor(high), log=h.log and low >= 1)
+    return of.FloatDistribution(low, high, log=h.log and low > 0)
+
+
+def importance(run: Run, epoch: int | None = None) -> tuple[dict[str, float], int, int]:
+    """How much each hyperparameter matters for the metric at one epoch: fANOVA (Hutter et al. 2014), Optuna's.
+
+    Only trials with a metric at that epoch count: metrics of different epochs say more of the epochs than of the
+    hyperparameters. Conditional hyperparameters are left out, as that method asks for values in all trials.
+
+    Args:
+        run: what `read_run` returned.
+        epoch: default: the last one that half of the trials have reached. Those that reach later ones were chosen.
+
+    Returns:
+        A share a hyperparameter, the largest first; the epoch; and the number of trials it was computed from.
+
+    Raises:
+        HPO4DLError: Optuna or scikit-learn is not installed, or there are too few trials.
+    """
+    optuna = import_extra('optuna', 'optuna')
+    trials = [trial for trial in run.trials.values() if trial.metrics]
+    if epoch is None:
+        epochs = range(run.max_epochs, 0, -1)
+        epoch = next((e for e in epochs if 2 * sum(e in trial.metrics for trial in trials) >= len(trials)), 1)
+    reached = [trial for trial in trials if epoch in trial.metrics]
+    if len(reached) < FEWEST:
+        raise HPO4DLError(f'importances need {FEWEST} trials at least; at epoch {epoch} there are {len(reached)}')
+    study = quietly_create()
+    distributions = {h.name: distribution(h, run) for h in run.hyperparameters}
+    study.add_trials([study_trial(trial, trial.metrics[epoch], 'COMPLETE', distributions) for trial in reached])
+    import_extra('sklearn', 'optuna')  # fANOVA's forest
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator)), epoch, len(reached)
+
+
+def quietly_create(**arguments: Any) -> Any:
+    """Optuna's `create_study`, which else logs a line."""
+    optuna = import_extra('optuna', 'optuna')
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.create_study(**arguments)
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def write_smac(run: Run, folder: Path) -> None:
+    """A folder as SMAC 3 writes its runs, which DeepCAVE opens. Costs are minimised: metrics to maximise are negated.
+
+    DeepCAVE has a format of its own, which DeepCAVE 1.4.1 writes but cannot read. Of SMAC's it takes every entry's
+    start for the start of the run. All are 0 here, so that its times of a run are right; its objective 'Time' then is
+    when an epoch ended, not what it took.
+    """
+    if not run.observations:
+        raise HPO4DLError(f'{run.folder}: no trial has given a metric yet, so DeepCAVE would find nothing')
+    if folder.exists():
+        raise ArgumentError('output', str(folder), 'a folder that does not exist')
+    sign, seed = 1 if run.minimize else -1, run.settings.get('seed', 0)
+    entry = {'instance': None, 'seed': seed, 'cpu_time': 0.0}
+    data = []
+    for o in run.observations:
+        times = {'time': o.seconds, 'starttime': 0.0, 'endtime': o.elapsed}
+        cost = {'cost': [sign * o.metric], 'status': 1, 'additional_info': dict(o.info)}
+        data.append({'config_id': o.trial + 1, 'budget': float(o.epoch), **entry, **times, **cost})
+    for trial in run.trials.values():
+        if trial.failed is not None:
+            times = {'time': 0.0, 'starttime': 0.0, 'endtime': 0.0}
+            cost = {'cost': [2147483647.0], 'status': 2, 'additional_info': {'traceback': trial.traceback}}
+            data.append({'config_id': trial.id + 1, 'budget': float(trial.epoch + 1), **entry, **times, **cost})
+    keys = 'config_id instance seed budget cost time cpu_time status starttime endtime additional_info'.split()
+    data = [{key: entry[key] for key in keys} for entry in data]
+    configs = {str(trial.id + 1): trial.configuration for trial in run.trials.values()}
+    history = {'stats': {'submitted': len(data), 'finished': len(data), 'running': 0}, 'data': data}
+    history |= {'configs': configs, 'config_origins': dict.fromkeys(configs, 'hpo4dl')}
+    name = 'metric' if run.minimize else '-metric'
+    scenario = {'name': run.name, 'objectives': name, 'seed': seed, 'deterministic': True}
+    scenario |= {'min_budget': 1, 'max_budget': run.max_epochs, 'n_trials': len(data)}
+    space = as_configspace(run)
+    folder.mkdir(parents=True)
+    (folder / 'configspace.json').write_text(space, encoding='utf-8')
+    (folder / 'runhistory.json').write_text(json.dumps(history, indent=1), encoding='utf-8')
+    (folder / 'scenario.json').write_text(json.dumps(scenario, indent=1), encoding='utf-8')

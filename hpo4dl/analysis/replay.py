@@ -1,0 +1,92 @@
+"""Take a run's decisions again, offline, and compare."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ConfigSpace import ConfigurationSpace
+
+from ..checks import check_path
+from ..errors import ArgumentError, JournalError
+from ..records.journal import Journal
+from ..records.state import Ledger
+from ..optimizers.registry import Optimizer, build
+from ..records.run_folder import read_configuration_space, read_settings
+from ..space.unit_cube import Space
+from ..trial import Trial
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A decision that is to be taken now, and the one that the run took."""
+
+    optimizer: Optimizer
+    """In the state that it was in then."""
+    wanted: Trial
+    at: str
+    """File and line."""
+
+
+def decisions(
+    run_folder: str | os.PathLike[str],
+    optimizer: Optimizer | None = None,
+    configuration_space: ConfigurationSpace | None = None,
+) -> Iterator[Decision]:
+    """A run's decisions one after the other, with the optimizer as it was; arguments and errors as in `replay`.
+
+    Whoever iterates has each one taken, before the next: by the optimizer's `ask`, or its `replay`.
+    """
+    folder = Path(check_path('run_folder', run_folder))
+    settings = read_settings(folder)
+    if configuration_space is None:
+        configuration_space = read_configuration_space(folder)
+    if optimizer is None:
+        if settings.optimizer is None:
+            raise ArgumentError('optimizer', None, 'an object like the one that the run was started with')
+        unbounded = replace(settings, max_budget=1)  # Hyperband may have been resumed for more than one round
+        optimizer = build(unbounded, configuration_space)
+    journal = Journal(folder)
+    ledger = Ledger(Space(configuration_space), settings.minimize)
+    for number, event in enumerate(journal, 1):
+        if event['event'] == 'start':
+            step = ledger.start(event)
+            if step is not None:
+                yield Decision(optimizer, step.wanted, f'{journal.path}, line {number}')
+        elif event['event'] == 'result':
+            ending = ledger.result(event)
+            optimizer.tell(ending.step.trial, ending.report.metrics, ending.report.failed)
+        elif event['event'] == 'salvage':
+            raise JournalError(f'{journal.path}, line {number}: lines were lost: decisions cannot be taken again')
+
+
+def replay(
+    run_folder: str | os.PathLike[str],
+    optimizer: Optimizer | None = None,
+    configuration_space: ConfigurationSpace | None = None,
+) -> int:
+    """Ask the optimizer for every decision of a run again, and tell it every result, in the order of the journal.
+
+    Decisions depend on the seed and on that order alone, however many workers there were. Nothing is written.
+
+    Args:
+        run_folder: the folder of the run, which may still be going on.
+        optimizer: a fresh object like the one the run was started with, if that was an object.
+        configuration_space: where the installed ConfigSpace cannot read the one in the folder.
+
+    Returns:
+        The number of decisions, all of which were taken again.
+
+    Raises:
+        ArgumentError: an argument cannot be used.
+        JournalError: the journal cannot be read, or names (with its line) a decision that is not the one taken now.
+    """
+    taken = 0
+    for decision in decisions(run_folder, optimizer, configuration_space):
+        asked = decision.optimizer.ask()
+        if asked != decision.wanted:
+            raise JournalError(f'{decision.at}: the run took {decision.wanted}, now it is {asked}')
+        taken += 1
+    return taken

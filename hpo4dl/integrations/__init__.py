@@ -1,0 +1,1 @@
+"""Slurm, trackers, PyTorch checkpoints. Nothing that tunes needs it."""

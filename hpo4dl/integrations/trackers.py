@@ -1,0 +1,160 @@
+"""Callbacks that show a race in TensorBoard, MLflow, and Weights & Biases.
+
+    tracker = TensorBoard('logs')
+    Tuner(..., callbacks=[tracker]).run()
+    tracker.close()
+
+Each trial's learning curve is over its epochs, and the incumbent's metric over the epochs spent by the whole race. A
+race that is resumed goes on where it was shown before, if the tracker is made with the same arguments. What a tracker
+raises during the race is logged, and the race goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import Any
+
+from ..checks import import_extra
+from ..progress import Event
+
+MAX_OPEN = 50
+"""Files that `TensorBoard` keeps open."""
+
+
+class TensorBoard:
+    """Writes a folder that `tensorboard --logdir` shows: each trial is a run, also on the page of hyperparameters.
+
+    Args:
+        folder: where; each trial gets a folder of its own below it, the race one called 'race'.
+
+    Raises:
+        HPO4DLError: TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._folder = os.fspath(folder)
+        self._writer_type = import_extra('torch.utils.tensorboard', 'tensorboard').SummaryWriter
+        self._hparams = import_extra('torch.utils.tensorboard.summary', 'tensorboard').hparams
+        self._writers: dict[str, Any] = {}
+
+    def __call__(self, event: Event) -> None:
+        writer = self._writer(f'trial_{event.trial.id:04d}')
+        if event.trial.previous_epoch == 0:
+            configuration = {name: as_scalar(value) for name, value in event.trial.configuration.items()}
+            for summary in self._hparams(configuration, {'metric': 0.0}):  # `add_hparams` would open one more file
+                writer.file_writer.add_summary(summary)
+        for epoch, metric in event.metrics.items():
+            writer.add_scalar('metric', metric, epoch)
+        if event.failed is not None:
+            writer.add_text('failed', event.failed, event.trial.epoch)
+        writer.flush()
+        if event.incumbent is not None:
+            race = self._writer('race')
+            race.add_scalar('incumbent', event.incumbent['metric'], event.epochs_spent)
+            race.flush()
+
+    def close(self) -> None:
+        """Close the files; a further event opens new ones."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+    def _writer(self, name: str) -> Any:
+        writer = self._writers.pop(name, None) or self._writer_type(os.path.join(self._folder, name))
+        self._writers[name] = writer  # the latest used one last
+        if len(self._writers) > MAX_OPEN:
+            self._writers.pop(next(iter(self._writers))).close()
+        return writer
+
+
+class MLflow:
+    """Writes MLflow runs: one for the race, and nested in it one a trial, with its configuration as parameters.
+
+    Args:
+        name: of the race's run, such as the name of the run's folder: found again by it when the race is resumed.
+        experiment: the experiment's name; made if it is not there. Default 'hpo4dl'.
+        tracking_uri: where MLflow keeps its runs; default: as MLflow is configured.
+
+    Raises:
+        HPO4DLError: MLflow is not installed.
+    """
+
+    def __init__(self, name: str, experiment: str = 'hpo4dl', tracking_uri: str | None = None) -> None:
+        self._mlflow = import_extra('mlflow', 'mlflow')
+        self._client = self._mlflow.MlflowClient(tracking_uri)
+        known = self._client.get_experiment_by_name(experiment)
+        self._experiment = known.experiment_id if known else self._client.create_experiment(experiment)
+        self._name = name
+        self._runs: dict[str, str] = {}
+
+    def __call__(self, event: Event) -> None:
+        entities, now = self._mlflow.entities, int(time.time() * 1000)
+        run = self._run(str(event.trial.id))
+        metrics = [entities.Metric('metric', metric, now, epoch) for epoch, metric in event.metrics.items()]
+        values = event.trial.configuration.items() if event.trial.previous_epoch == 0 else ()
+        # MLflow refuses names with other characters.
+        parameters = [entities.Param(re.sub(r'[^\w\-. :/]', '_', name), str(value)) for name, value in values]
+        self._client.log_batch(run, metrics, parameters)
+        if event.failed is not None:
+            self._client.set_tag(run, 'failed', event.failed)
+            self._client.set_terminated(run, 'FAILED')
+        if event.incumbent is not None:
+            best = event.incumbent['metric']
+            self._client.log_metric(self._run('race'), 'incumbent', best, step=event.epochs_spent)
+
+    def close(self) -> None:
+        """Mark the runs that did not fail as finished."""
+        for run in self._runs.values():
+            if self._client.get_run(run).info.status == 'RUNNING':
+                self._client.set_terminated(run)
+
+    def _run(self, part: str) -> str:
+        """The id of the run of a trial, or of the 'race': a known one, one that is there already, or a new one."""
+        if part not in self._runs:
+            tags = {'hpo4dl.race': self._name, 'hpo4dl.part': part}
+            wanted = ' and '.join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
+            there = self._client.search_runs([self._experiment], wanted, max_results=1)
+            if not there and part != 'race':
+                tags['mlflow.parentRunId'] = self._run('race')
+            name = self._name if part == 'race' else f'trial {part}'
+            found = there[0] if there else self._client.create_run(self._experiment, tags=tags, run_name=name)
+            self._runs[part] = found.info.run_id
+        return self._runs[part]
+
+
+class WeightsAndBiases:
+    """Logs to one run of Weights & Biases: a row an epoch, with the trial's configuration; offline with mode='offline'.
+
+    Args:
+        settings: of `wandb.init`, such as project, name, dir, mode; with an id and resume='allow', a race that is
+            resumed goes on in the same run.
+
+    Raises:
+        HPO4DLError: wandb is not installed.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.run = import_extra('wandb', 'wandb').init(**{'project': 'hpo4dl', **settings})
+        self.run.define_metric('*', step_metric='epochs_spent')
+        self.run.define_metric('curves/*', step_metric='epoch')
+
+    def __call__(self, event: Event) -> None:
+        row: dict[str, Any] = {f'configuration/{name}': as_scalar(v) for name, v in event.trial.configuration.items()}
+        row |= {'trial': event.trial.id, 'epochs_spent': event.epochs_spent}
+        if event.incumbent is not None:
+            row['incumbent'] = event.incumbent['metric']
+        for epoch, metric in event.metrics.items():
+            self.run.log({**row, 'epoch': epoch, 'metric': metric, f'curves/trial_{event.trial.id}': metric})
+        if event.failed is not None:
+            self.run.log({**row, 'epoch': event.trial.epoch, 'failed': event.failed})
+
+    def close(self) -> None:
+        """Finish the run."""
+        self.run.finish()
+
+
+def as_scalar(value: Any) -> bool | int | float | str:
+    """A hyperparameter's value as all trackers take it."""
+    return value if isinstance(value, (bool, int, float, str)) else str(value)

@@ -1,0 +1,1 @@
+"""What decides whom to train next: random search, Hyperband and ASHA, DyHPO."""

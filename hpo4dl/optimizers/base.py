@@ -1,0 +1,180 @@
+"""What all optimizers share: who races, how far each was trained, what is running; ask and tell.
+
+An optimizer says what to train next in `_decide`; everything else is here. What an optimizer knows is a function of
+(seed, the order of its asks and tells), and every random draw comes from a generator derived from (seed, purpose,
+number of asks so far). `replay` and `tell`, fed with a journal, therefore bring an optimizer back to exactly where it
+was, without taking any decision again.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+from ConfigSpace import ConfigurationSpace
+from numpy.typing import NDArray
+
+from ..checks import check_count, check_flag, check_seed
+from ..errors import ArgumentError
+from ..space.unit_cube import Space
+from ..trial import LearningCurve, Trial
+
+Metric = TypeVar('Metric', float, NDArray[np.float64])
+
+
+class Race:
+    """The state of a race and its ask-and-tell interface; subclasses decide.
+
+    Args:
+        configuration_space: what to search.
+        max_epochs: epochs of one configuration at most, >= 1.
+        minimize: whether smaller metrics are better; default False.
+        seed: an integer >= 0; None draws one, which `seed` then holds.
+        initial_configurations: raced first, in this order.
+        candidates: restricts the race to these configurations.
+
+    Raises:
+        ArgumentError: an argument is not as above.
+    """
+
+    def __init__(
+        self,
+        configuration_space: ConfigurationSpace,
+        max_epochs: int,
+        *,
+        minimize: bool = False,
+        seed: int | None = None,
+        initial_configurations: Sequence[Mapping[str, object]] = (),
+        candidates: Sequence[Mapping[str, object]] | None = None,
+    ) -> None:
+        self.space = Space(configuration_space, candidates)
+        self.max_epochs = check_count('max_epochs', max_epochs)
+        self.minimize = check_flag('minimize', minimize)
+        self.seed = check_seed(seed)
+        self.curves: dict[int, LearningCurve] = {}
+        self.running: dict[int, Trial] = {}
+        self.asks = 0
+        self._tried: set[bytes] = set()
+        if not isinstance(initial_configurations, Sequence):
+            raise ArgumentError('initial_configurations', initial_configurations, 'a list of configurations')
+        self._initial = deque(unique([self._initial_point(c) for c in initial_configurations]))
+
+    def ask(self) -> Trial | None:
+        """The next step to train, or None when there is none now: nothing is left, or only what is running."""
+        trial = self._decide()
+        if trial is not None:
+            self.replay(trial)
+        return trial
+
+    def replay(self, trial: Trial) -> None:
+        """Take note that `trial` was asked for: what `ask` does beside deciding. For resuming from a journal."""
+        if trial.id not in self.curves:
+            point = self.space.to_cube(trial.configuration)
+            self._tried.add(point.tobytes())
+            if self._initial and self._initial[0].tobytes() == point.tobytes():
+                self._initial.popleft()
+            self.curves[trial.id] = LearningCurve(trial.id, trial.configuration, point)
+        self.running[trial.id] = trial
+        self.asks += 1
+
+    def tell(
+        self,
+        trial: Trial,
+        metrics: Sequence[float] | Mapping[int, float] | None = None,
+        failed: str | None = None,
+    ) -> None:
+        """Report what became of a step.
+
+        Args:
+            trial: what `ask` returned.
+            metrics: one value an epoch from `trial.previous_epoch + 1` on, or a mapping from epoch to value.
+                A value that is not finite makes the trial failed; the values before it count.
+            failed: why the trial is not to be trained further, if so.
+
+        Raises:
+            ArgumentError: the trial is not running, an epoch was not asked for, a metric is not a number, or there is
+                neither a metric nor a failure.
+        """
+        running = self.running.get(trial.id) if isinstance(trial, Trial) else None
+        if running is None or running.previous_epoch != trial.previous_epoch:
+            asked = f'a trial that was asked for and not yet told, one of {list(self.running)}'
+            raise ArgumentError('trial', trial, asked)
+        by_epoch = self._by_epoch(trial, metrics)
+        if not isinstance(failed, (str, type(None))):
+            raise ArgumentError('failed', failed, 'a reason in words, or None')
+        if not by_epoch and failed is None:
+            raise ArgumentError('metrics', metrics, 'at least one value, or a reason in `failed`')
+        del self.running[trial.id]
+        curve = self.curves[trial.id]
+        for epoch, metric in sorted(by_epoch.items()):
+            if not np.isfinite(metric):
+                failed = failed or f'the metric of epoch {epoch} is {metric}'
+                break
+            curve.epochs.append(epoch)
+            curve.values.append(self.turned(metric))
+            curve.epoch = epoch
+        if failed is not None:
+            curve.failed = failed
+        self._learn(trial)
+
+    def is_alive(self, trial_id: int) -> bool:
+        """Whether the trial may still be asked for, so that its checkpoint is needed."""
+        curve = self.curves[trial_id]
+        return curve.failed is None and curve.epoch < self.max_epochs
+
+    def turned(self, metric: Metric) -> Metric:
+        """A metric as a curve holds it, where larger is better; and a curve's value as the metric that was told."""
+        return -metric if self.minimize else metric
+
+    def promise(self, trial_id: int) -> float:
+        """How promising a paused trial is, larger is more: its best value so far. The disk's room goes to the best."""
+        return max(self.curves[trial_id].values, default=-float('inf'))
+
+    def _initial_point(self, configuration: Mapping[str, object]) -> NDArray[np.float64]:
+        point = self.space.to_cube(configuration, 'initial_configurations')
+        if self.space.finite is not None and point.tobytes() not in map(np.ndarray.tobytes, self.space.finite):
+            raise ArgumentError('initial_configurations', configuration, 'configurations that `candidates` allows')
+        return point
+
+    def _decide(self) -> Trial | None:
+        raise NotImplementedError
+
+    def _learn(self, trial: Trial) -> None:
+        """Called after every tell, when the trial's curve has grown or failed."""
+
+    def _rng(self, purpose: str) -> np.random.Generator:
+        return np.random.default_rng([self.seed, zlib.crc32(purpose.encode()), self.asks])
+
+    def _start(self, epoch: int, point: NDArray[np.float64] | None = None) -> Trial | None:
+        """The first step of a new trial: at `point`, else the next initial one, else a random one; None: all tried."""
+        if point is None and self._initial:
+            point = self._initial[0]
+        if point is None:
+            point = self.space.draw(self._rng('draw'), self._tried)
+        return None if point is None else Trial(len(self.curves), self.space.decode(point), 0, epoch)
+
+    def _continue(self, curve: LearningCurve, epoch: int) -> Trial:
+        return Trial(curve.trial_id, curve.configuration, curve.epoch, epoch)
+
+    def _by_epoch(self, trial: Trial, metrics: Sequence[float] | Mapping[int, float] | None) -> dict[int, float]:
+        if metrics is None:
+            return {}
+        first, asked = trial.previous_epoch + 1, range(trial.previous_epoch + 1, trial.epoch + 1)
+        try:
+            pairs = metrics.items() if isinstance(metrics, Mapping) else enumerate(metrics, first)
+            by_epoch = {epoch: float(metric) for epoch, metric in pairs}
+        except (TypeError, ValueError, OverflowError):
+            accepted = 'a list of numbers, one an epoch, or a mapping from epochs to numbers'
+            raise ArgumentError('metrics', metrics, accepted) from None
+        if any(epoch not in asked for epoch in by_epoch):
+            raise ArgumentError('metrics', metrics, f'epochs from {first} to {trial.epoch}')
+        return {int(epoch): metric for epoch, metric in by_epoch.items()}
+
+
+def unique(points: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """The points without repetitions, in order."""
+    return list({point.tobytes(): point for point in points}.values())
+

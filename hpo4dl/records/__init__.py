@@ -1,0 +1,1 @@
+"""What a run leaves on the disk, and what that says: the journal, its state, checkpoints."""

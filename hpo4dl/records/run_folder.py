@@ -1,0 +1,115 @@
+"""A run's folder: made, described for people and for `Tuner.resume`, and read again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+import torch
+from ConfigSpace import ConfigurationSpace
+
+from ..errors import ArgumentError, JournalError
+from ..files import write_text
+from .identity import Identity, mark
+from ..space.unit_cube import describe, read_space, write_space
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run needs, beside its objective function and configuration space, to be continued from its folder."""
+
+    max_epochs: int
+    max_budget: int | None
+    optimizer: str | None
+    """None: an object that the user gave."""
+    minimize: bool
+    num_configurations: int
+    seed: int
+    device: str | None
+    storage_path: str | None
+    time_limit: float | None
+    target: float | None
+    initial_configurations: list[dict[str, Any]]
+    candidates: list[dict[str, Any]] | None
+    keep_checkpoints: str
+    checkpoints: str = 'copy'
+    max_disk: int | None = None
+    """Bytes."""
+    retry: int = 0
+    trial_timeout: float | None = None
+    stop_when_gain_below: float | None = None
+
+
+def make_run_folder(output_path: str | os.PathLike[str], storage_path: str | None) -> tuple[Path, Identity]:
+    """A new folder below `output_path`, and one of the same name below `storage_path`; two runs never share one."""
+    name = datetime.now().strftime('experiment_%Y%m%d-%H%M%S')
+    paths = [('storage_path', storage_path), ('output_path', os.fspath(output_path))]
+    for n in range(1, 10_000):
+        made: list[Path] = []
+        for argument, path in paths:
+            try:
+                if path is not None:
+                    folder = Path(path) / (name if n == 1 else f'{name}_{n}')
+                    folder.mkdir(parents=True)
+                    made.append(folder)
+            except FileExistsError as error:
+                if not folder.exists():
+                    raise ArgumentError(argument, path, f'a folder that can be written ({error})') from error
+                break
+            except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
+                raise ArgumentError(argument, path, f'a folder that can be written ({error})') from error
+        else:
+            folder, identity = folder.resolve(), Identity.new(folder.name)
+            if storage_path is not None:
+                mark(made[0], identity, folder)
+            return folder, identity
+        for folder in made:
+            folder.rmdir()
+    raise ArgumentError('output_path', os.fspath(output_path), 'a folder without 10,000 runs of the same second')
+
+
+def write_run(
+    folder: Path, identity: Identity, settings: Settings, configuration_space: ConfigurationSpace
+) -> None:
+    """What a run was started with, for people and for `Tuner.resume`."""
+    versions = {module.__name__: module.__version__ for module in (np, scipy, torch)}
+    environment = {'python': platform.python_version(), 'host': platform.node(), 'started': datetime.now().isoformat()}
+    stored = {'identity': asdict(identity), 'settings': asdict(settings), 'environment': {**environment, **versions}}
+    write_text(folder / 'settings.json', json.dumps(stored, indent=2))
+    write_text(folder / 'hyperparameters.json', json.dumps(describe(configuration_space), indent=2))
+    try:
+        write_text(folder / 'configuration_space.json', write_space(configuration_space))
+    except ArgumentError as error:
+        logger.warning('to resume this run, configuration_space= will be needed: %s', error)
+
+
+def read_settings(folder: Path) -> Settings:
+    """The settings that `write_run` wrote."""
+    path = folder / 'settings.json'
+    try:
+        stored = json.loads(path.read_text(encoding='utf-8'))['settings']
+        unknown = set(stored) - {field.name for field in fields(Settings)}
+        if unknown:
+            raise JournalError(f'{path}: written by a newer hpo4dl: unknown settings {sorted(unknown)}')
+        return Settings(**stored)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise JournalError(f'{path}: cannot be read, so there is no run to resume: {error!r}') from error
+
+
+def read_configuration_space(folder: Path) -> ConfigurationSpace:
+    """The configuration space that `write_run` wrote."""
+    path = folder / 'configuration_space.json'
+    try:
+        return read_space(path.read_text(encoding='utf-8'))
+    except Exception as error:  # whatever ConfigSpace raises
+        raise JournalError(f'{path}: cannot be read: {error!r}; give resume(..., configuration_space=)') from error

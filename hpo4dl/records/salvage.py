@@ -1,0 +1,96 @@
+"""What can be saved of a damaged journal: its whole lines, brought into an order that fits together."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from ..errors import JournalError, StorageError
+from ..files import replacing
+from .journal import SCHEMA, Event, Journal, check, decode_line, encode_line
+
+logger = logging.getLogger(__name__)
+
+
+def salvage_journal(journal: Journal) -> None:
+    """Write a damaged journal anew from its whole lines; the damaged file stays beside it.
+
+    Where a "result" is gone, its epochs are joined to the trial's next step; where a "start" is gone, it is made up
+    from its result. A trial whose configuration is gone is left out, and its epochs are trained by nobody again.
+
+    Raises:
+        JournalError: there is no journal, or one of another schema.
+        StorageError: it cannot be written.
+    """
+    try:
+        lines = journal.path.read_bytes().split(b'\n')
+    except OSError as error:
+        raise JournalError(f'{journal.path}: cannot be read: {error}') from error
+    events = [(number, decode_line(line)) for number, line in enumerate(lines, 1) if line]
+    damaged = [number for number, event in events[:-1] if event is None]
+    if events and events[-1][1] is None and not lines[-1]:
+        damaged.append(events[-1][0])  # it has its newline: no write that a kill cut short
+    if not damaged and events and not misfits([event for _, event in events if event is not None]):
+        return
+    whole = [event for _, event in events if event is not None]
+    if not whole or whole[0].get('event') != 'run':
+        whole.insert(0, {'event': 'run', 'schema': SCHEMA, 'run': journal.path.parent.name})
+    for number, event in enumerate(whole, 1):
+        check(event, number, journal.path)
+    kept, dropped = fitting(whole)
+    names = (journal.path.with_name(f'journal.damaged-{n}.jsonl') for n in range(1, 1000))
+    beside = next(path for path in names if not path.exists())
+    kept.insert(1, {'event': 'salvage', 'file': beside.name, 'lines': damaged, 'dropped': dropped})
+    try:
+        with replacing(journal.path) as file:
+            file.writelines(encode_line({k: v for k, v in event.items() if k != 'crc'}) for event in kept)
+            os.link(journal.path, beside, follow_symlinks=False)
+    except OSError as error:
+        raise StorageError(f'{journal.path}: cannot be written: {error}') from error
+    logger.warning('%s: lines %s are damaged; the file is kept as %s', journal.path, damaged, beside.name)
+
+
+def misfits(events: list[Event]) -> bool:
+    """Whether lines are missing."""
+    kept, dropped = fitting(events)
+    return bool(dropped) or kept != events
+
+
+def fitting(events: list[Event]) -> tuple[list[Event], int]:
+    """The events, each of which fits those before it; and the number of those that could not be used."""
+    kept: list[Event] = []
+    reached: dict[int, int] = {}
+    running: dict[int, int] = {}  # by trial, the index in `kept` of its last start
+    dropped = 0
+    for event in events:
+        trial: Any = event.get('trial')
+        if event['event'] == 'start':
+            first: int = event.get('acknowledged') or event['previous_epoch']
+            if trial not in reached and 'configuration' not in event:
+                dropped += 1
+                continue
+            if trial in running and first > reached[trial]:  # the result between them is gone
+                lost = kept[running[trial]]
+                event = {**{k: v for k, v in lost.items() if k == 'configuration'}, **event}
+                kept[running.pop(trial)] = {'event': 'gone'}
+            if first > reached.get(trial, 0):
+                event = {**event, 'previous_epoch': min(event['previous_epoch'], reached.get(trial, 0))}
+                event.pop('acknowledged', None)
+            reached.setdefault(trial, 0)
+            running[trial] = len(kept)
+        elif event['event'] == 'result':
+            if trial not in reached:
+                dropped += 1
+                continue
+            last = max((entry['epoch'] for entry in event['epochs']), default=reached[trial] + 1)
+            if trial not in running:  # its start is gone
+                start = {'event': 'start', 'attempt': event['attempt'], 'trial': trial}
+                kept.append({**start, 'previous_epoch': reached[trial], 'epoch': last})
+            running.pop(trial, None)
+            reached[trial] = max(last, reached[trial])
+        elif event['event'] == 'lost' and trial not in running:
+            dropped += 1
+            continue
+        kept.append(event)
+    return [event for event in kept if event['event'] != 'gone'], dropped

@@ -1,0 +1,1 @@
+"""A ConfigSpace as a unit cube."""

@@ -1,0 +1,1 @@
+"""The deep-kernel Gaussian process: kernels, exact fit, posterior, predictions."""

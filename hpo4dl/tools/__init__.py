@@ -1,0 +1,1 @@
+"""The command line, checks of objective functions and executors, warm starts, vendoring."""

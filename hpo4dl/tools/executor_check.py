@@ -1,0 +1,181 @@
+"""Check whether an executor can race trials: `check_executor(EXECUTOR, num_workers)`, where the race would run."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import HPO4DLError
+from ..execution.engines import Engine, Loss, Workers, engines_for
+from ..execution.worker import Attempt, Objective, Report, brief, one_line
+from ..trial import Configuration, Trial
+
+MANY = 50
+"""Small calls that are made, one after the other and as many at a time as there are workers."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What became of one check."""
+
+    name: str
+    problem: str | None
+    """None: it passed."""
+
+    def __str__(self) -> str:
+        return f'ok      {self.name}' if self.problem is None else f'FAILED  {self.name}: {self.problem}'
+
+
+def check_executor(
+    executor: Any, num_workers: int = 2, folder: str | None = None, kill: bool = False, seconds: float = 60
+) -> list[Check]:
+    """Make the calls that a race would make, and print a line a check.
+
+    Args:
+        executor: as the tuner's.
+        num_workers: calls at a time.
+        folder: where workers write and the tuner looks; default a temporary folder of this machine.
+        kill: also let a worker die in mid-call, after which an executor that was given itself may be broken.
+        seconds: how long a call may take to come back.
+
+    Returns:
+        The checks, all of whose problems are None if the executor can be used.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        (engine,) = engines_for(executor, num_workers, None, own_process=False)
+        bench = Bench(engine, Path(name), seconds)
+        checks: list[tuple[str, Callable[[], str | None]]] = [
+            ('many small calls, each with its own result', bench.many),
+            (f'{num_workers} calls run at once', bench.together),
+            ('what a worker wrote is seen here', bench.seen),
+            ('an exception comes back as a failure', bench.raises),
+            ('what cannot be pickled is carried, or is an error', bench.unpicklable),
+        ]
+        if kill:
+            checks += [
+                ('a worker that dies is noticed', bench.dies),
+                ('calls can be made after a worker died', bench.many),
+            ]
+        done = []
+        for title, act in checks:
+            try:
+                problem = act()
+            except HPO4DLError as error:
+                problem = one_line(error)
+            done.append(Check(title, problem))
+            print(done[-1], flush=True)
+        engine.close()
+    return done
+
+
+class Bench:
+    """Calls on one engine, waited for."""
+
+    def __init__(self, engine: Engine, folder: Path, seconds: float) -> None:
+        self.workers = Workers([engine])
+        self.engine = engine
+        self.folder = folder
+        self.seconds = seconds
+        self.number = 0
+
+    def many(self) -> str | None:
+        got = self._calls(echo, MANY)
+        wrong = [i for i, report in got.items() if not isinstance(report, Report) or report.metrics != {1: float(i)}]
+        return f'{len(wrong)} of {len(got)} are wrong, such as {brief(got[wrong[0]])}' if wrong else None
+
+    def together(self) -> str | None:
+        got = self._calls(meet, self.engine.capacity)
+        missed = [report for report in got.values() if not isinstance(report, Report) or report.failed]
+        return f'{len(missed)} calls did not meet the others: {brief(missed[0])}' if missed else None
+
+    def seen(self) -> str | None:
+        (number,) = self._calls(write, 1)
+        file = self.folder / f'trial_{number}' / 'attempt' / 'file'
+        end = time.monotonic() + self.seconds
+        while not file.exists():
+            if time.monotonic() > end:
+                return f'{file} is not; workers and tuner need a file system that both see (folder=, storage_path=)'
+            time.sleep(0.1)
+        return None
+
+    def raises(self) -> str | None:
+        (report,) = self._calls(fail, 1).values()
+        failed = isinstance(report, Report) and report.failed == 'ValueError: on purpose'
+        return None if failed else brief(report)
+
+    def unpicklable(self) -> str | None:
+        try:
+            (report,) = self._calls(lambda c, epoch, p, path: {'epoch': epoch, 'metric': c['number']}, 1).values()
+        except HPO4DLError as error:
+            return None if 'pickle' in str(error) else one_line(error)
+        return None if isinstance(report, Report) and not report.failed else brief(report)
+
+    def dies(self) -> str | None:
+        (report,) = self._calls(die_once, 1).values()
+        again = isinstance(report, Report) and not report.failed  # the engine made the call again by itself
+        return None if again or isinstance(report, Loss) else brief(report)
+
+    def _calls(self, objective: Objective, n: int) -> dict[int, Report | Loss]:
+        """What became of `n` calls, as many at a time as there are workers."""
+        numbers = iter(range(self.number, self.number + n))
+        self.number += n
+        got: dict[int, Report | Loss] = {}
+        end = time.monotonic() + self.seconds
+        while len(got) < n:
+            while self.engine.free() and (number := next(numbers, None)) is not None:
+                configuration: Configuration = {'number': number, 'n': n, 'folder': str(self.folder)}
+                configuration['seconds'] = self.seconds / 2
+                trial, place = Trial(number, configuration, 0, 1), self.folder / f'trial_{number}'
+                attempt = Attempt(number, trial, str(place / 'attempt'), None, str(place / 'began'))
+                call = self.engine.submit(objective, attempt)
+                if call is None:
+                    raise HPO4DLError(f'takes no calls: {self.engine.broken}')
+                self.workers.calls[number] = call
+            for call in self.workers.wait(1):
+                del self.workers.calls[call.attempt.number]
+                got[call.attempt.number] = self.engine.outcome(call, objective)
+            if time.monotonic() > end:
+                self.workers.give_up()  # they are nothing to the next check, but may occupy workers
+                raise HPO4DLError(f'{n - len(got)} of {n} calls did not come back in {self.seconds:g} seconds')
+        return got
+
+
+def echo(configuration: Configuration, epoch: int, previous_epoch: int, checkpoint_path: str) -> Any:
+    return {'epoch': epoch, 'metric': configuration['number']}
+
+
+def meet(configuration: Configuration, epoch: int, previous_epoch: int, checkpoint_path: str) -> Any:
+    """Waits until as many calls are there as there are workers."""
+    folder = Path(configuration['folder']) / 'meeting'
+    folder.mkdir(exist_ok=True)
+    (folder / str(configuration['number'])).touch()
+    end = time.monotonic() + configuration['seconds']
+    while len(os.listdir(folder)) < configuration['n']:
+        if time.monotonic() > end:
+            here = len(os.listdir(folder))
+            raise TimeoutError(f'{here} of {configuration["n"]} calls in {configuration["seconds"]:g} seconds')
+        time.sleep(0.05)
+    return {'epoch': epoch, 'metric': 0.0}
+
+
+def write(configuration: Configuration, epoch: int, previous_epoch: int, checkpoint_path: str) -> Any:
+    (Path(checkpoint_path) / 'file').write_text('written')
+    return {'epoch': epoch, 'metric': 0.0}
+
+
+def fail(configuration: Configuration, epoch: int, previous_epoch: int, checkpoint_path: str) -> Any:
+    raise ValueError('on purpose')
+
+
+def die_once(configuration: Configuration, epoch: int, previous_epoch: int, checkpoint_path: str) -> Any:
+    """Ends its process; where the engine makes the call again, it returns."""
+    died = Path(configuration['folder']) / 'died'
+    if not died.exists():
+        died.touch()
+        os._exit(1)
+    return {'epoch': epoch, 'metric': 0.0}

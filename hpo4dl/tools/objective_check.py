@@ -1,0 +1,339 @@
+"""Trust in the objective: does training on from a checkpoint continue the same training?
+
+Everything is decided on learning curves, and a checkpoint that forgets something (the optimizer's momentum, where the
+schedule was, the random state) bends them silently. `check_objective` trains once without a break and once through a
+checkpoint, and compares: the metrics, and, where a torch optimizer steps in this process, what the first step after
+the break starts from.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ConfigSpace import ConfigurationSpace
+
+from ..checks import check_count
+from ..errors import ArgumentError
+from ..execution.worker import Objective, Report, call
+from ..space.unit_cube import Space
+from ..integrations.torch_checkpoint import random_state, set_random_state
+from ..trial import Configuration, Trial
+
+CLOSE = 1e-6
+"""Metrics and gradients that differ relatively by less are the same."""
+
+
+@dataclass
+class ObjectiveCheck:
+    """What `check_objective` found; `str` of it is a report for people. None: could not be seen."""
+
+    configuration: Configuration
+    """What was trained."""
+    epochs: int
+    """The break came after that many epochs; twice as many were trained."""
+    at_once: dict[int, float] = field(default_factory=dict)
+    """The metrics by epoch of a training without a break."""
+    in_two: dict[int, float] = field(default_factory=dict)
+    """The metrics by epoch of a training through a checkpoint."""
+    repeatable: bool | None = None
+    """Whether the same random state gave the same metrics before the break."""
+    weights: bool | None = None
+    """Whether the first step after the break began with the weights that the last one before it left."""
+    optimizer: bool | None = None
+    """The same of the optimizer's own state, such as momentum."""
+    scheduler: bool | None = None
+    """Whether it had the learning rate, and the like, that the training without a break had there."""
+    random_state: bool | None = None
+    """Whether it had the gradient that the training without a break had there: the same data, augmented and dropped
+    out alike."""
+    problems: list[str] = field(default_factory=list)
+    """What is to be mended before tuning. Empty: nothing was found."""
+    notes: list[str] = field(default_factory=list)
+    """What is worth knowing, and no fault."""
+    traceback: str | None = None
+    """Of the exception that the objective function raised, if it did."""
+    seconds_per_epoch: float | None = None
+    checkpoint_bytes: int | None = None
+    """What a trial's checkpoint takes on the disk at the end."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether no problem was found."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        n = self.epochs
+        lines = [f'{n} + {n} epochs against {2 * n}: ' + ('no problem found' if self.ok else 'NOT as it should be')]
+        lines += [f'  PROBLEM: {problem}' for problem in self.problems] + [f'  note: {note}' for note in self.notes]
+        lines.append(f'  configuration: {self.configuration}')
+        for epoch in sorted({*self.at_once, *self.in_two}):
+            once, two = (f'{m[epoch]:.6g}' if epoch in m else '-' for m in (self.at_once, self.in_two))
+            lines.append(f'  epoch {epoch}: metric {once} at once, {two} through the checkpoint')
+        said = {True: 'yes', False: 'NO', None: 'could not be seen'}
+        lines += [f'  restores the {name.replace("_", " ")}: {said[getattr(self, name)]}' for name in PARTS]
+        if self.seconds_per_epoch is not None:
+            lines.append(f'  an epoch takes {self.seconds_per_epoch:.3g} s')
+        if self.checkpoint_bytes is not None:
+            lines.append(f'  a checkpoint takes {self.checkpoint_bytes / 1e6:.3g} MB')
+        return '\n'.join(lines + ([self.traceback.rstrip()] if self.traceback else []))
+
+
+PARTS = ('weights', 'optimizer', 'scheduler', 'random_state')
+
+
+def check_objective(
+    objective_function: Objective,
+    configuration_space: ConfigurationSpace,
+    *,
+    configuration: Mapping[str, object] | None = None,
+    epochs: int = 2,
+    seed: int = 0,
+    storage_path: str | os.PathLike[str] | None = None,
+) -> ObjectiveCheck:
+    """Train `epochs` and as many again through a checkpoint, against twice as many without a break.
+
+    All in this process, each training from the same random state; that of the caller is what it was, afterwards. Where
+    the two disagree before the break, the first part is trained once more, to see whether it can be repeated at all.
+
+    Args:
+        objective_function: as in `Tuner`.
+        configuration_space: as in `Tuner`.
+        configuration: what to train; default: the space's default configuration.
+        epochs: before the break, and after it; default 2.
+        seed: of the random state that the trainings begin with; default 0.
+        storage_path: where the checkpoints lie as long as it takes; default: the system's folder for temporary files.
+
+    Raises:
+        ArgumentError: an argument cannot be used. What the objective function does is reported, never raised.
+    """
+    if not callable(objective_function):
+        raise ArgumentError('objective_function', objective_function, 'a function')
+    space = Space(configuration_space)
+    if configuration is None:
+        configuration = dict(configuration_space.get_default_configuration())
+    configuration = space.decode(space.to_cube(configuration))
+    check = ObjectiveCheck(configuration, check_count('epochs', epochs))
+    seed = check_count('seed', seed, least=0)
+    if storage_path is not None and not os.path.isdir(storage_path):
+        raise ArgumentError('storage_path', os.fspath(storage_path), 'a folder that exists')
+    state = random_state()
+    try:
+        with tempfile.TemporaryDirectory(prefix='hpo4dl_', dir=storage_path, ignore_cleanup_errors=True) as folder:
+            _compare(check, objective_function, Path(folder), seed)
+    finally:
+        set_random_state(state)
+    return check
+
+
+def _compare(check: ObjectiveCheck, objective_function: Objective, folder: Path, seed: int) -> None:
+    n = check.epochs
+
+    def train(name: str, epoch: int, previous_epoch: int, seed: int, at: Sequence[int] = ()) -> tuple[Report, Steps]:
+        """One call from this random state."""
+        path, steps = folder / name, Steps(at)
+        path.mkdir(exist_ok=True)
+        seed_all(seed)
+        with steps.watched():
+            report = call(objective_function, Trial(0, check.configuration, previous_epoch, epoch), path)
+        if report.failed is not None:
+            check.traceback = report.traceback
+            raise CallFailed(f'training from epoch {previous_epoch} to {epoch}: {report.failed}')
+        return report, steps
+
+    try:
+        first, before = train('in_two', n, 0, seed)
+        once, whole = train('at_once', 2 * n, 0, seed, at=before.counts)
+        # The tuner, too, gives every call a folder of another name, and trains other trials in between.
+        shutil.move(folder / 'in_two', folder / 'moved')
+        second, after = train('moved', 2 * n, n, seed + 1)
+        check.at_once, check.in_two = once.metrics, {**first.metrics, **second.metrics}
+        check.seconds_per_epoch = (first.seconds + once.seconds + second.seconds) / (4 * n)
+        check.checkpoint_bytes = sum(file.stat().st_size for file in (folder / 'moved').rglob('*') if file.is_file())
+        optimizers = set(range(len(before.left)))
+        is_seen = len(optimizers) > 0 and optimizers == set(whole.begun) == set(after.begun)
+        unbroken = not is_seen or _same(
+            [s.weights for s in before.left], [whole.begun[i].weights for i in sorted(whole.begun)]
+        )
+        check.repeatable = unbroken and all(_close(m, once.metrics.get(e, m)) for e, m in first.metrics.items())
+        if is_seen:
+            _look(check, before, whole, after, unbroken)
+        if not check.repeatable:
+            again, repeated = train('again', n, 0, seed)
+            same = _same([s.weights for s in before.left], [s.weights for s in repeated.left])
+            depends_on_epoch = same and again.metrics == first.metrics
+            check.problems += [DEPENDS_ON_EPOCH] if depends_on_epoch else []
+            check.notes += [] if depends_on_epoch else [NOT_REPEATABLE]
+    except CallFailed as error:
+        check.problems.append(str(error))
+        return
+    lost = [name.replace('_', ' ') for name in PARTS if getattr(check, name) is False]
+    differ = [e for e, metric in check.at_once.items() if e > n and not _close(metric, check.in_two.get(e))]
+    if lost:
+        check.problems.append(f'the checkpoint does not restore: {", ".join(lost)}')
+    elif differ and check.repeatable:
+        seen = ' beside weights, optimizer, learning rate and random state' if check.weights is not None else ''
+        check.problems.append(f'the metrics of epochs {differ} differ: the checkpoint does not restore something{seen}')
+    elif check.weights is None and len(check.at_once) > len({*check.at_once.values()}) == 1:
+        check.notes.append('the metric was the same after every epoch, so it tells nothing: give another configuration')
+    if len(check.in_two) < 2 * n:
+        check.notes.append(f'only the epochs {list(check.in_two)} have a metric: one an epoch lets hpo4dl see more')
+
+
+DEPENDS_ON_EPOCH = (
+    'the first epochs depend on the epoch that the call goes to: something, such as the length of a schedule, is '
+    'computed from `epoch`, which is where this call ends; the longest training (max_epochs) is what it should be'
+)
+NOT_REPEATABLE = (
+    'the same random state does not give the same training (kernels that add in any order, or a random generator that '
+    "is not Python's, NumPy's or torch's global one), so metrics that differ after the break tell nothing"
+)
+
+
+class CallFailed(Exception):
+    """A call of the objective function gave nothing to compare."""
+
+
+def _look(check: ObjectiveCheck, before: Steps, whole: Steps, after: Steps, unbroken: bool) -> None:
+    """Compare what the first steps after the break start from with what the steps there without a break do."""
+    begun, expected = ([steps.begun[i] for i in sorted(steps.begun)] for steps in (after, whole))
+    check.weights = _same([s.weights for s in before.left], [s.weights for s in begun])
+    check.optimizer = _same([s.state for s in before.left], [s.state for s in begun])
+    rates = [rates[count:] for rates, count in zip(whole.rates, before.counts)]
+    same_rates = all(_same(a, b) for own, other in zip(rates, after.rates) for a, b in zip(own, other))
+    check.scheduler = same_rates and _same([s.settings for s in expected], [s.settings for s in begun])
+    if check.weights and (check.repeatable or not unbroken):
+        # Trainings that differ by rounding have gradients that are alike; those of other data are not.
+        limit = CLOSE if unbroken else 0.01
+        pairs = [(whole.gradients[i], after.gradients[i]) for i in sorted(whole.gradients)]
+        check.random_state = all(
+            len(a) == len(b) and float((a - b).norm()) <= limit * float(a.norm() + b.norm()) for a, b in pairs
+        )
+
+
+@dataclass
+class Snapshot:
+    """What a step of an optimizer starts from."""
+
+    weights: list[torch.Tensor]
+    state: Any
+    """The optimizer's own, such as momentum."""
+    settings: list[dict[str, Any]]
+    """Learning rate and the like, by group."""
+
+
+class Steps:
+    """Watches the optimizers that step during one call. With torch before 2.0 nothing is seen.
+
+    Optimizers are told apart by the order in which they first step; each list has one entry an optimizer.
+
+    Args:
+        at: the number of the step to look at; 0, the first one, where none is given.
+    """
+
+    def __init__(self, at: Sequence[int] = ()) -> None:
+        self.counts: list[int] = []
+        self.rates: list[list[list[float]]] = []
+        """The learning rates of the groups at every step."""
+        self.begun: dict[int, Snapshot] = {}
+        """By optimizer: what the step that is looked at started from."""
+        self.gradients: dict[int, torch.Tensor] = {}
+        """By optimizer: all gradients that it was given, flat."""
+        self.left: list[Snapshot] = []
+        """What the call left."""
+        self._at = at
+        self._optimizers: list[torch.optim.Optimizer] = []
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Hooks into every optimizer of the process."""
+        module: Any = importlib.import_module('torch.optim.optimizer')
+        if not hasattr(module, 'register_optimizer_step_pre_hook'):
+            yield
+            return
+        handles = [module.register_optimizer_step_pre_hook(self._on_step)]
+        handles.append(module.register_optimizer_step_post_hook(self._after_step))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            self.left = [snapshot(optimizer) for optimizer in self._optimizers]
+            self._optimizers.clear()
+
+    def _index(self, optimizer: torch.optim.Optimizer) -> int:
+        return next((i for i, known in enumerate(self._optimizers) if known is optimizer), -1)
+
+    def _is_looked_at(self, i: int) -> bool:
+        return self.counts[i] == (self._at[i] if i < len(self._at) else 0)
+
+    def _on_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if self._index(optimizer) < 0:
+            self._optimizers.append(optimizer)
+            self.counts.append(0)
+            self.rates.append([])
+        i = self._index(optimizer)
+        self.rates[i].append([float(group['lr']) for group in optimizer.param_groups])
+        if self._is_looked_at(i):
+            self.begun[i] = snapshot(optimizer)
+
+    def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        i = self._index(optimizer)
+        if self._is_looked_at(i):
+            gradients = [p.grad.detach().double().cpu().ravel() for p in _parameters(optimizer) if p.grad is not None]
+            self.gradients[i] = torch.cat(gradients or [torch.zeros(0)])
+        self.counts[i] += 1
+
+
+def snapshot(optimizer: torch.optim.Optimizer) -> Snapshot:
+    """A copy of what the optimizer's next step starts from."""
+    kept = optimizer.state_dict()
+    settings = [{name: _copy(v) for name, v in group.items() if name != 'params'} for group in kept['param_groups']]
+    return Snapshot([_copy(p) for p in _parameters(optimizer)], _copy(kept['state']), settings)
+
+
+def seed_all(seed: int) -> None:
+    """Seed the global random states of Python, NumPy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group['params']]
+
+
+def _copy(value: Any) -> Any:
+    """The value, its tensors copied to the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to('cpu', copy=True)
+    if isinstance(value, Mapping):
+        return {key: _copy(entry) for key, entry in value.items()}
+    return [_copy(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two copies are equal, up to rounding; None in a mapping is the same as nothing."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=CLOSE, atol=0.0, equal_nan=True)
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return all(_same(a.get(key), b.get(key)) for key in {*a, *b})
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return _close(a, b)
+    return type(a) is type(b) and bool(a == b)
+
+
+def _close(a: float, b: float | None) -> bool:
+    return b is not None and abs(a - b) <= CLOSE * max(abs(a), abs(b))
