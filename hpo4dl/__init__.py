@@ -1,7 +1,6 @@
 """Hyperparameter optimization for deep learning in as few epochs as possible."""
 
-from .tools.executor_check import check_executor
-from .optimizers.dyhpo import DyHPO
+from .analysis.replay import replay
 from .errors import (
     ArgumentError,
     EveryTrialFailedError,
@@ -11,13 +10,14 @@ from .errors import (
     RunLockedError,
     StorageError,
 )
+from .integrations.torch_checkpoint import load_checkpoint, save_checkpoint
+from .optimizers.dyhpo import DyHPO
 from .optimizers.hyperband import ASHA, Hyperband
+from .optimizers.random_search import RandomSearch
+from .progress import Event
+from .tools.executor_check import check_executor
 from .tools.objective_check import ObjectiveCheck, check_objective
 from .tools.warm_start import WarmStart, warm_start
-from .progress import Event
-from .optimizers.random_search import RandomSearch
-from .analysis.replay import replay
-from .integrations.torch_checkpoint import load_checkpoint, save_checkpoint
 from .trial import Trial
 from .tuner import Tuner
 

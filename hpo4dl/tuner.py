@@ -18,7 +18,7 @@ from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
-from .records.checkpoints import KEEP, MODES, Checkpoints
+from .analysis.report import read_run, summary
 from .checks import (
     check_choice,
     check_count,
@@ -42,15 +42,17 @@ from .execution.engines import (
     check_picklable,
     engines_for,
 )
+from .execution.signals import Signals
+from .execution.worker import Objective, Report, brief
+from .integrations.slurm import allocation_left
+from .optimizers.base import Race
+from .optimizers.registry import Optimizer, build, check_agrees, check_optimizer
+from .progress import Callback, Event, is_watched, log_line, progress_display
+from .records.checkpoints import KEEP, MODES, Checkpoints
+from .records.csv_table import write_table
 from .records.identity import Identity, claim, make_marked, mark, read_identity, refuse_link, write_identity
 from .records.journal import SCHEMA, Journal, Lock
 from .records.journal import Event as JournalEvent
-from .records.state import Ledger, result_event
-from .optimizers.registry import Optimizer, build, check_agrees, check_optimizer
-from .tools.warm_start import warm_start as read_warm_start
-from .progress import Callback, Event, is_watched, log_line, progress_display
-from .optimizers.base import Race
-from .analysis.report import read_run, summary
 from .records.run_folder import (
     Settings,
     make_run_folder,
@@ -58,12 +60,10 @@ from .records.run_folder import (
     read_settings,
     write_run,
 )
-from .execution.worker import Objective, Report, brief
 from .records.salvage import salvage_journal
-from .execution.signals import Signals
-from .integrations.slurm import allocation_left
+from .records.state import Ledger, result_event
 from .space.unit_cube import Space
-from .records.csv_table import write_table
+from .tools.warm_start import warm_start as read_warm_start
 from .trial import Trial
 
 MAX_FAILURES = 10

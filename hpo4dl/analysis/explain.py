@@ -12,14 +12,14 @@ from ConfigSpace import ConfigurationSpace
 from numpy.typing import NDArray
 
 from ..checks import check_count, check_path
-from ..optimizers.dyhpo import DyHPO, Weighing
 from ..errors import ArgumentError, HPO4DLError
-from ..optimizers.registry import Optimizer
+from ..optimizers.dyhpo import DyHPO, Weighing
 from ..optimizers.random_search import RandomSearch
-from .replay import Decision, decisions
-from .report import plural, table, told
+from ..optimizers.registry import Optimizer
 from ..records.run_folder import read_configuration_space, read_settings
 from ..trial import Trial
+from .replay import Decision, decisions
+from .report import plural, table, told
 
 Array = NDArray[np.float64]
 

@@ -20,8 +20,8 @@ from typing import Any
 
 from ..checks import import_extra
 from ..errors import ArgumentError, HPO4DLError, StorageError
-from .report import Hyperparameter, Run, TrialRecord, bounds, is_number, printable, to_json
 from ..space.unit_cube import read_space, write_space
+from .report import Hyperparameter, Run, TrialRecord, bounds, is_number, printable, to_json
 
 FORMATS = ('csv', 'json', 'parquet', 'optuna', 'deepcave', 'configspace')
 ENDINGS = {'parquet': '.parquet', 'optuna': '.log', 'deepcave': '-deepcave'}

@@ -11,10 +11,10 @@ from ConfigSpace import ConfigurationSpace
 
 from ..checks import check_path
 from ..errors import ArgumentError, JournalError
-from ..records.journal import Journal
-from ..records.state import Ledger
 from ..optimizers.registry import Optimizer, build
+from ..records.journal import Journal
 from ..records.run_folder import read_configuration_space, read_settings
+from ..records.state import Ledger
 from ..space.unit_cube import Space
 from ..trial import Trial
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from ..errors import JournalError
-from ..records.journal import NAME, SCHEMA, Event, birth, decode_line
 from ..progress import clock
+from ..records.journal import NAME, SCHEMA, Event, birth, decode_line
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,14 @@ from ConfigSpace import ConfigurationSpace
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
-from .acquisition import incumbent_at, log_expected_improvement
 from ..checks import check_count
 from ..errors import ArgumentError
-from .hyperband import best_first, rung_epochs
-from .output_transform import WORST, Normaliser
-from .base import Race
 from ..surrogate.model import FREEDOM, Prediction, Rows, Surrogate
 from ..trial import LearningCurve, Trial
+from .acquisition import incumbent_at, log_expected_improvement
+from .base import Race
+from .hyperband import best_first, rung_epochs
+from .output_transform import WORST, Normaliser
 
 Array = NDArray[np.float64]
 

@@ -17,8 +17,8 @@ from typing import Any
 from ConfigSpace import ConfigurationSpace
 
 from ..checks import check_count
-from .base import Race
 from ..trial import LearningCurve, Trial
+from .base import Race
 
 
 @dataclass(frozen=True)

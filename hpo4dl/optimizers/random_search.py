@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .base import Race
 from ..trial import Trial
+from .base import Race
 
 
 class RandomSearch(Race):

@@ -7,14 +7,14 @@ from typing import Any, Protocol
 
 from ConfigSpace import ConfigurationSpace
 
-from .dyhpo import DyHPO
 from ..errors import ArgumentError
-from .hyperband import ASHA, Hyperband
-from .base import Race
-from .random_search import RandomSearch
 from ..records.run_folder import Settings
 from ..space.unit_cube import Space
 from ..trial import Trial
+from .base import Race
+from .dyhpo import DyHPO
+from .hyperband import ASHA, Hyperband
+from .random_search import RandomSearch
 
 OPTIMIZERS: dict[str, type[Race]] = {'dyhpo': DyHPO, 'hyperband': Hyperband, 'asha': ASHA, 'random': RandomSearch}
 

@@ -22,10 +22,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import StorageError
-from ..files import copy_tree, remove_tree, swap, sync_folder, sync_tree, tree_size
-from .identity import MARK
 from ..execution.worker import Attempt
+from ..files import copy_tree, remove_tree, swap, sync_folder, sync_tree, tree_size
 from ..trial import Trial
+from .identity import MARK
 
 OURS = {'trial': r'trial_\d+', 'removed': r'removed_\d+', 'attempt': r'attempt_\d+|began_\d+|in_place'}
 """Names that we make. Whatever else lies there is left alone."""

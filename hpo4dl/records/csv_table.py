@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ..errors import HPO4DLError
 from ..files import write_text
-from .journal import Journal
-from .state import Row, rows
 from ..space.unit_cube import Space
 from ..trial import Configuration
+from .journal import Journal
+from .state import Row, rows
 
 logger = logging.getLogger(__name__)
 

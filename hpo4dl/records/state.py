@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import JournalError
-from .journal import Event
-from ..optimizers.registry import Optimizer
 from ..execution.worker import Report
+from ..optimizers.registry import Optimizer
 from ..space.unit_cube import Space
 from ..trial import Configuration, Trial
+from .journal import Event
 
 Row = dict[str, Any]
 

@@ -23,8 +23,8 @@ from ConfigSpace import ConfigurationSpace
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-from .transforms import Choices, Coordinate, Number, find, hyperparameter_coordinate, is_old
 from ..errors import ArgumentError
+from .transforms import Choices, Coordinate, Number, find, hyperparameter_coordinate, is_old
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

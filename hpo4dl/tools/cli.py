@@ -14,15 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .executor_check import check_executor
-from ..errors import ArgumentError, HPO4DLError
 from ..analysis.explain import explain, explanation_text
 from ..analysis.export import FORMATS, export, importance
 from ..analysis.page import page, watch
 from ..analysis.plots import draw, draw_comparison, draw_explanation, save
 from ..analysis.replay import replay
 from ..analysis.report import compared, printable, read_run, summary, to_json
+from ..errors import ArgumentError, HPO4DLError
 from ..tuner import Tuner
+from .executor_check import check_executor
 from .vendor import vendor
 
 

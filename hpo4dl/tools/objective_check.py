@@ -26,8 +26,8 @@ from ConfigSpace import ConfigurationSpace
 from ..checks import check_count
 from ..errors import ArgumentError
 from ..execution.worker import Objective, Report, call
-from ..space.unit_cube import Space
 from ..integrations.torch_checkpoint import random_state, set_random_state
+from ..space.unit_cube import Space
 from ..trial import Configuration, Trial
 
 CLOSE = 1e-6

@@ -10,10 +10,10 @@ from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
-from ..checks import check_count
-from ..space.transforms import Choices, Coordinate, Number, hyperparameter_coordinate
-from ..errors import ArgumentError, JournalError
 from ..analysis.report import read_run
+from ..checks import check_count
+from ..errors import ArgumentError, JournalError
+from ..space.transforms import Choices, Coordinate, Number, hyperparameter_coordinate
 from ..space.unit_cube import Space
 from ..trial import Configuration
 

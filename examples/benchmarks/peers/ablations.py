@@ -16,7 +16,10 @@ REQUIREMENTS: list[str] = []
 
 
 def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
-    from hpo4dl import dyhpo, normaliser, space, surrogate
+    from hpo4dl.optimizers import dyhpo
+    from hpo4dl.optimizers import output_transform as normaliser
+    from hpo4dl.space import unit_cube as space
+    from hpo4dl.surrogate import model as surrogate
 
     def asinh(self: Any, y: Any) -> Any:
         return np.maximum(np.arcsinh((y - self.centre) / self.scale), normaliser.WORST)

@@ -1,4 +1,4 @@
-"""A run of 20,000 epochs: what it costs at its start and at its end. `python tests/long_run.py asha random`."""
+"""A run of 20,000 epochs: what it costs at its start and at its end. `python tests/faults/long_run.py asha random`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from ConfigSpace import ConfigurationSpace
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_tuner import tune
+from races import tune
 
 from hpo4dl import StorageError
 

@@ -12,7 +12,7 @@ from hpo4dl import ArgumentError, HPO4DLError
 from hpo4dl.tools import vendor as module
 from hpo4dl.tools.vendor import vendor
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_copy_that_sha256sum_checks(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 from ConfigSpace import ConfigurationSpace, Float
 from scipy.stats import t as student
 
-BENCHMARKS = Path(__file__).parents[1] / 'examples' / 'benchmarks'
+BENCHMARKS = Path(__file__).parents[2] / 'examples' / 'benchmarks'
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Do harm to runs and count what is lost: `python tests/faults.py` does all of it, tests/test_faults.py a little.
+"""Do harm to runs and count what is lost: `python tests/faults/faults.py` does all of it, `test_faults.py` a little.
 
 It prints a line a fault: what was done, how often, what was lost, how it was reported. Lost is every epoch that the
 journal had acknowledged and that was trained again or is missing at the end, every decision that is not that of the
@@ -31,7 +31,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 if __name__ == '__main__':
-    sys.path.insert(0, str(Path(__file__).parents[1]))
+    sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
 from ConfigSpace import ConfigurationSpace

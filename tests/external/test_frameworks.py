@@ -15,7 +15,7 @@ from hpo4dl import check_objective
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # the frameworks' own are not ours to mend
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXAMPLES = {'lightning_digits': 'lightning', 'transformers_text': 'transformers'}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -111,3 +112,9 @@ def large(folder: Path, trials: int = 5000) -> Path:
         curves.append(({'lr': lr, **choices}, metrics.tolist(), 'out of memory' if rng.random() < 0.05 else None))
     told = [{'name': 'lr', 'type': 'UniformFloat', 'lower': 1e-5, 'upper': 0.1, 'log': True}]
     return written(folder, curves, minimize=False, max_epochs=50, hyperparameters=told)
+
+
+def content(folder: Path) -> dict[str, str]:
+    """Every file below the folder by its digest."""
+    files = sorted(path for path in folder.rglob('*') if path.is_file())
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

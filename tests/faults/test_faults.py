@@ -1,4 +1,4 @@
-"""A little of what `python tests/faults.py` does."""
+"""A little of what `python tests/faults/faults.py` does."""
 
 from __future__ import annotations
 

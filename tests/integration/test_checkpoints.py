@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_tuner import Quadratic, tune
+from races import Quadratic, tune
 
 from hpo4dl import StorageError, Tuner, replay
-from hpo4dl.records import checkpoints as module
 from hpo4dl.files import copy_file, copy_tree, swap, sync_tree
+from hpo4dl.records import checkpoints as module
 
 NAMES = ['dyhpo', 'hyperband', 'asha', 'random']
 

@@ -14,7 +14,7 @@ from runs import tuned, written
 
 from hpo4dl.tools.cli import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope='module')

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / 'hpo4dl'
 RUN_TIME_DEPENDENCIES = {'ConfigSpace', 'numpy', 'scipy', 'torch'}
 
@@ -23,33 +23,38 @@ SUFFIXES = {'.py', '.typed', '.npz', '.html'}
 READING_ORDER = """
     errors
     files
-    identity torch_checkpoint
+    records.identity integrations.torch_checkpoint
     checks trial
-    coordinates
-    space
-    kernel gp adam features acquisition
-    normaliser
-    surrogate
-    race
-    random_search hyperband
-    dyhpo
-    run_folder
-    optimizers
-    journal signals runner
-    checkpoints executors slurm progress ledger
-    table salvage replay conformance
-    report
-    explain trackers
-    objective_check previous_run
+    space.transforms
+    space.unit_cube
+    surrogate.kernels surrogate.gp surrogate.adam surrogate.curve_encoder optimizers.acquisition
+    optimizers.output_transform
+    surrogate.model
+    optimizers.base
+    optimizers.random_search optimizers.hyperband
+    optimizers.dyhpo
+    records.run_folder
+    optimizers.registry
+    records.journal execution.signals execution.worker
+    records.checkpoints execution.engines integrations.slurm progress records.state
+    records.csv_table records.salvage analysis.replay tools.executor_check
+    analysis.report
+    analysis.explain integrations.trackers
+    tools.objective_check tools.warm_start
     tuner
     __init__
-    plots export page vendor
-    cli
+    analysis.plots analysis.export analysis.page tools.vendor
+    tools.cli
     __main__
 """
 
 # What the extras bring, imported inside functions of these modules alone.
-OPTIONAL = {'plots': {'matplotlib'}, 'export': {'optuna', 'pyarrow'}, 'progress': {'tqdm'}, 'slurm': {'submitit'}}
+OPTIONAL = {
+    'analysis.plots': {'matplotlib'},
+    'analysis.export': {'optuna', 'pyarrow'},
+    'progress': {'tqdm'},
+    'integrations.slurm': {'submitit'},
+}
 
 TUNE = """
 import importlib, sys
@@ -82,16 +87,20 @@ def imports(path: Path) -> list[tuple[int, str]]:
     return found
 
 
-@pytest.mark.parametrize('path', sorted(PACKAGE.rglob('*.py')), ids=lambda path: path.stem)
-def test_imports_go_up_the_reading_order_only(path: Path) -> None:
-    above = lines_above(path.stem)
-    for dots, module in imports(path):
+MODULES = {'.'.join(path.relative_to(PACKAGE).with_suffix('').parts): path for path in sorted(PACKAGE.rglob('*.py'))}
+
+
+@pytest.mark.parametrize('module', [module for module in MODULES if not module.endswith('.__init__')])
+def test_imports_go_up_the_reading_order_only(module: str) -> None:
+    above = lines_above(module)
+    for dots, imported in imports(MODULES[module]):
         if dots:
-            assert dots == 1
-            assert module in above, f'{path.name} imports {module}'
+            wing = module.split('.')[:-dots]
+            assert dots <= len(module.split('.'))
+            assert '.'.join([*wing, imported]) in above, f'{module} imports {imported}'
         else:
-            allowed = RUN_TIME_DEPENDENCIES | OPTIONAL.get(path.stem, set())
-            assert module.partition('.')[0] in sys.stdlib_module_names | allowed
+            allowed = RUN_TIME_DEPENDENCIES | OPTIONAL.get(module, set())
+            assert imported.partition('.')[0] in sys.stdlib_module_names | allowed
 
 
 def lines_above(module: str) -> set[str]:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from ConfigSpace import Categorical, ConfigurationSpace, EqualsCondition, Float, Integer
-from test_tuner import Quadratic, tune
+from races import Quadratic, tune
 
 from hpo4dl import ArgumentError, JournalError, RunLockedError, StorageError, Tuner, replay
 from hpo4dl.records.journal import Journal, encode_line
 
-SCHEMA_1 = Path(__file__).parent / 'data' / 'run_of_schema_1'
+SCHEMA_1 = Path(__file__).parents[1] / 'data' / 'run_of_schema_1'
 
 
 def resume(run: Path, objective=None, **arguments) -> Tuner:

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 import socket
 from pathlib import Path
 
 import pytest
-from runs import HOSTILE, hostile, large, tuned, written
+from runs import HOSTILE, content, hostile, large, tuned, written
 
 from hpo4dl import JournalError
-from hpo4dl.records.journal import birth, encode_line
 from hpo4dl.analysis.report import compared, printable, read_run, summary, to_json
-
-
-def content(folder: Path) -> dict[str, str]:
-    """Every file below the folder by its digest."""
-    files = sorted(path for path in folder.rglob('*') if path.is_file())
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+from hpo4dl.records.journal import birth, encode_line
 
 
 def test_tells_what_the_tuner_wrote_into_its_table(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from scipy.stats import t as student
 
-from hpo4dl import ASHA, ArgumentError, DyHPO, RandomSearch, Trial, dyhpo
+from hpo4dl import ASHA, ArgumentError, DyHPO, RandomSearch, Trial
+from hpo4dl.optimizers import dyhpo
 from hpo4dl.optimizers.acquisition import expected_improvement
 from hpo4dl.optimizers.dyhpo import START, Weighing, draw_horizon, draw_shares
 from hpo4dl.optimizers.hyperband import rung_epochs

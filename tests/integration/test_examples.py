@@ -20,7 +20,7 @@ from ConfigSpace import ConfigurationSpace
 
 from hpo4dl import Tuner, check_objective
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / 'examples'
 
 

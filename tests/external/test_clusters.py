@@ -21,7 +21,7 @@ from test_slurm import HAS_SLURM, SECONDS
 
 from hpo4dl import Event, Tuner, check_executor
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CLUSTERS = ROOT / 'examples' / 'clusters'
 DASK = {'n_workers': 2, 'threads_per_worker': 1, 'dashboard_address': None}
 

@@ -30,7 +30,7 @@ from hpo4dl.integrations.torch_checkpoint import LOAD, NAME
 pytest.importorskip('timm', reason='needs timm: pip install "hpo4dl[timm]"')
 pytestmark = pytest.mark.filterwarnings('ignore')  # timm's and torchvision's own are not ours to mend
 
-EXAMPLE = Path(__file__).parents[1] / 'examples' / 'timm_main.py'
+EXAMPLE = Path(__file__).parents[2] / 'examples' / 'timm_main.py'
 ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(EXAMPLE.parents[1])}
 CONFIGURATION = {'lr': 0.01, 'weight_decay': 1e-4, 'model': 'test_convnext', 'opt': 'adamw', 'rand_augment': 5}
 SGD = {**CONFIGURATION, 'model': 'test_resnet', 'opt': 'sgd', 'momentum': 0.9}

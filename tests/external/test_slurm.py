@@ -18,12 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from test_executors import check_consistent, events, trained, tuner_of, wait_until
+from workers import check_consistent, events, trained, tuner_of, wait_until
 
-from hpo4dl import ArgumentError, ExecutorError, Tuner, check_executor, slurm
+from hpo4dl import ArgumentError, ExecutorError, Tuner, check_executor
+from hpo4dl.integrations import slurm
 from hpo4dl.integrations.slurm import SlurmExecutor
 
-HERE = str(Path(__file__).parent)
+TESTS = Path(__file__).parents[1]
 HAS_SUBMITIT = importlib.util.find_spec('submitit') is not None
 HAS_SLURM = shutil.which('sinfo') is not None and subprocess.run(['sinfo'], capture_output=True).returncode == 0
 needs_submitit = pytest.mark.skipif(not HAS_SUBMITIT, reason='submitit is not installed: pip install "hpo4dl[slurm]"')
@@ -37,7 +38,7 @@ CLUSTERS = [pytest.param('local', marks=needs_submitit), pytest.param('slurm', m
 
 @pytest.fixture(autouse=True)
 def workers_import_what_we_import(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('PYTHONPATH', os.pathsep.join([HERE, str(Path(HERE).parent)]))
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(map(str, [TESTS / 'external', TESTS / 'helpers', TESTS.parent])))
     monkeypatch.setattr(slurm, 'ASK', 1)
     monkeypatch.setattr(slurm, 'LOOK', 0.2)
 

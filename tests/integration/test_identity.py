@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from test_tuner import Quadratic, tune
+from races import Quadratic, tune
 
 from hpo4dl import HPO4DLError, JournalError, StorageError, Tuner, replay, save_checkpoint
 from hpo4dl.records.identity import MARK, read_identity

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import tuned
-from test_report import content
+from runs import content, tuned
 
 from hpo4dl import ArgumentError, HPO4DLError
 from hpo4dl.analysis.explain import explain, explanation_text
