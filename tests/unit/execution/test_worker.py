@@ -14,6 +14,7 @@ import torch
 from races import tune
 
 from hpo4dl import StorageError
+from hpo4dl.execution import worker
 
 
 class Surprise(BaseException):
@@ -151,12 +152,11 @@ def test_an_objective_that_removes_its_folder_or_moves_away(tmp_path: Path, monk
 def test_a_call_that_fails_because_the_disk_is_full_fails_no_trial(tmp_path: Path, monkeypatch) -> None:
     """What torch.save raises then names no errno: whether the folder can be written is looked at."""
     calls = []
-    original = Path.write_bytes
 
-    def full(self, data):
-        if self.name == '.hpo4dl' and len(calls) == 2:
+    def full(path, mode):
+        if Path(path).name.startswith('.hpo4dl.') and len(calls) == 2:
             raise OSError(28, 'No space left on device')
-        return original(self, data)
+        return open(path, mode)
 
     def objective(configuration, epoch, previous_epoch, checkpoint_path):
         calls.append(epoch)
@@ -164,7 +164,7 @@ def test_a_call_that_fails_because_the_disk_is_full_fails_no_trial(tmp_path: Pat
             raise RuntimeError('PytorchStreamWriter failed writing file')
         return {'epoch': epoch, 'metric': configuration['x']}
 
-    monkeypatch.setattr(Path, 'write_bytes', full)
+    monkeypatch.setattr(worker, 'open', full, raising=False)
     tuner = tune(tmp_path, objective, optimizer='random', max_epochs=1, max_budget=5)
     with pytest.raises(StorageError, match='No space left'):
         tuner.run()
