@@ -1,7 +1,7 @@
 """A trial, and the learning curve that it leaves.
 
 A *trial* is one configuration in the race. Its *fidelity* is the epoch that it has been trained to. Inside the
-optimizers larger values are better everywhere; the sign is turned once, in `Race.tell`.
+optimizers larger values are better everywhere; the sign is turned once, in `BaseOptimizer.tell`.
 """
 
 from __future__ import annotations

@@ -36,16 +36,16 @@ from .execution.engines import (
     POLL,
     Call,
     Engine,
-    Loss,
+    LostCall,
     Workers,
     check_devices,
     check_picklable,
     engines_for,
 )
 from .execution.signals import Signals
-from .execution.worker import Objective, Report, brief
+from .execution.worker import Objective, Outcome, brief
 from .integrations.slurm import allocation_left
-from .optimizers.base import Race
+from .optimizers.base import BaseOptimizer
 from .optimizers.registry import Optimizer, build, check_agrees, check_optimizer
 from .progress import Callback, Event, is_watched, log_line, progress_display
 from .records.checkpoints import KEEP, MODES, Checkpoints
@@ -167,7 +167,7 @@ class Tuner:
             initial_configurations = [*check_list('initial_configurations', initial_configurations)]
             initial_configurations += start.configurations
         for configuration in check_list('initial_configurations', initial_configurations):
-            space.to_cube(configuration, 'initial_configurations')
+            space.to_unit(configuration, 'initial_configurations')
         self.settings = Settings(
             max_epochs=check_count('max_epochs', max_epochs),
             max_budget=None if max_budget is None else check_count('max_budget', max_budget),
@@ -293,7 +293,7 @@ class Tuner:
         self._configuration_space = configuration_space
         self._space = space
         self.optimizer = build(self.settings, configuration_space) if isinstance(optimizer, str) else optimizer
-        if isinstance(optimizer, Race):
+        if isinstance(optimizer, BaseOptimizer):
             check_agrees(optimizer, self.settings, space)
         least_gain = self.settings.stop_when_gain_below
         if least_gain is not None and not hasattr(self.optimizer, 'expected_gain'):
@@ -616,10 +616,10 @@ class Tuner:
         """Take what a call gave that is done."""
         outcome = call.engine.outcome(call, self.objective_function)
         del self._workers.calls[call.attempt.trial.id]
-        if isinstance(outcome, Loss) and self._signals.received is not None:
+        if isinstance(outcome, LostCall) and self._signals.received is not None:
             pass  # whoever ends us may have ended the worker, too: the step stays undecided, and is made again
-        elif isinstance(outcome, Loss):
-            self._settle(call, Report(failed=outcome.reason), outcome.counts)
+        elif isinstance(outcome, LostCall):
+            self._settle(call, Outcome(failed=outcome.reason), outcome.counts)
         elif outcome.failed is not None and self._signals.received is not None:
             pass  # nor can it be told whether the signal, which whole process groups receive, was what it failed of
         elif outcome.storage is not None:
@@ -636,9 +636,9 @@ class Tuner:
             if call.has_begun() and time.monotonic() - (call.began or 0) >= limit:
                 del self._workers.calls[trial_id]
                 call.engine.give_up(call)
-                self._settle(call, Report(failed=f'trial_timeout: no result after {limit:g} seconds', seconds=limit))
+                self._settle(call, Outcome(failed=f'trial_timeout: no result after {limit:g} seconds', seconds=limit))
 
-    def _settle(self, call: Call, report: Report, counts: bool = True) -> None:
+    def _settle(self, call: Call, report: Outcome, counts: bool = True) -> None:
         """A call is over: make it again if it failed and may be, else acknowledge what came of the step."""
         number, trial_id = call.attempt.number, call.attempt.trial.id
         step = self._ledger.running[trial_id]
@@ -708,9 +708,9 @@ class Tuner:
         if too_much <= 0:
             return
         best = None if ledger.best is None else ledger.best['configuration_id']
-        promise = getattr(self.optimizer, 'promise', ledger.values.__getitem__)
+        priority = getattr(self.optimizer, 'checkpoint_priority', ledger.values.__getitem__)
         paused = [i for i in ledger.left if i not in ledger.running and i != best]
-        for trial_id in sorted(paused, key=lambda i: (self.optimizer.is_alive(i), promise(i))):
+        for trial_id in sorted(paused, key=lambda i: (self.optimizer.is_alive(i), priority(i))):
             if too_much > 0 and sizes[trial_id] > 0:
                 too_much -= sizes[trial_id]
                 self._evict(trial_id, f'max_disk: {limit} bytes')
@@ -724,7 +724,7 @@ class Tuner:
         self._checkpoints.drop(trial_id)
         logger.info('the checkpoint of trial %d is removed: %s', trial_id, reason)
 
-    def _notify(self, trial: Trial, report: Report) -> None:
+    def _notify(self, trial: Trial, report: Outcome) -> None:
         seconds = time.monotonic() - self._began
         spent, budget = self._ledger.spent, self.settings.max_budget
         running = len(self._workers.calls)

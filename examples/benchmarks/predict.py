@@ -74,7 +74,7 @@ def predict(problem: problems.Problem, observations: int, seed: int) -> tuple[Pr
     spent, rest, new = 0, [], []
     while spent < observations:
         epoch = min(int(rng.integers(1, last + 1)), observations - spent)
-        trial = Trial(len(points) - 1, optimizer.space.decode(points[-1]), 0, epoch)
+        trial = Trial(len(points) - 1, optimizer.space.from_unit(points[-1]), 0, epoch)
         optimizer.replay(trial)
         optimizer.tell(trial, unit(trial.configuration)[: trial.epoch].tolist())
         spent += trial.epoch
@@ -86,7 +86,7 @@ def predict(problem: problems.Problem, observations: int, seed: int) -> tuple[Pr
     for _ in range(len(optimizer.curves)):
         tried.add(points[-1].tobytes())
         points.append(optimizer.space.draw(rng, tried))
-        new.append(judged(optimizer, points[-1], unit(optimizer.space.decode(points[-1])), 1))
+        new.append(judged(optimizer, points[-1], unit(optimizer.space.from_unit(points[-1])), 1))
     return pooled(rest), pooled(new)
 
 
@@ -113,7 +113,7 @@ def pooled(parts: list[Predicted]) -> Predicted:
 
 def to_unit(problem: problems.Problem, space: Any, rng: np.random.Generator) -> Callable[[Any], np.ndarray]:
     """Curves of metrics brought to [0, 1] by those of 300: best, and worst (of losses, the median first one)."""
-    curves = np.array([problem.curve(space.decode(point)) for point in space.sample(rng, 300)])
+    curves = np.array([problem.curve(space.from_unit(point)) for point in space.sample(rng, 300)])
     finite = np.where(np.isfinite(curves), curves, np.nan)
     if problem.minimize:
         worst, best = np.nanmedian(finite[:, 0]), np.nanmin(finite)

@@ -118,7 +118,7 @@ def _note(decision: Decision) -> int:
 
 def _explained(step: int, chosen: Trial, optimizer: DyHPO, runners_up: int) -> Explanation:
     values = [value for curve in optimizer.curves.values() for value in curve.values]
-    best = optimizer.turned(max(values)) if values else None
+    best = optimizer.signed(max(values)) if values else None
     weighed = optimizer.weigh()
     if weighed is None:
         return Explanation(step, chosen, [], best=best)
@@ -137,12 +137,12 @@ def _option(weighed: Weighing, index: int, gain: float, optimizer: DyHPO) -> Opt
     k, ahead = len(weighed.paused), int(weighed.ahead[index])
     curve = weighed.paused[index] if index < k else None
     point = weighed.points[index - k] if curve is None else curve.point
-    configuration = optimizer.space.decode(point) if curve is None else curve.configuration
+    configuration = optimizer.space.from_unit(point) if curve is None else curve.configuration
     reached = 0 if curve is None else curve.epoch
     epochs = sorted({ahead, *np.geomspace(reached + 1, optimizer.max_epochs, 25).round().astype(int).tolist()})
     forecast = optimizer.forecast(point if curve is None else curve, epochs, QUANTILES)
     told = zip(curve.epochs, curve.values) if curve is not None else ()
-    values = {epoch: optimizer.turned(value) for epoch, value in told}
+    values = {epoch: optimizer.signed(value) for epoch, value in told}
     trial = None if curve is None else curve.trial_id
     return Option(trial, configuration, values, ahead, gain, epochs, forecast)
 

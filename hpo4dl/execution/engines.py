@@ -29,7 +29,7 @@ from typing import Any
 
 from ..errors import ArgumentError, ExecutorError
 from .signals import shield
-from .worker import Attempt, Objective, Report, brief, one_line, work, work_elsewhere
+from .worker import Attempt, Objective, Outcome, brief, one_line, work, work_elsewhere
 
 POLL = 0.05
 """Seconds between two looks at marks, and at futures that cannot be waited for."""
@@ -64,7 +64,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Loss:
+class LostCall:
     """A call that ended without a report: its worker died, or the engine gave it up."""
 
     reason: str
@@ -186,7 +186,7 @@ class Engine:
         self.calls.append(call)
         return call
 
-    def outcome(self, call: Call, objective_function: Objective) -> Report | Loss:
+    def outcome(self, call: Call, objective_function: Objective) -> Outcome | LostCall:
         """What became of a call that is done.
 
         Raises:
@@ -206,10 +206,10 @@ class Engine:
                 return self._lost(call, error)
             if call.executor is self.executor:
                 self._broke(together, error)
-            return Loss(f'its worker died: {one_line(error)}', counts=call.alone and call.has_begun())
+            return LostCall(f'its worker died: {one_line(error)}', counts=call.alone and call.has_begun())
         self.stillborn = 0
-        if not isinstance(report, Report):
-            return Loss(f'the executor returned {brief(report)}', counts=True)
+        if not isinstance(report, Outcome):
+            return LostCall(f'the executor returned {brief(report)}', counts=True)
         return report
 
     def give_up(self, call: Call) -> None:
@@ -244,13 +244,13 @@ class Engine:
             self.renew()
         self.calls = []
 
-    def _lost(self, call: Call, error: BaseException) -> Loss:
+    def _lost(self, call: Call, error: BaseException) -> LostCall:
         """Where no call begins any more, no worker is left (Dask's NoWorkerError), or none can import the objective."""
         begun = call.has_begun()
         self.stillborn = 0 if begun else self.stillborn + 1
         if self.stillborn >= STILLBORN + self.capacity - 1:  # those that were given out together count once
             self.broken = f'{self.stillborn} calls in a row were lost before they began: {one_line(error)}'
-        return Loss(f'the executor lost the call: {one_line(error)}', counts=begun)
+        return LostCall(f'the executor lost the call: {one_line(error)}', counts=begun)
 
     def _broke(self, together: Sequence[Call], error: BaseException) -> None:
         begun = sum(call.has_begun() for call in together)

@@ -39,7 +39,7 @@ Objective = Callable[[Configuration, int, int, str], Any]
 
 
 @dataclass
-class Report:
+class Outcome:
     """What became of one call of the objective function."""
 
     metrics: dict[int, float] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Attempt:
     """A file that a worker makes when it begins: limits of time start there."""
 
 
-def work(objective_function: Objective, attempt: Attempt) -> Report:
+def work(objective_function: Objective, attempt: Attempt) -> Outcome:
     """Train one step in a worker. Never raises but for KeyboardInterrupt in the tuner's own process, see `InProcess`.
 
     Engines may run a call twice, so the folder may hold what another one left.
@@ -88,7 +88,7 @@ def work(objective_function: Objective, attempt: Attempt) -> Report:
     except OSError as error:
         if attempt.source != attempt.folder:
             remove_tree(Path(attempt.folder))
-        return Report(storage=f'{attempt.folder}: cannot be made: {one_line(error)}')
+        return Outcome(storage=f'{attempt.folder}: cannot be made: {one_line(error)}')
     report = call(objective_function, attempt.trial, attempt.folder)
     try:
         os.makedirs(attempt.folder, exist_ok=True)  # an objective function may have removed it
@@ -115,20 +115,20 @@ def probe(folder: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def work_elsewhere(objective_function: Objective, attempt: Attempt) -> Report:
+def work_elsewhere(objective_function: Objective, attempt: Attempt) -> Outcome:
     """`work` in a worker: it leaves a mark when it begins, and a KeyboardInterrupt is a failure like any other."""
     try:
         os.makedirs(os.path.dirname(attempt.mark), exist_ok=True)
         os.close(os.open(attempt.mark, os.O_WRONLY | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0), 0o666))
     except OSError as error:
-        return Report(storage=f'{attempt.mark}: cannot be written: {one_line(error)}')
+        return Outcome(storage=f'{attempt.mark}: cannot be written: {one_line(error)}')
     try:
         return work(objective_function, attempt)
     except KeyboardInterrupt as error:
-        return Report(failed=one_line(error), traceback=traceback.format_exc(limit=-20)[-10_000:])
+        return Outcome(failed=one_line(error), traceback=traceback.format_exc(limit=-20)[-10_000:])
 
 
-def call(objective_function: Objective, trial: Trial, checkpoint_path: str | os.PathLike[str]) -> Report:
+def call(objective_function: Objective, trial: Trial, checkpoint_path: str | os.PathLike[str]) -> Outcome:
     """Train one step; never raises but for KeyboardInterrupt. What the objective function forked ends here."""
     begin, process = time.perf_counter(), os.getpid()
     try:
@@ -145,7 +145,7 @@ def call(objective_function: Objective, trial: Trial, checkpoint_path: str | os.
     except BaseException as error:  # SystemExit and what users derive from BaseException included
         if os.getpid() != process:
             end_fork(error)
-        report = Report(failed=one_line(error), traceback=traceback.format_exc(limit=-20)[-10_000:])
+        report = Outcome(failed=one_line(error), traceback=traceback.format_exc(limit=-20)[-10_000:])
     report.seconds = time.perf_counter() - begin
     return report
 
@@ -169,9 +169,9 @@ def end_fork(error: BaseException | None) -> NoReturn:
     os._exit(code & 0xFF)
 
 
-def read(returned: object, trial: Trial) -> Report:
+def read(returned: object, trial: Trial) -> Outcome:
     """Check what the objective function returned for `trial`."""
-    report = Report()
+    report = Outcome()
     entries = [returned] if isinstance(returned, Mapping) else returned
     if not isinstance(entries, (list, tuple)):
         report.failed = f'returned {brief(returned)}; accepted: a dict or a list of dicts with epoch and metric'

@@ -25,7 +25,7 @@ from ..trial import LearningCurve, Trial
 Metric = TypeVar('Metric', float, NDArray[np.float64])
 
 
-class Race:
+class BaseOptimizer:
     """The state of a race and its ask-and-tell interface; subclasses decide.
 
     Args:
@@ -72,7 +72,7 @@ class Race:
     def replay(self, trial: Trial) -> None:
         """Take note that `trial` was asked for: what `ask` does beside deciding. For resuming from a journal."""
         if trial.id not in self.curves:
-            point = self.space.to_cube(trial.configuration)
+            point = self.space.to_unit(trial.configuration)
             self._tried.add(point.tobytes())
             if self._initial and self._initial[0].tobytes() == point.tobytes():
                 self._initial.popleft()
@@ -114,7 +114,7 @@ class Race:
                 failed = failed or f'the metric of epoch {epoch} is {metric}'
                 break
             curve.epochs.append(epoch)
-            curve.values.append(self.turned(metric))
+            curve.values.append(self.signed(metric))
             curve.epoch = epoch
         if failed is not None:
             curve.failed = failed
@@ -125,17 +125,17 @@ class Race:
         curve = self.curves[trial_id]
         return curve.failed is None and curve.epoch < self.max_epochs
 
-    def turned(self, metric: Metric) -> Metric:
+    def signed(self, metric: Metric) -> Metric:
         """A metric as a curve holds it, where larger is better; and a curve's value as the metric that was told."""
         return -metric if self.minimize else metric
 
-    def promise(self, trial_id: int) -> float:
+    def checkpoint_priority(self, trial_id: int) -> float:
         """How promising a paused trial is, larger is more: its best value so far. The disk's room goes to the best."""
         return max(self.curves[trial_id].values, default=-float('inf'))
 
     def _initial_point(self, configuration: Mapping[str, object]) -> NDArray[np.float64]:
-        point = self.space.to_cube(configuration, 'initial_configurations')
-        if self.space.finite is not None and point.tobytes() not in map(np.ndarray.tobytes, self.space.finite):
+        point = self.space.to_unit(configuration, 'initial_configurations')
+        if self.space.all_points is not None and point.tobytes() not in map(np.ndarray.tobytes, self.space.all_points):
             raise ArgumentError('initial_configurations', configuration, 'configurations that `candidates` allows')
         return point
 
@@ -154,7 +154,7 @@ class Race:
             point = self._initial[0]
         if point is None:
             point = self.space.draw(self._rng('draw'), self._tried)
-        return None if point is None else Trial(len(self.curves), self.space.decode(point), 0, epoch)
+        return None if point is None else Trial(len(self.curves), self.space.from_unit(point), 0, epoch)
 
     def _continue(self, curve: LearningCurve, epoch: int) -> Trial:
         return Trial(curve.trial_id, curve.configuration, curve.epoch, epoch)

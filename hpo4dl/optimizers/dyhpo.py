@@ -35,7 +35,7 @@ from ..errors import ArgumentError
 from ..surrogate.model import FREEDOM, Prediction, Rows, Surrogate
 from ..trial import LearningCurve, Trial
 from .acquisition import incumbent_at, log_expected_improvement
-from .base import Race
+from .base import BaseOptimizer
 from .hyperband import best_first, rung_epochs
 from .output_transform import WORST, Normaliser
 
@@ -106,11 +106,11 @@ class Weighing:
                 batch *= 2
 
 
-class DyHPO(Race):
+class DyHPO(BaseOptimizer):
     """DyHPO with ask and tell.
 
     Args:
-        configuration_space, max_epochs, minimize, seed, initial_configurations, candidates: as in `Race`.
+        configuration_space, max_epochs, minimize, seed, initial_configurations, candidates: as in `BaseOptimizer`.
         num_configurations: new points weighed before each decision; default 1000.
         device: where the surrogate is fitted; default the CPU.
         horizon: 'random' (default), or 'next', the published rule.
@@ -192,12 +192,12 @@ class DyHPO(Race):
     def targets_of(self, metrics: Array) -> Array:
         """The targets of the surrogate that stand for metrics, of any shape; once a value was told."""
         assert self._normalise is not None
-        return self._normalise(self.turned(metrics))
+        return self._normalise(self.signed(metrics))
 
     def metrics_of(self, targets: Array) -> Array:
         """The metrics that stand for targets of the surrogate, of any shape; once a value was told."""
         assert self._normalise is not None
-        return self.turned(self._normalise.inverse(targets))
+        return self.signed(self._normalise.inverse(targets))
 
     def expected_gain(self) -> float:
         """What training the most promising trial, or new point, to the end is expected to improve the best metric by.
@@ -272,7 +272,7 @@ class DyHPO(Race):
         return first
 
     def _spread(self) -> Array | None:
-        return self.space.spread(self.seed, len(self.curves), self._tried)
+        return self.space.sobol_point(self.seed, len(self.curves), self._tried)
 
     def _weigh(self, normalise: Normaliser, horizon: tuple[int, float] | None = None) -> Weighing | None:
         """Paused trials and new points, with their predictions at a horizon: epochs ahead, and margin."""
@@ -288,7 +288,7 @@ class DyHPO(Race):
         begins = [trial for trial in self.running.values() if not trial.previous_epoch]
         running = self._rows([self.curves[trial.id] for trial in begins], [trial.epoch for trial in begins])
         at = self._rows(paused, epoch[: len(paused)] + 1)
-        candidates = self._surrogate.candidates(at, self.space.encode(points), running)
+        candidates = self._surrogate.candidates(at, self.space.features(points), running)
 
         def at_horizon(further: int, margin: float, best: Array) -> Weighing:
             ahead = np.minimum(epoch + further, self.max_epochs)
@@ -308,7 +308,7 @@ class DyHPO(Race):
     def _new_points(self) -> Array:
         """(m, d) points that were not tried: three of four fresh, the others near the best trials."""
         n = self.num_configurations
-        near = n // 4 if self.space.finite is None else 0
+        near = n // 4 if self.space.all_points is None else 0
         points = [self.space.sample(self._rng('sample'), n - near)]
         best = [curve for curve in self._by_best() if curve.values][:5]
         if near and best:
@@ -316,7 +316,7 @@ class DyHPO(Race):
             rng = self._rng('neighbours')
             points += [self.space.neighbours(rng, around, near // 2, scale) for scale in (0.1, 0.03)]
         fresh = [p for p in np.concatenate(points) if p.tobytes() not in self._tried]
-        if not fresh and self.space.finite is not None:
+        if not fresh and self.space.all_points is not None:
             left = self.space.draw(self._rng('draw'), self._tried)
             fresh = [] if left is None else [left]
         return np.array(fresh).reshape(-1, len(self.space.names))
@@ -360,7 +360,7 @@ class DyHPO(Race):
             padded = np.where(np.arange(padded.shape[1]) < length[:, None], self._normalise(padded), 0.0)
         return Rows(
             trial=np.array([curve.trial_id for curve in curves], dtype=np.int64),
-            x=self.space.encode(np.array([curve.point for curve in curves]).reshape(-1, len(self.space.names))),
+            x=self.space.features(np.array([curve.point for curve in curves]).reshape(-1, len(self.space.names))),
             t=self._log_epochs(epochs),
             curve=padded,
             length=length,

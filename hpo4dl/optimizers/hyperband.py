@@ -18,7 +18,7 @@ from ConfigSpace import ConfigurationSpace
 
 from ..checks import check_count
 from ..trial import LearningCurve, Trial
-from .base import Race
+from .base import BaseOptimizer
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Bracket:
     trial_ids: list[int] = field(default_factory=list)
 
 
-class Hyperband(Race):
+class Hyperband(BaseOptimizer):
     """Hyperband: brackets of successive halving, from many short trials to few long ones, round after round.
 
     With several steps running at once, the next bracket opens while a rung waits for its last trials. When nothing
@@ -78,7 +78,7 @@ class Hyperband(Race):
     trained to the end, best first.
 
     Args:
-        configuration_space, max_epochs, minimize, seed, initial_configurations, candidates: as in `Race`.
+        configuration_space, max_epochs, minimize, seed, initial_configurations, candidates: as in `BaseOptimizer`.
         eta: one trial in eta is promoted; default 3, as in the paper.
         rounds: how often to go round all brackets; default None, for ever.
     """
@@ -106,7 +106,7 @@ class Hyperband(Race):
         super().replay(trial)
 
     def is_alive(self, trial_id: int) -> bool:
-        return super().is_alive(trial_id) and (self.space.finite is not None or trial_id in self._members)
+        return super().is_alive(trial_id) and (self.space.all_points is not None or trial_id in self._members)
 
     def _decide(self) -> Trial | None:
         for open_bracket in self._open:
@@ -162,14 +162,14 @@ class Hyperband(Race):
         )
 
     def _exhausted(self) -> bool:
-        return self.space.finite is not None and len(self.curves) >= len(self.space.finite)
+        return self.space.all_points is not None and len(self.curves) >= len(self.space.all_points)
 
 
-class ASHA(Race):
+class ASHA(BaseOptimizer):
     """ASHA, promotion type: Li et al. 2020, Algorithm 2, with minimum early-stopping rate s = 0.
 
     Args:
-        configuration_space, max_epochs, minimize, seed, initial_configurations, candidates: as in `Race`.
+        configuration_space, max_epochs, minimize, seed, initial_configurations, candidates: as in `BaseOptimizer`.
         eta: one trial in eta is promoted; default 3.
     """
 
@@ -207,7 +207,7 @@ class ASHA(Race):
             self._unfinished[trial.id] = None
 
 
-def best_paused(race: Race, eta: int) -> Trial | None:
+def best_paused(race: BaseOptimizer, eta: int) -> Trial | None:
     """The best trial that is paused, to be trained to the next rung; None where there is none."""
     paused = [c for c in race.curves.values() if race.is_alive(c.trial_id) and c.trial_id not in race.running]
     if not paused:

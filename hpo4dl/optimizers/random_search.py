@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..trial import Trial
-from .base import Race
+from .base import BaseOptimizer
 
 
-class RandomSearch(Race):
-    """Random search with full trainings, the baseline of Bergstra & Bengio 2012. Arguments are `Race`'s."""
+class RandomSearch(BaseOptimizer):
+    """Random search with full trainings, the baseline of Bergstra & Bengio 2012. Arguments are `BaseOptimizer`'s."""
 
     def _decide(self) -> Trial | None:
         for curve in self.curves.values():

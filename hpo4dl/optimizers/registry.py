@@ -11,19 +11,24 @@ from ..errors import ArgumentError
 from ..records.run_folder import Settings
 from ..space.unit_cube import Space
 from ..trial import Trial
-from .base import Race
+from .base import BaseOptimizer
 from .dyhpo import DyHPO
 from .hyperband import ASHA, Hyperband
 from .random_search import RandomSearch
 
-OPTIMIZERS: dict[str, type[Race]] = {'dyhpo': DyHPO, 'hyperband': Hyperband, 'asha': ASHA, 'random': RandomSearch}
+OPTIMIZERS: dict[str, type[BaseOptimizer]] = {
+    'dyhpo': DyHPO,
+    'hyperband': Hyperband,
+    'asha': ASHA,
+    'random': RandomSearch,
+}
 
 
 class Optimizer(Protocol):
-    """What the tuner needs of an optimizer. `DyHPO`, `Hyperband`, `ASHA` and `RandomSearch` have it from `Race`.
+    """What the tuner needs of an optimizer. `DyHPO`, `Hyperband`, `ASHA` and `RandomSearch` have it.
 
-    One that has `promise(trial_id) -> float` beside it says which checkpoints are to go first under `max_disk`;
-    otherwise the best metric of each trial does.
+    One that has `checkpoint_priority(trial_id) -> float` beside it says whose checkpoints stay longest under
+    `max_disk`; otherwise the best metric of each trial does.
     """
 
     def ask(self) -> Trial | None:
@@ -48,7 +53,7 @@ def check_optimizer(value: object) -> None:
         raise ArgumentError('optimizer', value, f'{names}, or an object with {", ".join(methods)}')
 
 
-def check_agrees(optimizer: Race, settings: Settings, space: Space) -> None:
+def check_agrees(optimizer: BaseOptimizer, settings: Settings, space: Space) -> None:
     """Raises ArgumentError unless an optimizer of ours was made for this race, and has not begun another one."""
     theirs = (optimizer.minimize, optimizer.max_epochs, optimizer.space.names, optimizer.asks)
     ours = (settings.minimize, settings.max_epochs, space.names, 0)

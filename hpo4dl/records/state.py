@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import JournalError
-from ..execution.worker import Report
+from ..execution.worker import Outcome
 from ..optimizers.registry import Optimizer
 from ..space.unit_cube import Space
 from ..trial import Configuration, Trial
@@ -43,7 +43,7 @@ class Ending:
     """A step that has ended."""
 
     step: Step
-    report: Report
+    report: Outcome
     improved: bool
     """Whether the incumbent changed."""
 
@@ -154,7 +154,7 @@ class Ledger:
         return bool(metric < row['metric'] if self.minimize else metric > row['metric'])
 
 
-def result_event(attempt: int, trial_id: int, report: Report, overhead: float) -> Event:
+def result_event(attempt: int, trial_id: int, report: Outcome, overhead: float) -> Event:
     """The journal's line for a report."""
     return {
         'event': 'result',
@@ -169,9 +169,9 @@ def result_event(attempt: int, trial_id: int, report: Report, overhead: float) -
     }
 
 
-def report_of(event: Event) -> Report:
+def report_of(event: Event) -> Outcome:
     """The report in a "result"."""
-    return Report(
+    return Outcome(
         metrics={entry['epoch']: entry['metric'] for entry in event['epochs']},
         info={entry['epoch']: entry['info'] for entry in event['epochs']},
         failed=event['failed'],

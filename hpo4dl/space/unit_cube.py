@@ -4,8 +4,9 @@ A *configuration* is a dictionary of the active hyperparameters' values. Its *po
 
     u    (d,)    one coordinate in [0, 1] a hyperparameter, in the space's order; NaN where it is inactive
 
-The coordinate of each hyperparameter is explained in `coordinates.py`. Points are *canonical*: `to_cube(decode(u))` is
-u to the last bit, for every point that a space gives out, so that a run that is resumed sees the same points again.
+The coordinate of each hyperparameter is explained in `transforms.py`. Points are *canonical*:
+`to_unit(from_unit(u))` is u to the last bit, for every point that a space gives out, so that a run that is resumed sees
+the same points again.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ class Space:
 
     names: tuple[str, ...]
     """The hyperparameters, in the space's order."""
-    finite: Array | None
+    all_points: Array | None
     """(m, d) all legal points, where candidates were given or there are few; else None."""
     n_features: int
-    """Columns that `encode` returns."""
+    """Columns that `features` returns."""
 
     def __init__(
         self,
@@ -69,23 +70,25 @@ class Space:
         self._given: dict[bytes, dict[str, Any]] = {}
         self._weights: Array | None = None
         if candidates is None:
-            self.finite, self._weights = self._enumerate()
+            self.all_points, self._weights = self._enumerate()
         else:
-            self.finite = self._admit(candidates)
-        self.n_features = self.encode(np.full((1, len(self.names)), np.nan)).shape[1]
+            self.all_points = self._admit(candidates)
+        self.n_features = self.features(np.full((1, len(self.names)), np.nan)).shape[1]
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         """(n, d) points from the space's own distribution; forbidden ones may be among them. Of a finite space: at
         most n different ones, all legal."""
-        if self.finite is None:
+        if self.all_points is None:
             return self._deactivate(self._fill(rng, n))
-        size = min(n, len(self.finite))
-        return self.finite[rng.choice(len(self.finite), size, replace=False, p=self._weights)] if size else self.finite
+        size = min(n, len(self.all_points))
+        if size == 0:
+            return self.all_points
+        return self.all_points[rng.choice(len(self.all_points), size, replace=False, p=self._weights)]
 
     def draw(self, rng: np.random.Generator, tried: Container[bytes]) -> Array | None:
         """(d,) a random legal point whose bytes are not in `tried`; None if all are, or if none can be found."""
-        if self.finite is not None:
-            left = [i for i, point in enumerate(self.finite) if point.tobytes() not in tried]
+        if self.all_points is not None:
+            left = [i for i, point in enumerate(self.all_points) if point.tobytes() not in tried]
             weights = None if self._weights is None else self._weights[left] / self._weights[left].sum()
             return self._point(int(rng.choice(left, p=weights))) if left else None
         for _ in range(TRIES // 100):
@@ -93,7 +96,7 @@ class Space:
                 if point.tobytes() not in tried and self.is_legal(point):
                     return np.array(point)
         # The clauses forbid nearly everything, but never the default: walk from there through what is legal.
-        near = walk = self.to_cube(self._default)[None]
+        near = walk = self.to_unit(self._default)[None]
         for _ in range(TRIES // 100):
             legal = [point for point in near if self.is_legal(point)]
             for point in legal:
@@ -103,7 +106,7 @@ class Space:
             near = self.neighbours(rng, walk, 100, scale=rng.choice([0.003, 0.03, 0.3]))
         return None
 
-    def spread(self, seed: int, index: int, tried: Container[bytes]) -> Array | None:
+    def sobol_point(self, seed: int, index: int, tried: Container[bytes]) -> Array | None:
         """(d,) place `index` of a sequence that fills the space evenly, distributed as draws are.
 
         It is SciPy's Sobol sequence, scrambled by the seed, other in old versions of SciPy. Of a finite space: the
@@ -111,7 +114,7 @@ class Space:
         """
         sequence = qmc.Sobol(len(self.names), seed=np.random.default_rng(seed))
         point = self._deactivate(self._at(sequence.random_base2(index.bit_length())[[index]]))
-        if self.finite is not None:
+        if self.all_points is not None:
             return next((p for p in map(self._point, self._by_distance(point)) if p.tobytes() not in tried), None)
         return np.array(point[0]) if point.tobytes() not in tried and self.is_legal(point[0]) else None
 
@@ -121,7 +124,7 @@ class Space:
         One or two coordinates of each are changed: numbers by a Gaussian of standard deviation `scale`, ranks by one,
         categories to any other. Of a finite space: at most n points, those nearest to `points`, whatever the scale.
         """
-        if self.finite is not None:
+        if self.all_points is not None:
             return self._nearest(points, n)
         points = points[rng.integers(len(points), size=n)]
         movable = ~np.isnan(points) & np.array([column.can_move for column in self._columns])
@@ -133,7 +136,7 @@ class Space:
             moved[rows, j] = column.move(rng, moved[rows, j], scale)
         return self._deactivate(moved)
 
-    def encode(self, points: Array) -> Array:
+    def features(self, points: Array) -> Array:
         """(n, n_features) in [0, 1], for the surrogate.
 
         A number or rank is its coordinate (0.5 where inactive); a category is one-hot / sqrt(2), so that any two are
@@ -149,14 +152,14 @@ class Space:
                 blocks.append(~np.isnan(u)[:, None])
         return np.concatenate([np.empty((len(points), 0)), *blocks], axis=1)
 
-    def decode(self, point: Array) -> dict[str, Any]:
+    def from_unit(self, point: Array) -> dict[str, Any]:
         """The configuration at a point: native Python values of the active hyperparameters, in the space's order."""
         configuration = {
             name: column.decode(u) for name, column, u in zip(self.names, self._columns, point.tolist()) if u == u
         }
         return {**configuration, **self._given.get(point.tobytes(), {})}
 
-    def to_cube(self, configuration: Mapping[str, object], argument: str = 'configuration') -> Array:
+    def to_unit(self, configuration: Mapping[str, object], argument: str = 'configuration') -> Array:
         """(d,) the point of a configuration; of a quantised number's value, the nearest multiple.
 
         Raises:
@@ -215,8 +218,8 @@ class Space:
         return configuration
 
     def _point(self, index: int) -> Array:
-        assert self.finite is not None
-        return np.array(self.finite[index])
+        assert self.all_points is not None
+        return np.array(self.all_points[index])
 
     def _fill(self, rng: np.random.Generator, n: int) -> Array:
         """(n, d) draws as if every hyperparameter were active."""
@@ -233,7 +236,7 @@ class Space:
         return points
 
     def _violated(self, point: Array) -> Any:
-        configuration = self.decode(point) if self._forbidden else {}
+        configuration = self.from_unit(point) if self._forbidden else {}
         return next((clause for clause in self._forbidden if _forbids(clause, configuration)), None)
 
     def _admit(self, candidates: Sequence[Mapping[str, object]]) -> Array:
@@ -242,7 +245,7 @@ class Space:
             raise ArgumentError('candidates', candidates, 'a list of at least one configuration')
         points = {}
         for candidate in candidates:
-            point = self.to_cube(candidate, 'candidates')
+            point = self.to_unit(candidate, 'candidates')
             # Tables are looked up by exact values, which are finer than the grid of coordinates.
             exact = {
                 name: float(candidate[name])  # type: ignore[arg-type]
@@ -269,16 +272,16 @@ class Space:
         return points[legal], weights / weights.sum()
 
     def _nearest(self, points: Array, n: int) -> Array:
-        assert self.finite is not None
+        assert self.all_points is not None
         own = {point.tobytes() for point in points}
         order = [i for i in self._by_distance(points) if self._point(i).tobytes() not in own]
-        return self.finite[order[:n]]
+        return self.all_points[order[:n]]
 
     def _by_distance(self, points: Array) -> NDArray[np.intp]:
         """(m,) indices of the points of a finite space, the nearest to any of `points` first."""
-        assert self.finite is not None
-        features = self.encode(self.finite)
-        distance = np.min([np.sum((features - own) ** 2, axis=1) for own in self.encode(points)], axis=0)
+        assert self.all_points is not None
+        features = self.features(self.all_points)
+        distance = np.min([np.sum((features - own) ** 2, axis=1) for own in self.features(points)], axis=0)
         return np.argsort(distance, kind='stable')
 
 

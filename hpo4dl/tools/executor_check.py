@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HPO4DLError
-from ..execution.engines import Engine, Loss, Workers, engines_for
-from ..execution.worker import Attempt, Objective, Report, brief, one_line
+from ..execution.engines import Engine, LostCall, Workers, engines_for
+from ..execution.worker import Attempt, Objective, Outcome, brief, one_line
 from ..trial import Configuration, Trial
 
 MANY = 50
@@ -85,12 +85,12 @@ class Bench:
 
     def many(self) -> str | None:
         got = self._calls(echo, MANY)
-        wrong = [i for i, report in got.items() if not isinstance(report, Report) or report.metrics != {1: float(i)}]
+        wrong = [i for i, report in got.items() if not isinstance(report, Outcome) or report.metrics != {1: float(i)}]
         return f'{len(wrong)} of {len(got)} are wrong, such as {brief(got[wrong[0]])}' if wrong else None
 
     def together(self) -> str | None:
         got = self._calls(meet, self.engine.capacity)
-        missed = [report for report in got.values() if not isinstance(report, Report) or report.failed]
+        missed = [report for report in got.values() if not isinstance(report, Outcome) or report.failed]
         return f'{len(missed)} calls did not meet the others: {brief(missed[0])}' if missed else None
 
     def seen(self) -> str | None:
@@ -105,7 +105,7 @@ class Bench:
 
     def raises(self) -> str | None:
         (report,) = self._calls(fail, 1).values()
-        failed = isinstance(report, Report) and report.failed == 'ValueError: on purpose'
+        failed = isinstance(report, Outcome) and report.failed == 'ValueError: on purpose'
         return None if failed else brief(report)
 
     def unpicklable(self) -> str | None:
@@ -113,18 +113,18 @@ class Bench:
             (report,) = self._calls(lambda c, epoch, p, path: {'epoch': epoch, 'metric': c['number']}, 1).values()
         except HPO4DLError as error:
             return None if 'pickle' in str(error) else one_line(error)
-        return None if isinstance(report, Report) and not report.failed else brief(report)
+        return None if isinstance(report, Outcome) and not report.failed else brief(report)
 
     def dies(self) -> str | None:
         (report,) = self._calls(die_once, 1).values()
-        again = isinstance(report, Report) and not report.failed  # the engine made the call again by itself
-        return None if again or isinstance(report, Loss) else brief(report)
+        again = isinstance(report, Outcome) and not report.failed  # the engine made the call again by itself
+        return None if again or isinstance(report, LostCall) else brief(report)
 
-    def _calls(self, objective: Objective, n: int) -> dict[int, Report | Loss]:
+    def _calls(self, objective: Objective, n: int) -> dict[int, Outcome | LostCall]:
         """What became of `n` calls, as many at a time as there are workers."""
         numbers = iter(range(self.number, self.number + n))
         self.number += n
-        got: dict[int, Report | Loss] = {}
+        got: dict[int, Outcome | LostCall] = {}
         end = time.monotonic() + self.seconds
         while len(got) < n:
             while self.engine.free() and (number := next(numbers, None)) is not None:

@@ -25,7 +25,7 @@ from ConfigSpace import ConfigurationSpace
 
 from ..checks import check_count
 from ..errors import ArgumentError
-from ..execution.worker import Objective, Report, call
+from ..execution.worker import Objective, Outcome, call
 from ..integrations.torch_checkpoint import random_state, set_random_state
 from ..space.unit_cube import Space
 from ..trial import Configuration, Trial
@@ -122,7 +122,7 @@ def check_objective(
     space = Space(configuration_space)
     if configuration is None:
         configuration = dict(configuration_space.get_default_configuration())
-    configuration = space.decode(space.to_cube(configuration))
+    configuration = space.from_unit(space.to_unit(configuration))
     check = ObjectiveCheck(configuration, check_count('epochs', epochs))
     seed = check_count('seed', seed, least=0)
     if storage_path is not None and not os.path.isdir(storage_path):
@@ -139,7 +139,7 @@ def check_objective(
 def _compare(check: ObjectiveCheck, objective_function: Objective, folder: Path, seed: int) -> None:
     n = check.epochs
 
-    def train(name: str, epoch: int, previous_epoch: int, seed: int, at: Sequence[int] = ()) -> tuple[Report, Steps]:
+    def train(name: str, epoch: int, previous_epoch: int, seed: int, at: Sequence[int] = ()) -> tuple[Outcome, Steps]:
         """One call from this random state."""
         path, steps = folder / name, Steps(at)
         path.mkdir(exist_ok=True)

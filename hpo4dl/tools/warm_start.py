@@ -55,7 +55,8 @@ def warm_start(
         JournalError: the folder holds no run.
     """
     space = Space(configuration_space, candidates)
-    allowed = None if candidates is None or space.finite is None else {point.tobytes() for point in space.finite}
+    listed = None if candidates is None else space.all_points
+    allowed = None if listed is None else {point.tobytes() for point in listed}
     check_count('count', count)
     run = read_run(run_folder)
     if 'minimize' not in run.settings:
@@ -74,7 +75,7 @@ def warm_start(
         for name, (_, what) in carried.items():
             became[name].append(what if name in configuration else 'inactive')
         try:
-            point = space.to_cube(configuration)
+            point = space.to_unit(configuration)
         except ArgumentError:
             forbidden += 1
             continue
@@ -83,7 +84,7 @@ def warm_start(
         elif point.tobytes() in found:
             repeated += 1
         else:
-            found[point.tobytes()] = space.decode(point)
+            found[point.tobytes()] = space.from_unit(point)
     notes = [f'{name}: {summary(kinds)}' for name, kinds in became.items() if kinds]
     gone = dict.fromkeys(name for old in ranked for name in old if name not in columns)
     notes += [f'{name}: dropped, it is not in the new space' for name in gone]

@@ -88,7 +88,7 @@ def check(run: Path, space: ConfigurationSpace, budget: int, minimize: bool, inc
             assert trial not in failed
             assert event['previous_epoch'] == reached.setdefault(trial, 0)
             if 'configuration' in event:
-                assert legal.is_legal(legal.to_cube(legal.restore(event['configuration'])))
+                assert legal.is_legal(legal.to_unit(legal.restore(event['configuration'])))
             running[trial] = event
             assert spent + sum(start['epoch'] - start['previous_epoch'] for start in running.values()) <= budget
         elif event['event'] == 'result':

@@ -181,7 +181,7 @@ def test_every_configuration_is_legal_in_every_space(folder: Path) -> None:
         found = warm_start(folder, space).configurations
         assert found
         for configuration in found:
-            Space(space).to_cube(configuration)
+            Space(space).to_unit(configuration)
 
 
 def test_a_run_that_still_writes_can_be_read(folder: Path, tmp_path: Path) -> None:

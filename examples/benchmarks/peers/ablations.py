@@ -39,7 +39,7 @@ def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
         'asinh-alone': mock.patch.object(normaliser.Normaliser, '__call__', asinh),
         'one-at-first': mock.patch.object(dyhpo, 'FIRST', 1),
         'last-epoch': mock.patch.object(dyhpo, 'draw_horizon', lambda rng, max_epochs: (max_epochs, 0.0)),
-        'random-start': mock.patch.object(space.Space, 'spread', return_value=None),
+        'random-start': mock.patch.object(space.Space, 'sobol_point', return_value=None),
         'no-start': mock.patch.object(dyhpo, 'START', 1),
         'no-turns': mock.patch.object(dyhpo, 'EVENLY', 10**9),
     }

@@ -42,7 +42,7 @@ def after(problem: Any, lengths: list[int]) -> Callable[[], None]:
         optimizer.tell(trial, problem.curve(trial.configuration)[trial.previous_epoch : trial.epoch].tolist())
 
     for number, length in enumerate(lengths):
-        configuration = optimizer.space.decode(optimizer.space.draw(np.random.default_rng(number), set()))
+        configuration = optimizer.space.from_unit(optimizer.space.draw(np.random.default_rng(number), set()))
         for epoch in range(length):
             trial = Trial(number, configuration, epoch, epoch + 1)
             optimizer.replay(trial)

@@ -459,13 +459,13 @@ def test_an_unseen_configuration_is_predicted_at_the_end_as_those_that_were_trai
 
     for i in range(40):
         point = optimizer.space.draw(rng, set())
-        trial = Trial(i, optimizer.space.decode(point), 0, int(rng.integers(1, 28)))
+        trial = Trial(i, optimizer.space.from_unit(point), 0, int(rng.integers(1, 28)))
         optimizer.replay(trial)
         optimizer.tell(trial, values(trial.configuration)[: trial.epoch])
     errors = []
     for _ in range(20):
         point = optimizer.space.draw(rng, set())
-        errors.append(optimizer.forecast(point, [27], [0.5])[0, 0] - values(optimizer.space.decode(point))[-1])
+        errors.append(optimizer.forecast(point, [27], [0.5])[0, 0] - values(optimizer.space.from_unit(point))[-1])
     assert np.sqrt(np.mean(np.square(errors))) < 0.05
 
 
@@ -486,7 +486,7 @@ def test_forecasts_hold_what_comes_as_often_as_they_say() -> None:
 
     curves = []
     for i in range(60):
-        trial = Trial(i, optimizer.space.decode(optimizer.space.draw(rng, set())), 0, int(rng.integers(1, 27)))
+        trial = Trial(i, optimizer.space.from_unit(optimizer.space.draw(rng, set())), 0, int(rng.integers(1, 27)))
         curves.append(values(trial.configuration))
         optimizer.replay(trial)
         optimizer.tell(trial, curves[-1][: trial.epoch].tolist())
@@ -494,7 +494,7 @@ def test_forecasts_hold_what_comes_as_often_as_they_say() -> None:
         look('rest', curve, curve.epoch + 1, y[curve.epoch :])
     for _ in range(60):
         point = optimizer.space.draw(rng, set())
-        look('unseen', point, 1, values(optimizer.space.decode(point)))
+        look('unseen', point, 1, values(optimizer.space.from_unit(point)))
     for which in held.values():
         assert 0.35 < np.concatenate(which[::2]).mean() < 0.75
         assert 0.8 < np.concatenate(which[1::2]).mean() < 1
@@ -519,7 +519,7 @@ def test_every_fourth_configuration_is_spread_evenly_too(horizon: str) -> None:
     begun = {trial.id: trial for trial in race(optimizer, 250, smooth) if not trial.previous_epoch}
     late = range(START, max(begun) + 1)
     assert len(late) > 12
-    even = {i: optimizer.space.decode(optimizer.space.spread(optimizer.seed, i, set())) for i in late}
+    even = {i: optimizer.space.from_unit(optimizer.space.sobol_point(optimizer.seed, i, set())) for i in late}
     assert [i for i in late if begun[i].configuration == even[i]] == [
         i for i in late if horizon == 'random' and i % 4 == 0
     ]

@@ -116,7 +116,7 @@ each_hyperparameter = pytest.mark.parametrize('make', HYPERPARAMETERS.values(), 
 
 def columns(space: Space, points: np.ndarray) -> list[list[Any]]:
     """The values of each hyperparameter where it is active."""
-    configurations = [space.decode(point) for point in points]
+    configurations = [space.from_unit(point) for point in points]
     return [[c[name] for c in configurations if name in c] for name in space.names]
 
 
@@ -135,11 +135,11 @@ def test_points_are_canonical_and_values_native_and_legal(make: Callable[[], Any
     moved = [space.neighbours(rng, points[:50], MANY // 4, scale) for scale in (1e-6, 0.01, 0.3, 5.0)]
     natives = {*map(type, getattr(hyperparameter, 'choices', ())), int, float, str}
     for point in np.concatenate([points, *moved]):
-        configuration = space.decode(point)
+        configuration = space.from_unit(point)
         value = configuration['x']
         if type(value) in (int, float):
             configuration = json.loads(json.dumps(configuration))
-        assert space.to_cube(configuration).tobytes() == point.tobytes()
+        assert space.to_unit(configuration).tobytes() == point.tobytes()
         assert type(value) in natives
         assert is_legal_value(hyperparameter, value)
         assert 0 <= point[0] <= 1
@@ -149,7 +149,7 @@ def test_points_are_canonical_and_values_native_and_legal(make: Callable[[], Any
 @pytest.mark.parametrize('value', [0.0, 0.1, 0.25, 0.5001, 0.6, 0.999, 1.0])
 def test_a_value_far_out_in_a_tail_keeps_its_place(name: str, value: float) -> None:
     space = Space(build([HYPERPARAMETERS[name]()]))
-    assert space.decode(space.to_cube({'x': value})) == pytest.approx({'x': value}, abs=1e-4)
+    assert space.from_unit(space.to_unit({'x': value})) == pytest.approx({'x': value}, abs=1e-4)
 
 
 @pytest.mark.parametrize('name', ['normal integer', 'normal integer, large', 'beta integer', 'beta integer, log'])
@@ -157,8 +157,8 @@ def test_every_integer_has_a_point_of_its_own_in_order(name: str) -> None:
     hyperparameter = HYPERPARAMETERS[name]()
     space = Space(build([hyperparameter]))
     values = range(hyperparameter.lower, hyperparameter.upper + 1, 1 if 'large' not in name else 97)
-    points = [space.to_cube({'x': value}) for value in values]
-    assert [space.decode(point)['x'] for point in points] == list(values)
+    points = [space.to_unit({'x': value}) for value in values]
+    assert [space.from_unit(point)['x'] for point in points] == list(values)
     assert np.all(np.diff(np.ravel(points)) > 0)
 
 
@@ -171,15 +171,15 @@ def test_the_default_and_what_configspace_samples_have_points(make: Callable[[],
         warnings.simplefilter('ignore')  # of ConfigSpace, about its own use of NumPy
         samples = configuration_space.sample_configuration(50)
     for configuration in [configuration_space.get_default_configuration(), *samples]:
-        point = space.to_cube(configuration)
-        value, back = configuration['x'], space.decode(point)['x']
+        point = space.to_unit(configuration)
+        value, back = configuration['x'], space.from_unit(point)['x']
         if isinstance(value, (int, float)) and hasattr(hyperparameter, 'lower'):
             step = (getattr(hyperparameter, 'q', None) or 0) / 2
             width = (hyperparameter.upper or 0) - (hyperparameter.lower or 0)
             assert back == pytest.approx(value, rel=1e-7, abs=max(step, 1e-11 * width))
         else:
             assert back == value
-        assert space.to_cube({'x': back}).tobytes() == point.tobytes()
+        assert space.to_unit({'x': back}).tobytes() == point.tobytes()
 
 
 @given(
@@ -198,10 +198,10 @@ def test_any_float_in_any_range_keeps_its_point(bounds: tuple[float, float], sha
     for share in [0.0, *shares, 1.0]:
         value = hyperparameter.lower + share * (hyperparameter.upper - hyperparameter.lower)
         value = min(max(value, hyperparameter.lower), hyperparameter.upper)
-        point = space.to_cube({'x': value})
-        back = space.decode(point)['x']
+        point = space.to_unit({'x': value})
+        back = space.from_unit(point)['x']
         assert hyperparameter.lower <= back <= hyperparameter.upper
-        assert space.to_cube({'x': back}).tobytes() == point.tobytes()
+        assert space.to_unit({'x': back}).tobytes() == point.tobytes()
         assert abs(back - value) <= 1e-9 * (hyperparameter.upper - hyperparameter.lower) + 1e-13 * abs(value)
 
 
@@ -209,7 +209,7 @@ def test_any_float_in_any_range_keeps_its_point(bounds: tuple[float, float], sha
 def test_a_short_decimal_comes_back_as_it_was(value: float) -> None:
     for hyperparameter in [uniform(), uniform(lower=1e-6, log=True)]:
         space = Space(build([hyperparameter]))
-        assert space.decode(space.to_cube({'x': value})) == {'x': value}
+        assert space.from_unit(space.to_unit({'x': value})) == {'x': value}
 
 
 def in_the_tail(x: Any) -> Any:

@@ -102,24 +102,24 @@ def points_of(space: Space, n: int = 200, seed: int = 0) -> np.ndarray:
 
 def assert_agrees(configuration_space: Any, space: Space, point: np.ndarray) -> None:
     """ConfigSpace accepts the point's configuration exactly if we say that it is legal, and it leads back."""
-    configuration = space.decode(point)
+    configuration = space.from_unit(point)
     assert [name for name, u in zip(space.names, point) if not np.isnan(u)] == list(configuration)
     if not space.is_legal(point):
         with pytest.raises(ValueError, match='orbidden'):
             Configuration(configuration_space, values=configuration)
         with pytest.raises(ArgumentError, match='forbid'):
-            space.to_cube(configuration)
+            space.to_unit(configuration)
     else:
         theirs = dict(Configuration(configuration_space, values=configuration))
         assert theirs.keys() == configuration.keys()
-        assert space.to_cube(configuration).tobytes() == point.tobytes()
-        assert space.to_cube(json.loads(json.dumps(configuration))).tobytes() == point.tobytes()
+        assert space.to_unit(configuration).tobytes() == point.tobytes()
+        assert space.to_unit(json.loads(json.dumps(configuration))).tobytes() == point.tobytes()
 
 
 def test_configspace_accepts_what_we_sample() -> None:
     configuration_space = deep_learning()
     space = Space(configuration_space)
-    assert space.finite is None
+    assert space.all_points is None
     assert space.names == tuple(configuration_space)
     points = points_of(space)
     legal = [space.is_legal(point) for point in points]
@@ -190,11 +190,11 @@ def test_activity_agrees_with_configspace_in_any_space(configuration_space: Any)
     points = points_of(space, 20)
     for point in points:
         assert_agrees(configuration_space, space, point)
-    encoded = space.encode(points)
+    encoded = space.features(points)
     assert encoded.shape == (len(points), space.n_features)
     assert np.all((encoded >= 0) & (encoded <= 1))
     default = configuration_space.get_default_configuration()
-    assert space.decode(space.to_cube(default)) == pytest.approx(dict(default))
+    assert space.from_unit(space.to_unit(default)) == pytest.approx(dict(default))
 
 
 @given(configuration_space=spaces())
@@ -208,7 +208,7 @@ def test_a_space_survives_json(configuration_space: Any) -> None:
 
 def test_conditional_values_keep_their_distribution() -> None:
     space = Space(deep_learning())
-    configurations = [space.decode(point) for point in space.sample(np.random.default_rng(0), 8000)]
+    configurations = [space.from_unit(point) for point in space.sample(np.random.default_rng(0), 8000)]
     momentum = [c['momentum'] for c in configurations if 'momentum' in c]
     assert scipy.stats.binomtest(len(momentum), 8000, 2 / 3).pvalue > 1e-3
     assert scipy.stats.kstest(momentum, scipy.stats.uniform(0, 0.99).cdf).pvalue > 1e-3
@@ -292,13 +292,13 @@ def test_a_finite_space_holds_what_configspace_accepts_of_all_combinations(name:
             Configuration(configuration_space, values=values)
         except ValueError:
             with pytest.raises(ArgumentError):
-                space.to_cube(values)
+                space.to_unit(values)
         else:
             accepted.add(tuple(values.items()))
-    assert space.finite is not None
-    assert {tuple(space.decode(point).items()) for point in space.finite} == accepted
-    assert len(space.finite) == len(accepted)
-    for point in space.finite:
+    assert space.all_points is not None
+    assert {tuple(space.from_unit(point).items()) for point in space.all_points} == accepted
+    assert len(space.all_points) == len(accepted)
+    for point in space.all_points:
         assert_agrees(configuration_space, space, point)
 
 
@@ -313,24 +313,24 @@ def values_of(hyperparameter: Any) -> Sequence[Any]:
 @pytest.mark.parametrize('name', finite_spaces())
 def test_drawing_exhausts_a_finite_space_exactly(name: str) -> None:
     space = Space(finite_spaces()[name])
-    assert space.finite is not None
+    assert space.all_points is not None
     rng = np.random.default_rng(0)
     tried: set[bytes] = set()
     while (point := space.draw(rng, tried)) is not None:
         assert point.tobytes() not in tried
         assert space.is_legal(point)
         tried.add(point.tobytes())
-    assert tried == {point.tobytes() for point in space.finite}
+    assert tried == {point.tobytes() for point in space.all_points}
 
 
 @pytest.mark.parametrize('seed', [0, 7])
 def test_spread_points_are_stratified_in_each_coordinate(seed: int) -> None:
     """As any (0, m, 1)-net in base 2: of the first 2^m points, one lies in each 2^-m of each axis."""
     space = Space(build([uniform('a'), uniform('b', 1e-5, 1.0, log=True), *(uniform(f'c{i}') for i in range(48))]))
-    points = np.array([space.spread(seed, i, set()) for i in range(32)])
+    points = np.array([space.sobol_point(seed, i, set()) for i in range(32)])
     for n in (1, 2, 8, 16, 32):
         assert (np.sort(np.floor(n * points[:n]), axis=0) == np.arange(n)[:, None]).all()
-    again, other = (np.array([space.spread(s, i, set()) for i in range(32)]) for s in (seed, seed + 1))
+    again, other = (np.array([space.sobol_point(s, i, set()) for i in range(32)]) for s in (seed, seed + 1))
     assert np.array_equal(again, points)
     assert not np.isin(other, points).any()
 
@@ -338,75 +338,75 @@ def test_spread_points_are_stratified_in_each_coordinate(seed: int) -> None:
 def test_spread_points_are_distributed_as_draws_are() -> None:
     kind, depth = category('kind', 'ab', weights=[0.75, 0.25]), integer('depth', 1, 4)
     space = Space(build([uniform('x'), kind, depth], [EqualsCondition(depth, kind, 'a')]))
-    points = np.array([space.spread(0, i, set()) for i in range(64)])
-    found = [space.decode(point) for point in points]
+    points = np.array([space.sobol_point(0, i, set()) for i in range(64)])
+    found = [space.from_unit(point) for point in points]
     assert sum(values['kind'] == 'a' for values in found) == 48
     assert {values['depth'] for values in found if values['kind'] == 'a'} == {1, 2, 3, 4}
     assert all('depth' not in values for values in found if values['kind'] == 'b')
     for values, point in zip(found, points):
-        assert np.array_equal(space.to_cube(values), point, equal_nan=True)  # canonical
+        assert np.array_equal(space.to_unit(values), point, equal_nan=True)  # canonical
 
 
 @pytest.mark.parametrize('name', finite_spaces())
 def test_spread_points_exhaust_a_finite_space(name: str) -> None:
     space = Space(finite_spaces()[name])
-    assert space.finite is not None
+    assert space.all_points is not None
     tried: set[bytes] = set()
-    while (point := space.spread(0, len(tried), tried)) is not None:
+    while (point := space.sobol_point(0, len(tried), tried)) is not None:
         assert point.tobytes() not in tried
         assert space.is_legal(point)
         tried.add(point.tobytes())
-    assert tried == {point.tobytes() for point in space.finite}
+    assert tried == {point.tobytes() for point in space.all_points}
 
 
 def test_a_spread_point_among_candidates_is_the_nearest_that_was_not_tried() -> None:
     whole, values = Space(build([uniform('x')])), [0.05, 0.5, 0.8]
     space = Space(build([uniform('x')]), [{'x': x} for x in values])
     for seed in range(10):
-        x = float(whole.spread(seed, 3, set())[0])
+        x = float(whole.sobol_point(seed, 3, set())[0])
         nearest, second, _ = sorted(values, key=lambda value: abs(value - x))
-        point = space.spread(seed, 3, set())
-        assert space.decode(point) == {'x': nearest}
-        assert space.decode(space.spread(seed, 3, {point.tobytes()})) == {'x': second}
+        point = space.sobol_point(seed, 3, set())
+        assert space.from_unit(point) == {'x': nearest}
+        assert space.from_unit(space.sobol_point(seed, 3, {point.tobytes()})) == {'x': second}
 
 
 def test_there_is_no_spread_point_where_it_was_tried_or_is_forbidden() -> None:
     free = Space(build([uniform('x')]))
-    assert free.spread(0, 5, {free.spread(0, 5, set()).tobytes()}) is None
+    assert free.sobol_point(0, 5, {free.sobol_point(0, 5, set()).tobytes()}) is None
     space = Space(deep_learning())
-    points = [space.spread(0, i, set()) for i in range(200)]
+    points = [space.sobol_point(0, i, set()) for i in range(200)]
     assert any(point is None for point in points)
     assert all(space.is_legal(point) for point in points if point is not None)
 
 
 def test_samples_and_neighbours_of_a_finite_space_are_distinct_members() -> None:
     space = Space(finite_spaces()['nested'])
-    assert space.finite is not None
-    members = {point.tobytes() for point in space.finite}
+    assert space.all_points is not None
+    members = {point.tobytes() for point in space.all_points}
     rng = np.random.default_rng(0)
     for n in (1, 5, len(members), 1000):
-        for points in [space.sample(rng, n), space.neighbours(rng, space.finite[:2], n, 0.1)]:
+        for points in [space.sample(rng, n), space.neighbours(rng, space.all_points[:2], n, 0.1)]:
             found = {point.tobytes() for point in points}
             assert len(found) == len(points)
             assert found <= members
     assert len(space.sample(rng, 1000)) == len(members)
-    near = space.neighbours(rng, space.finite[:2], 1000, 0.1)
+    near = space.neighbours(rng, space.all_points[:2], 1000, 0.1)
     assert len(near) == len(members) - 2
-    distance = [min(np.linalg.norm(space.encode(space.finite[:2]) - e, axis=1)) for e in space.encode(near)]
+    distance = [min(np.linalg.norm(space.features(space.all_points[:2]) - e, axis=1)) for e in space.features(near)]
     assert distance == sorted(distance)
 
 
 def test_weights_decide_which_points_of_a_finite_space_come_first() -> None:
     a, b = category('a', 'xyz', weights=[0.6, 0.4, 0.0]), category('b', 'uv', weights=[0.75, 0.25])
     space = Space(build([a, b], [EqualsCondition(b, a, 'x')]))
-    assert space.finite is not None
-    assert len(space.finite) == 3  # z has no probability, b is inactive with y
+    assert space.all_points is not None
+    assert len(space.all_points) == 3  # z has no probability, b is inactive with y
     rng = np.random.default_rng(0)
-    drawn = [tuple(space.decode(space.draw(rng, set())).values()) for _ in range(4000)]
+    drawn = [tuple(space.from_unit(space.draw(rng, set())).values()) for _ in range(4000)]
     counts = [drawn.count(values) for values in [('x', 'u'), ('x', 'v'), ('y',)]]
     assert scipy.stats.chisquare(counts, [1800, 600, 1600]).pvalue > 1e-3
     # A user may still ask for what has no probability.
-    assert space.decode(space.to_cube({'a': 'z'})) == {'a': 'z'}
+    assert space.from_unit(space.to_unit({'a': 'z'})) == {'a': 'z'}
 
 
 def test_impossible_categories_never_come_up_as_neighbours() -> None:
@@ -414,8 +414,8 @@ def test_impossible_categories_never_come_up_as_neighbours() -> None:
     space = Space(build([a, uniform('f')]))
     rng = np.random.default_rng(0)
     for start in 'vwxyz':
-        near = space.neighbours(rng, space.to_cube({'a': start, 'f': 0.5})[None], 2000, 0.1)
-        found = [space.decode(point) for point in near]
+        near = space.neighbours(rng, space.to_unit({'a': start, 'f': 0.5})[None], 2000, 0.1)
+        found = [space.from_unit(point) for point in near]
         moved = [c['a'] for c in found if c['a'] != start]
         others = sorted(set('wyz') - {start})
         assert sorted(set(moved)) == others
@@ -423,9 +423,9 @@ def test_impossible_categories_never_come_up_as_neighbours() -> None:
 
 
 def test_a_space_too_large_to_enumerate_is_not() -> None:
-    assert Space(build([category('a', range(100)), integer('b', 1, 100)])).finite is not None
-    assert Space(build([category('a', range(101)), integer('b', 1, 100)])).finite is None
-    assert Space(build([category('a'), uniform('f')])).finite is None
+    assert Space(build([category('a', range(100)), integer('b', 1, 100)])).all_points is not None
+    assert Space(build([category('a', range(101)), integer('b', 1, 100)])).all_points is None
+    assert Space(build([category('a'), uniform('f')])).all_points is None
 
 
 # Neighbours
@@ -437,13 +437,13 @@ def test_neighbours_differ_in_one_or_two_coordinates_and_what_depends_on_them() 
     )
     space = Space(configuration_space)
     rng = np.random.default_rng(0)
-    centre = space.to_cube({'f': 0.5, 'i': 5, 'j': 500000, 'c': 'b', 'o': 'c'})
+    centre = space.to_unit({'f': 0.5, 'i': 5, 'j': 500000, 'c': 'b', 'o': 'c'})
     near = space.neighbours(rng, centre[None], 4000, 0.05)
     differ = near != centre
     assert set(differ.sum(axis=1)) == {1, 2}
     # each coordinate is as likely as the others: 1.5 of 5 on average
     assert np.all(np.abs(differ.mean(axis=0) - 0.3) < 0.03)
-    configurations = [space.decode(point) for point in near]
+    configurations = [space.from_unit(point) for point in near]
     assert {c['o'] for c in configurations} == {'b', 'c', 'd'}
     f = near[differ[:, space.names.index('f')], space.names.index('f')]
     assert scipy.stats.kstest(f, scipy.stats.norm(0.5, 0.05).cdf).pvalue > 1e-3
@@ -456,19 +456,19 @@ def test_a_tiny_scale_still_moves_an_integer_by_a_step() -> None:
         space = Space(build([integer('i', lower, upper), uniform('f')]))
         rng = np.random.default_rng(0)
         for value in [lower, (lower + upper) // 2, upper]:
-            near = space.neighbours(rng, space.to_cube({'i': value, 'f': 0.5})[None], 300, 1e-9)
-            steps = {space.decode(point)['i'] - value for point in near}
+            near = space.neighbours(rng, space.to_unit({'i': value, 'f': 0.5})[None], 300, 1e-9)
+            steps = {space.from_unit(point)['i'] - value for point in near}
             assert steps == {0} | {step for step in (-1, 1) if lower <= value + step <= upper}
 
 
 def test_a_neighbour_samples_what_becomes_active() -> None:
     switch, child = category('switch', [True, False]), uniform('child', 0.0, 1.0)
     space = Space(build([switch, child, uniform('f')], [EqualsCondition(child, switch, True)]))
-    near = space.neighbours(np.random.default_rng(0), space.to_cube({'switch': False, 'f': 0.5})[None], 4000, 0.01)
+    near = space.neighbours(np.random.default_rng(0), space.to_unit({'switch': False, 'f': 0.5})[None], 4000, 0.01)
     child_values = near[:, space.names.index('child')]
     active = ~np.isnan(child_values)
     assert scipy.stats.kstest(child_values[active], 'uniform').pvalue > 1e-3
-    assert np.array_equal(active, [space.decode(point)['switch'] for point in near])
+    assert np.array_equal(active, [space.from_unit(point)['switch'] for point in near])
 
 
 # Forbidden clauses
@@ -486,7 +486,7 @@ def test_draw_finds_the_little_that_tight_clauses_leave() -> None:
     for _ in range(8):
         point = space.draw(rng, tried)
         assert point is not None
-        configuration = space.decode(point)
+        configuration = space.from_unit(point)
         assert configuration['a'] == configuration['b'] < 20
         assert point.tobytes() not in tried
         tried.add(point.tobytes())
@@ -499,7 +499,7 @@ def test_draw_gives_up_where_only_the_default_is_legal() -> None:
     rng = np.random.default_rng(0)
     point = space.draw(rng, set())
     assert point is not None
-    assert space.decode(point) == {'a': 3, 'b': 5}
+    assert space.from_unit(point) == {'a': 3, 'b': 5}
     assert space.draw(rng, {point.tobytes()}) is None
 
 
@@ -510,7 +510,7 @@ def test_forbidden_relations_hold_between_values() -> None:
     space = Space(configuration_space)
     for point in points_of(space, 300):
         assert_agrees(configuration_space, space, point)
-        configuration = space.decode(point)
+        configuration = space.from_unit(point)
         assert space.is_legal(point) == (configuration['a'] < configuration['b'])
 
 
@@ -529,7 +529,7 @@ def test_encoding_written_out() -> None:
         ({'a': 'y', 'c': 'xl', 'd': False, 'k': 1}, {'a': [0, h, 0], 'b': [0.5, 0], 'c': [0.875], 'd': [0, h, 1]}),
     ]
     for configuration, blocks in expected:
-        encoded = space.encode(space.to_cube(configuration)[None])[0]
+        encoded = space.features(space.to_unit(configuration)[None])[0]
         start = 0
         for name in space.names:
             block = encoded[start : start + columns[name]]
@@ -540,12 +540,12 @@ def test_encoding_written_out() -> None:
 def test_constants_alone_have_one_point_and_no_features() -> None:
     space = Space(build([kinds.Constant('k', 'v'), category('c', ['only'])]))
     assert space.n_features == 0
-    assert space.finite is not None
-    assert space.finite.shape == (1, 2)
-    assert space.encode(space.finite).shape == (1, 0)
-    assert space.decode(space.finite[0]) == {'c': 'only', 'k': 'v'}
+    assert space.all_points is not None
+    assert space.all_points.shape == (1, 2)
+    assert space.features(space.all_points).shape == (1, 0)
+    assert space.from_unit(space.all_points[0]) == {'c': 'only', 'k': 'v'}
     rng = np.random.default_rng(0)
-    assert space.neighbours(rng, space.finite, 5, 0.1).shape == (0, 2)
+    assert space.neighbours(rng, space.all_points, 5, 0.1).shape == (0, 2)
 
 
 # Candidates
@@ -555,14 +555,14 @@ def test_candidates_restrict_the_space_and_keep_their_exact_values() -> None:
     rng = np.random.default_rng(0)
     configuration_space = deep_learning(forbid=False)
     free = Space(configuration_space)
-    candidates = [free.decode(point) for point in free.sample(rng, 50)]
+    candidates = [free.from_unit(point) for point in free.sample(rng, 50)]
     for candidate in candidates:
         candidate['lr'] = float(10 ** rng.uniform(-5, 0))  # 17 digits
     space = Space(configuration_space, [*candidates, *candidates[:5]])
-    assert space.finite is not None
-    assert space.finite.shape == (50, len(space.names))
-    assert [space.decode(point) for point in space.finite] == candidates
-    assert [space.to_cube(c).tobytes() for c in candidates] == [point.tobytes() for point in space.finite]
+    assert space.all_points is not None
+    assert space.all_points.shape == (50, len(space.names))
+    assert [space.from_unit(point) for point in space.all_points] == candidates
+    assert [space.to_unit(c).tobytes() for c in candidates] == [point.tobytes() for point in space.all_points]
     tried = set()
     while (point := space.draw(rng, tried)) is not None:
         tried.add(point.tobytes())
@@ -573,8 +573,8 @@ def test_candidates_of_numpy_values_become_native() -> None:
     space = Space(build([uniform('f'), integer('i'), category('c')]), [
         {'f': np.float64(0.25), 'i': np.int64(3), 'c': np.str_('b')}
     ])  # fmt: skip
-    assert space.finite is not None
-    configuration = space.decode(space.finite[0])
+    assert space.all_points is not None
+    configuration = space.from_unit(space.all_points[0])
     assert configuration == {'f': 0.25, 'i': 3, 'c': 'b'}
     assert {type(value) for value in configuration.values()} == {float, int, str}
 
@@ -610,10 +610,10 @@ def test_candidates_of_numpy_values_become_native() -> None:
 def test_illegal_configurations_are_named(configuration: Any, names: str) -> None:
     space = Space(deep_learning())
     base = {'lr': 0.1, 'width': 64, 'opt': 'adam', 'layers': 1, 'dropout': 'none'}
-    assert space.decode(space.to_cube(base)) == base
+    assert space.from_unit(space.to_unit(base)) == base
     given = {**base, **configuration} if isinstance(configuration, dict) and configuration else configuration
     with pytest.raises(ArgumentError, match=names) as info:
-        space.to_cube(given, 'initial_configurations')
+        space.to_unit(given, 'initial_configurations')
     assert info.value.argument == 'initial_configurations'
     with pytest.raises(ArgumentError, match=names) as info:
         Space(deep_learning(), [base, given])
@@ -624,9 +624,9 @@ def test_missing_and_forbidden_are_named() -> None:
     space = Space(deep_learning())
     base = {'lr': 0.1, 'width': 64, 'opt': 'sgd', 'layers': 1, 'dropout': 'none'}
     with pytest.raises(ArgumentError, match='momentum'):
-        space.to_cube(base)
+        space.to_unit(base)
     with pytest.raises(ArgumentError, match='dropout'):
-        space.to_cube({**base, 'opt': 'adam', 'dropout': 'some'})
+        space.to_unit({**base, 'opt': 'adam', 'dropout': 'some'})
 
 
 @pytest.mark.parametrize('candidates', [[], {}, 'abc', 3, {'f': 0.1}])
@@ -645,10 +645,10 @@ def test_a_space_is_a_configspace_with_hyperparameters(configuration_space: Any)
 
 def test_numpy_values_are_accepted() -> None:
     space = Space(build([uniform('f'), integer('i'), category('c', [1, 2]), category('b', [True, False])]))
-    native = space.to_cube({'f': 0.5, 'i': 3, 'c': 2, 'b': False})
+    native = space.to_unit({'f': 0.5, 'i': 3, 'c': 2, 'b': False})
     scalars = {'f': np.float32(0.5), 'i': np.int16(3), 'c': np.int64(2), 'b': np.bool_(False)}
-    assert space.to_cube(scalars).tobytes() == native.tobytes()
-    assert space.to_cube({'f': 0.5, 'i': 3.0, 'c': 2.0, 'b': 0}).tobytes() == native.tobytes()
+    assert space.to_unit(scalars).tobytes() == native.tobytes()
+    assert space.to_unit({'f': 0.5, 'i': 3.0, 'c': 2.0, 'b': 0}).tobytes() == native.tobytes()
 
 
 # JSON
@@ -668,8 +668,8 @@ def test_arbitrary_objects_survive_as_their_repr() -> None:
     space = Space(configuration_space)
     for choice in [layer, (1, 2), None, 'text', [3, 4]]:
         configuration = {'c': choice, 'f': 0.25}
-        point = space.to_cube(configuration)
-        assert space.decode(point)['c'] is choice or choice in [(1, 2), [3, 4]]
+        point = space.to_unit(configuration)
+        assert space.from_unit(point)['c'] is choice or choice in [(1, 2), [3, 4]]
         plain = json.loads(json.dumps(space.plain(configuration)))
         assert space.restore(plain) == configuration
     assert space.plain({'c': layer, 'f': 0.25}) == {'c': 'Layer()', 'f': 0.25}
@@ -685,7 +685,7 @@ def test_arbitrary_objects_survive_as_their_repr() -> None:
 def test_plain_and_restore_leave_plain_values_as_they_are() -> None:
     space = Space(deep_learning())
     for point in space.sample(np.random.default_rng(0), 200):
-        configuration = space.decode(point)
+        configuration = space.from_unit(point)
         assert space.plain(configuration) == configuration
         restored = space.restore(json.loads(json.dumps(space.plain(configuration))))
         assert restored == configuration
