@@ -18,7 +18,8 @@ from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
-from .analysis.report import read_run, summary
+from .analysis.report import report_text
+from .analysis.run import read_run
 from .checks import (
     check_choice,
     check_count,
@@ -739,7 +740,7 @@ class Tuner:
     def _say_what_came_of_it(self) -> None:
         """A short table: below the progress on a terminal, else in the log."""
         try:
-            text = summary(read_run(self.run_folder))
+            text = report_text(read_run(self.run_folder))
         except Exception:
             logger.exception('%s cannot be summed up', self.run_folder)
             return
