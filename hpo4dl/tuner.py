@@ -18,8 +18,6 @@ from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
-from .analysis.report import report_text
-from .analysis.run import read_run
 from .checks import (
     check_choice,
     check_count,
@@ -32,7 +30,14 @@ from .checks import (
     check_seed,
     check_size,
 )
-from .errors import ArgumentError, EveryTrialFailedError, ExecutorError, JournalError, StorageError
+from .errors import (
+    ArgumentError,
+    EveryTrialFailedError,
+    ExecutorError,
+    JournalError,
+    MissingPartError,
+    StorageError,
+)
 from .execution.engines import (
     POLL,
     Call,
@@ -45,7 +50,6 @@ from .execution.engines import (
 )
 from .execution.signals import Signals
 from .execution.worker import Objective, Outcome
-from .integrations.slurm import allocation_left
 from .optimizers.base import BaseOptimizer
 from .optimizers.registry import Optimizer, build, check_agrees, check_optimizer
 from .progress import Callback, Event, is_watched, log_line, progress_display
@@ -65,7 +69,6 @@ from .records.salvage import salvage_journal
 from .records.state import Ledger, result_event
 from .space.unit_cube import Space
 from .text import brief
-from .tools.warm_start import warm_start as read_warm_start
 from .trial import Trial
 
 MAX_FAILURES = 10
@@ -164,6 +167,8 @@ class Tuner:
             raise ArgumentError('max_budget', max_budget, accepted)
         space = Space(configuration_space, candidates)
         if warm_start is not None:
+            from .tools.warm_start import warm_start as read_warm_start
+
             start = read_warm_start(warm_start, configuration_space, candidates=candidates)
             logger.info('%s: %s', warm_start, start)
             initial_configurations = [*check_list('initial_configurations', initial_configurations)]
@@ -367,7 +372,12 @@ class Tuner:
             RunLockedError: another tuner works on the folder.
         """
         self._began = time.monotonic()
-        self._allocation_ends = self._began + allocation_left()
+        try:
+            from .integrations.slurm import allocation_left
+
+            self._allocation_ends = self._began + allocation_left()
+        except MissingPartError:
+            self._allocation_ends = math.inf
         with Lock(self.run_folder, self._take_over) as self._lock, self._signals.watched():
             self._take_up()
             try:
@@ -740,7 +750,12 @@ class Tuner:
     def _say_what_came_of_it(self) -> None:
         """A short table: below the progress on a terminal, else in the log."""
         try:
+            from .analysis.report import report_text
+            from .analysis.run import read_run
+
             text = report_text(read_run(self.run_folder))
+        except MissingPartError:  # a core copy has no report
+            return
         except Exception:
             logger.exception('%s cannot be summed up', self.run_folder)
             return

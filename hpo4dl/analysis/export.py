@@ -18,9 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..checks import import_extra
 from ..errors import ArgumentError, HPO4DLError, StorageError
-from ..space.unit_cube import read_space, write_space
+from ..extras import import_extra
 from ..text import escape
 from .run import Hyperparameter, Run, TrialRecord, bounds, is_number, to_json
 
@@ -100,6 +99,8 @@ def as_json(run: Run) -> str:
 
 def as_configspace(run: Run) -> str:
     """The space, read and written again, so that the ConfigSpace that is installed here reads it."""
+    from ..space.unit_cube import read_space, write_space  # brings ConfigSpace
+
     path = run.folder / 'configuration_space.json'
     try:
         return write_space(read_space(path.read_text(encoding='utf-8')))

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import import_extra
 from ..errors import ArgumentError, HPO4DLError
+from ..extras import import_extra
 from ..text import escape, truncate
 from .explain import NOT_WEIGHED, Explanation
 from .run import Hyperparameter, Run, TrialRecord, bounds, is_number

@@ -6,14 +6,12 @@ import json
 import logging
 import os
 import platform
+import sys
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import scipy
-import torch
 from ConfigSpace import ConfigurationSpace
 
 from ..errors import ArgumentError, JournalError
@@ -82,7 +80,8 @@ def write_run(
     folder: Path, identity: Identity, settings: Settings, configuration_space: ConfigurationSpace
 ) -> None:
     """What a run was started with, for people and for `Tuner.resume`."""
-    versions = {module.__name__: module.__version__ for module in (np, scipy, torch)}
+    loaded = [sys.modules[name] for name in ('numpy', 'scipy', 'torch') if name in sys.modules]
+    versions = {module.__name__: module.__version__ for module in loaded}
     environment = {'python': platform.python_version(), 'host': platform.node(), 'started': datetime.now().isoformat()}
     stored = {'identity': asdict(identity), 'settings': asdict(settings), 'environment': {**environment, **versions}}
     write_text(folder / 'settings.json', json.dumps(stored, indent=2))
