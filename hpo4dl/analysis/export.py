@@ -21,7 +21,7 @@ from typing import Any
 from ..errors import ArgumentError, HPO4DLError, StorageError
 from ..extras import import_extra
 from ..text import escape
-from .run import Hyperparameter, Run, TrialRecord, bounds, is_number, to_json
+from .run import Hyperparameter, Run, TrialRecord, is_number, to_json
 
 FORMATS = ('csv', 'json', 'parquet', 'optuna', 'deepcave', 'configspace')
 ENDINGS = {'parquet': '.parquet', 'optuna': '.log', 'deepcave': '-deepcave'}
@@ -176,7 +176,7 @@ def distribution(h: Hyperparameter, run: Run) -> Any:
     of = import_extra('optuna', 'optuna').distributions
     if h.kind != 'number':
         return of.CategoricalDistribution(h.values)
-    low, high = bounds(h, run)
+    low, high = run.bounds(h)
     if h.integer:
         return of.IntDistribution(math.ceil(low), math.floor(high), log=h.log and low >= 1)
     return of.FloatDistribution(low, high, log=h.log and low > 0)

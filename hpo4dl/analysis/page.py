@@ -15,7 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from ..errors import ArgumentError, HPO4DLError
 from ..records.journal import NAME
-from .run import Run, read_run, to_json
+from .charts import page_data
+from .run import Run, read_run
 
 TEMPLATE = Path(__file__).with_name('page.html')
 DATA = '<script id="data" type="application/json">null</script>'
@@ -30,7 +31,7 @@ def page(run: Run, poll: int = 0, version: str = '') -> str:
         poll: milliseconds after which the page asks its server for newer data; 0: never.
         version: names the state of these data for that.
     """
-    data = json.dumps({**to_json(run), 'version': version}).replace('<', '\\u003c')  # no tag can end the script
+    data = json.dumps({**page_data(run), 'version': version}).replace('<', '\\u003c')  # no tag can end the script
     html = TEMPLATE.read_text(encoding='utf-8').replace(POLL, f'const POLL = {poll:d};')
     return html.replace(DATA, DATA.replace('null', data))
 
@@ -60,13 +61,13 @@ def server(folder: Path, port: int, poll: int) -> ThreadingHTTPServer:
             address = urlsplit(self.path)
             if host not in ('localhost', '127.0.0.1') or address.path not in ('/', '/data'):
                 return self.send_error(404)
-            version = newest(folder)
+            version = fingerprint(folder)
             try:
                 if address.path == '/':
                     return self.answer('text/html', page(read_run(folder), poll, version))
                 if parse_qs(address.query).get('have') == [version]:
                     return self.answer('application/json', '', 204)
-                data = {**to_json(read_run(folder)), 'version': version}
+                data = {**page_data(read_run(folder)), 'version': version}
                 return self.answer('application/json', json.dumps(data))
             except HPO4DLError as error:
                 return self.answer('text/plain', str(error), 500)
@@ -93,7 +94,7 @@ def server(folder: Path, port: int, poll: int) -> ThreadingHTTPServer:
     raise ArgumentError('port', port, 'a number from 0 to 65535')
 
 
-def newest(folder: Path) -> str:
+def fingerprint(folder: Path) -> str:
     """What changes whenever the run does."""
     found = []
     for name in (NAME, 'lock'):

@@ -145,6 +145,13 @@ class Run:
         """Epochs that training every trial that did not fail to the end would have taken on top."""
         return sum(max(0, self.max_epochs - t.epoch) for t in self.trials.values() if t.failed is None and t.metrics)
 
+    def bounds(self, h: Hyperparameter) -> tuple[float, float]:
+        """Return the bounds of a number, those of the values that were raced where it has none."""
+        raced = [trial.configuration[h.name] for trial in self.trials.values() if h.name in trial.configuration]
+        low = h.lower if h.lower is not None else min(raced, default=0.0)
+        high = h.upper if h.upper is not None else max(raced, default=1.0)
+        return float(min([low, *raced])), float(max([high, *raced]))
+
     def state(self) -> str:
         """Whether it runs, or why not."""
         try:
@@ -263,14 +270,6 @@ def _hyperparameters(described: list[Any], trials: Iterable[TrialRecord]) -> lis
             integer = all(isinstance(value, int) for value in values)
             found.append(Hyperparameter(name, 'number', lower, upper, bool(entry.get('log')), integer))
     return found
-
-
-def bounds(h: Hyperparameter, run: Run) -> tuple[float, float]:
-    """The bounds of a number, those of the values that were raced where it has none."""
-    raced = [trial.configuration[h.name] for trial in run.trials.values() if h.name in trial.configuration]
-    low = h.lower if h.lower is not None else min(raced, default=0.0)
-    high = h.upper if h.upper is not None else max(raced, default=1.0)
-    return float(min([low, *raced])), float(max([high, *raced]))
 
 
 def _read_json(path: Path, kind: type, notes: list[str]) -> Any:
