@@ -124,6 +124,27 @@ def number_marks(axis: Axis, digits: int) -> list[tuple[float, Any]]:
     return [(position, float(f'{value:.{digits}g}')) for position, value in ends]
 
 
+@dataclass(frozen=True)
+class Column:
+    """One of the parallel coordinates."""
+
+    name: str
+    marks: list[tuple[float, Any]]
+    """Positions and the values there."""
+    positions: list[float]
+    """Where the trials are on it, the best trial first."""
+
+
+def parallel_columns(run: Run) -> list[Column]:
+    """Return a column a hyperparameter, the last one for the best metric."""
+    ranked = run.ranked()
+    best = [trial.best.metric for trial in ranked if trial.best]
+    scale = limits(run, best)
+    heights = [scale.position(min(max(metric, scale.low), scale.high)) for metric in best]
+    columns = [Column(h.name, marks(h, run), positions(h, ranked, run)) for h in varying(run)[:MAX_AXES]]
+    return [*columns, Column('best metric', number_marks(scale, 4), heights)]
+
+
 def spread_indices(h: Hyperparameter, trials: Sequence[TrialRecord]) -> list[float]:
     """Return the indices of the trials' categories, spread a little so that equal ones do not hide each other."""
     index = {repr(value): i for i, value in enumerate(h.values)}
@@ -174,12 +195,10 @@ def page_data(run: Run) -> dict[str, Any]:
         return {**data, 'charts': None}
     by_id = {entry['id']: entry for entry in data['trials']}
     best = [trial.best.metric for trial in ranked if trial.best]
-    scale = limits(run, best)
-    columns = [positions(h, ranked, run) for h in shown[:MAX_AXES]]
-    heights = [min(max(scale.position(min(max(m, scale.low), scale.high)), 0.0), 1.0) for m in best]
+    columns = parallel_columns(run)
     opacities = line_opacities(len(ranked))[::-1]
     for i, trial in enumerate(ranked):
-        path = [round(position, 4) for position in (*(column[i] for column in columns), heights[i])]
+        path = [round(column.positions[i], 4) for column in columns]
         by_id[trial.id] |= {'rank': i + 1, 'path': path, 'opacity': opacities[i]}
     last, counts = last_epoch(run), trials_by_epoch(run)
     most = max(*counts, 1)
@@ -201,10 +220,7 @@ def page_data(run: Run) -> dict[str, Any]:
         'counts': counts[:last],
         'counted': _drawn(Axis(0.5, last + 0.5), 4, counted, whole=True),
         'count': _drawn(Axis(0.7 if most > 50 else 0, 1.05 * most, most > 50), 10),
-        'parallel': [
-            *({'name': h.name, 'marks': marks(h, run), 'inactive': INACTIVE in c} for h, c in zip(shown, columns)),
-            {'name': 'best metric', 'marks': number_marks(scale, 4), 'inactive': False},
-        ],
+        'parallel': [{'name': c.name, 'marks': c.marks, 'inactive': INACTIVE in c.positions} for c in columns],
         'inactive': INACTIVE,
         'scatters': [_scatter(h, run, ranked) for h in shown[:MAX_PANELS]],
     }

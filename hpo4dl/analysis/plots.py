@@ -73,7 +73,7 @@ def draw(run: Run, importance: tuple[Mapping[str, float], int, int] | None = Non
         strips: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
         curves, left = strips[0].subplots(1, 2, width_ratios=[2, 1])
         learning_curves(curves, run)
-        trials_left(left, run)
+        trials_by_epoch(left, run)
         middle = strips[1].subplots(1, 3 if importance else 2)
         best_so_far(middle[0], [run])
         best_so_far(middle[1], [run], over_time=True)
@@ -181,7 +181,7 @@ def learning_curves(axes: Axes, run: Run) -> None:
     axes.legend(loc='best' if not many else 'upper right' if run.minimize else 'lower right')
 
 
-def trials_left(axes: Axes, run: Run) -> None:
+def trials_by_epoch(axes: Axes, run: Run) -> None:
     """How the epochs were spent: the number of trials that were trained to at least each epoch."""
     from matplotlib.ticker import MaxNLocator
 
@@ -222,36 +222,29 @@ def best_so_far(axes: Axes, runs: Sequence[Run], over_time: bool = False) -> Non
 
 def parallel_coordinates(axes: Axes, run: Run) -> None:
     """A line a trial across one axis a hyperparameter, the metric last; better trials are darker, and on top."""
-    shown = charts.varying(run)[:charts.MAX_AXES]
-    ranked = run.ranked()[::-1]
-    metrics = [trial.best.metric for trial in ranked if trial.best]
-    scale = charts.limits(run, metrics)
-    height = [scale.position(min(max(metric, scale.low), scale.high)) for metric in metrics]
-    columns = [charts.positions(h, ranked, run) for h in shown]
-    lines = np.column_stack([*columns, height])
-    x = np.arange(lines.shape[1])
-    many = len(ranked) > charts.MANY
-    colors = palette()(np.linspace(0, 1, len(ranked)))
-    colors[:, 3] = charts.line_opacities(len(ranked))
+    columns = charts.parallel_columns(run)
+    lines = np.column_stack([column.positions for column in columns])[::-1]
+    x = np.arange(len(columns))
+    many = len(lines) > charts.MANY
+    colors = palette()(np.linspace(0, 1, len(lines)))
+    colors[:, 3] = charts.line_opacities(len(lines))
     segments = [np.column_stack([x, y]) for y in lines]
     add_lines(axes, segments[:-1], colors=colors[:-1], linewidth=0.5 if many else 1, rasterized=many)
     axes.plot(x, lines[-1], color=RED, linewidth=2.2, label='incumbent')
-    for position, h in enumerate(shown):
-        for at, value in charts.marks(h, run):
+    for position, column in enumerate(columns):
+        for at, value in column.marks:
             axes.text(position + 0.02, at, label(value, 18), size=7.5, va='center', color='#333333', bbox=PAPER)
-        if charts.INACTIVE in columns[position]:
+        if charts.INACTIVE in column.positions:
             axes.text(position + 0.02, charts.INACTIVE, 'inactive', size=7.5, va='center', style='italic', bbox=PAPER)
-    for at, value in charts.number_marks(scale, 4):
-        axes.text(x[-1] + 0.02, at, label(value, 18), size=7.5, va='center', bbox=PAPER)
     axes.vlines(x, 0, 1, color='#444444', linewidth=0.9)
-    axes.set_xticks(x, [*[label(h.name, max(8, 130 // len(x))) for h in shown], 'best metric'])
+    axes.set_xticks(x, [label(column.name, max(8, 130 // len(x))) for column in columns])
     axes.set_xlim(-0.25, x[-1] + 0.35)
     axes.set_ylim(min(lines.min(), 0) - 0.07, 1.06)
     axes.set_yticks([])
     axes.grid(False)
     axes.spines[['left', 'bottom']].set_visible(False)
     axes.tick_params(axis='x', length=0)
-    left_out = len(charts.varying(run)) - len(shown)
+    left_out = len(charts.varying(run)) + 1 - len(columns)
     axes.set_title('Configurations: dark is better' + (f' ({left_out} more hyperparameters)' if left_out else ''))
     axes.legend(loc='lower right', bbox_to_anchor=(1, 1))
 
