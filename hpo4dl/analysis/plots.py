@@ -1,7 +1,7 @@
-"""Pictures of a run, with matplotlib (the extra `plot`).
+"""Draw a run with matplotlib (the extra `plot`).
 
-Each panel is a function that draws on the axes it is given; `draw` puts them all on one page. Colors are of Okabe and
-Ito's palette and of cividis, which the color-blind can tell apart.
+Each panel is a function that draws on given axes; `draw` puts all of them on one figure. What they show is computed in
+`charts`. Colors are of Okabe and Ito's palette and of cividis, which the color-blind can tell apart.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ STYLE: dict[Any, Any] = {
 
 
 def draw(run: Run, importance: tuple[Mapping[str, float], int, int] | None = None) -> Figure:
-    """All panels of one run.
+    """Draw all panels of one run.
 
     Args:
         run: what `read_run` returned.
@@ -93,7 +93,7 @@ def draw(run: Run, importance: tuple[Mapping[str, float], int, int] | None = Non
 
 
 def draw_comparison(runs: Sequence[Run]) -> Figure:
-    """The best so far of several runs, over epochs and over time."""
+    """Draw the best metric so far of several runs, over epochs and over time."""
     figure = new_figure()
     with styled():
         figure.set_size_inches(13, 4.5)
@@ -103,7 +103,7 @@ def draw_comparison(runs: Sequence[Run]) -> Figure:
 
 
 def draw_explanation(explanation: Explanation, run: Run) -> Figure:
-    """The options of a decision: their curves until then, and the quantiles that were predicted for the rest.
+    """Draw the options of a decision: their learning curves so far, and the quantiles predicted for the rest.
 
     Raises:
         HPO4DLError: matplotlib is not installed, or nothing was predicted for that decision.
@@ -155,7 +155,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def learning_curves(axes: Axes, run: Run) -> None:
-    """All learning curves, the incumbent's on top; a trial of one epoch is a point."""
+    """Draw all learning curves, the incumbent's on top; a trial of one epoch is a point."""
     ranked = run.ranked()
     many = len(ranked) > charts.MANY
     curves = [np.array(list(trial.metrics.items())) for trial in ranked]
@@ -182,7 +182,7 @@ def learning_curves(axes: Axes, run: Run) -> None:
 
 
 def trials_by_epoch(axes: Axes, run: Run) -> None:
-    """How the epochs were spent: the number of trials that were trained to at least each epoch."""
+    """Draw the number of trials that were trained to at least each epoch."""
     from matplotlib.ticker import MaxNLocator
 
     count = charts.trials_by_epoch(run)
@@ -199,7 +199,7 @@ def trials_by_epoch(axes: Axes, run: Run) -> None:
 
 
 def best_so_far(axes: Axes, runs: Sequence[Run], over_time: bool = False) -> None:
-    """The incumbent's metric over the epochs, or the time, that were spent."""
+    """Draw the incumbent's metric over the epochs, or the time, spent so far."""
     unit, seconds = charts.time_unit(max(run.elapsed for run in runs))
     alone = len(runs) == 1
     for index, run in enumerate(runs):
@@ -221,7 +221,7 @@ def best_so_far(axes: Axes, runs: Sequence[Run], over_time: bool = False) -> Non
 
 
 def parallel_coordinates(axes: Axes, run: Run) -> None:
-    """A line a trial across one axis a hyperparameter, the metric last; better trials are darker, and on top."""
+    """Draw one line per trial across one axis per hyperparameter and the metric; better trials are darker, on top."""
     columns = charts.parallel_columns(run)
     lines = np.column_stack([column.positions for column in columns])[::-1]
     x = np.arange(len(columns))
@@ -250,7 +250,7 @@ def parallel_coordinates(axes: Axes, run: Run) -> None:
 
 
 def metric_by(axes: Axes, run: Run, hyperparameter: Hyperparameter) -> PathCollection:
-    """Each trial's best metric by the value of one hyperparameter; the color tells how far it was trained."""
+    """Draw each trial's best metric over one hyperparameter; the color is the epoch it was trained to."""
     h = hyperparameter
     trials = [trial for trial in run.ranked()[::-1] if h.name in trial.configuration]
     y = np.array([trial.best.metric for trial in trials if trial.best])
@@ -286,7 +286,7 @@ def metric_by(axes: Axes, run: Run, hyperparameter: Hyperparameter) -> PathColle
 
 
 def importances(axes: Axes, shares: Mapping[str, float], epoch: int, trials: int) -> None:
-    """A bar a hyperparameter, the most important one on top."""
+    """Draw one bar per hyperparameter, the most important one on top."""
     shown = sorted(shares.items(), key=lambda entry: entry[1])[-charts.MAX_AXES:]
     axes.barh(range(len(shown)), [share for _, share in shown], color=BLUE)
     axes.set_yticks(range(len(shown)), [label(name, 22) for name, _ in shown])
@@ -300,7 +300,7 @@ PAPER = {'facecolor': 'white', 'alpha': 0.75, 'edgecolor': 'none', 'pad': 0.8}
 
 
 def metric_axis(axes: Axes, run: Run, metrics: Sequence[float]) -> None:
-    """The vertical axis; says how many of `metrics` it leaves out."""
+    """Set up the vertical axis, with a note on how many of `metrics` it leaves out."""
     axis = charts.limits(run, metrics)
     frame = axis.widened(0.04 if axis.log else 0.05)
     if axis.log:
@@ -316,7 +316,7 @@ def metric_axis(axes: Axes, run: Run, metrics: Sequence[float]) -> None:
 
 
 def plain_log(axis: Axis, low: float, high: float) -> None:
-    """Labels of a logarithmic axis as plain numbers, between the powers of ten too where there are few."""
+    """Label a logarithmic axis with plain numbers, between the powers of ten too if there are few of them."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     axis.set_major_locator(LogLocator(subs=(1.0,) if high / low >= 500 else (1.0, 2.0, 5.0)))
@@ -325,7 +325,7 @@ def plain_log(axis: Axis, low: float, high: float) -> None:
 
 
 def palette() -> Colormap:
-    """From ochre to navy: cividis without its yellow, which is faint on white."""
+    """Return a color map from ochre to navy: cividis without its yellow, which is faint on white."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
@@ -333,7 +333,7 @@ def palette() -> Colormap:
 
 
 def epoch_axis(axes: Axes, run: Run) -> None:
-    """The horizontal axis of a trial's epochs, as far as any trial got."""
+    """Set up the horizontal axis of a trial's epochs, as far as any trial got."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlim(0.5, charts.last_epoch(run) + 0.5)
@@ -343,26 +343,26 @@ def epoch_axis(axes: Axes, run: Run) -> None:
 
 
 def add_lines(axes: Axes, lines: Iterable[Array], **style: Any) -> None:
-    """Many lines at once."""
+    """Draw many lines at once."""
     from matplotlib.collections import LineCollection
 
     axes.add_collection(LineCollection(list(lines), **style))
 
 
 def label(text: object, width: int) -> str:
-    """Text for matplotlib: one line, cut, and dollars that do not begin a formula."""
+    """Return text for matplotlib: one line, cut, with dollars escaped, which would begin a formula."""
     text = f'{text:.5g}' if is_number(text) else escape(text)
     return truncate(text, width).replace('$', r'\$')
 
 
 def new_figure() -> Figure:
-    """An empty figure that belongs to no window."""
+    """Return an empty figure without a window."""
     figure: Figure = import_extra('matplotlib.figure', 'plot').Figure(layout='constrained')
     return figure
 
 
 def styled() -> Any:
-    """matplotlib's settings for these pictures, for a with block."""
+    """Return a context manager with the matplotlib settings of these figures."""
     import matplotlib
 
     return matplotlib.rc_context(STYLE)
