@@ -43,7 +43,7 @@ from .execution.engines import (
     engines_for,
 )
 from .execution.signals import Signals
-from .execution.worker import Objective, Outcome, brief
+from .execution.worker import Objective, Outcome
 from .integrations.slurm import allocation_left
 from .optimizers.base import BaseOptimizer
 from .optimizers.registry import Optimizer, build, check_agrees, check_optimizer
@@ -63,6 +63,7 @@ from .records.run_folder import (
 from .records.salvage import salvage_journal
 from .records.state import Ledger, result_event
 from .space.unit_cube import Space
+from .text import brief
 from .tools.warm_start import warm_start as read_warm_start
 from .trial import Trial
 

@@ -17,9 +17,9 @@ from ..optimizers.dyhpo import DyHPO, Weighing
 from ..optimizers.random_search import RandomSearch
 from ..optimizers.registry import Optimizer
 from ..records.run_folder import read_configuration_space, read_settings
+from ..text import format_configuration, format_table, plural
 from ..trial import Trial
 from .replay import Decision, decisions
-from .report import plural, table, told
 
 Array = NDArray[np.float64]
 
@@ -152,7 +152,7 @@ def explanation_text(explanation: Explanation, width: int = 120) -> str:
     chosen = explanation.chosen
     from_where = f'from epoch {chosen.previous_epoch}' if chosen.previous_epoch else 'from scratch'
     lines = [f'decision {explanation.step}: train trial {chosen.id} {from_where} to epoch {chosen.epoch}']
-    lines.append(f'  configuration           {told(chosen.configuration)}')
+    lines.append(f'  configuration           {format_configuration(chosen.configuration)}')
     if explanation.best is not None:
         lines.append(f'  best metric until then  {explanation.best:.6g}')
     if not explanation.options:
@@ -167,7 +167,7 @@ def explanation_text(explanation: Explanation, width: int = 120) -> str:
         last = f'{list(option.values.values())[-1]:.5g}' if option.values else '-'
         reached = str(max(option.values, default=0))
         name = f'{place}. {option.name()}'
-        told_of = told(option.configuration)
-        rows.append([name, reached, last, str(option.ahead), median, low, high, f'{option.gain:.2f}', told_of])
-    lines += ['', *table(rows, width), '', 'gain: expected improvement, as a share of the largest']
+        numbers = [str(option.ahead), median, low, high, f'{option.gain:.2f}']
+        rows.append([name, reached, last, *numbers, format_configuration(option.configuration)])
+    lines += ['', *format_table(rows, width), '', 'gain: expected improvement, as a share of the largest']
     return '\n'.join(lines)

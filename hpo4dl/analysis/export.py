@@ -21,7 +21,8 @@ from typing import Any
 from ..checks import import_extra
 from ..errors import ArgumentError, HPO4DLError, StorageError
 from ..space.unit_cube import read_space, write_space
-from .report import Hyperparameter, Run, TrialRecord, bounds, is_number, printable, to_json
+from ..text import escape
+from .report import Hyperparameter, Run, TrialRecord, bounds, is_number, to_json
 
 FORMATS = ('csv', 'json', 'parquet', 'optuna', 'deepcave', 'configspace')
 ENDINGS = {'parquet': '.parquet', 'optuna': '.log', 'deepcave': '-deepcave'}
@@ -103,7 +104,7 @@ def as_configspace(run: Run) -> str:
     try:
         return write_space(read_space(path.read_text(encoding='utf-8')))
     except Exception as error:  # whatever ConfigSpace raises
-        raise HPO4DLError(f'{path}: this ConfigSpace cannot read it: {printable(repr(error))}') from error
+        raise HPO4DLError(f'{path}: this ConfigSpace cannot read it: {escape(repr(error))}') from error
 
 
 def write_parquet(run: Run, path: Path) -> None:

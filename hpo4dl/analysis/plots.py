@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from ..checks import import_extra
 from ..errors import ArgumentError, HPO4DLError
+from ..text import escape, truncate
 from .explain import NOT_WEIGHED, Explanation
-from .report import Hyperparameter, Run, TrialRecord, bounds, cut, is_number, printable
+from .report import Hyperparameter, Run, TrialRecord, bounds, is_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -434,8 +435,8 @@ def add_lines(axes: Axes, lines: Iterable[Array], **style: Any) -> None:
 
 def label(text: object, width: int) -> str:
     """Text for matplotlib: one line, cut, and dollars that do not begin a formula."""
-    text = f'{text:.5g}' if is_number(text) else printable(text)
-    return cut(text, width).replace('$', r'\$')
+    text = f'{text:.5g}' if is_number(text) else escape(text)
+    return truncate(text, width).replace('$', r'\$')
 
 
 def new_figure() -> Figure:

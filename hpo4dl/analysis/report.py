@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from ..errors import JournalError
-from ..progress import clock
 from ..records.journal import NAME, SCHEMA, Event, birth, decode_line
+from ..text import escape, format_configuration, format_seconds, format_table, plural, truncate
 
 
 @dataclass(frozen=True)
@@ -171,8 +171,8 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         content = (path / NAME).read_bytes()
     except OSError as error:
         below = sorted(p.parent.name for p in path.glob(f'*/{NAME}')) if path.is_dir() else []
-        hint = f'; runs below it: {", ".join(map(printable, below[-10:]))}' if below else ''
-        raise JournalError(f'{printable(path)}: not the folder of a run ({printable(error)}){hint}') from error
+        hint = f'; runs below it: {", ".join(map(escape, below[-10:]))}' if below else ''
+        raise JournalError(f'{escape(path)}: not the folder of a run ({escape(error)}){hint}') from error
     notes: list[str] = []
     settings = _read_json(path / 'settings.json', dict, notes)
     run = Run(path, dict(settings.get('settings') or {}), dict(settings.get('environment') or {}), [], notes=notes)
@@ -188,7 +188,7 @@ def _events(content: bytes, run: Run) -> Iterator[Event]:
         if event is None:
             damaged.append(number)
         elif number == 1 and event.get('schema') != SCHEMA:
-            found = printable(event.get('schema'))
+            found = escape(event.get('schema'))
             raise JournalError(f'{run.folder / NAME}: written with schema {found}, this hpo4dl reads schema {SCHEMA}')
         else:
             yield event
@@ -283,7 +283,7 @@ def _read_json(path: Path, kind: type, notes: list[str]) -> Any:
         reason = f'holds no {kind.__name__}'
     except (OSError, ValueError) as error:
         reason = str(error)
-    notes.append(f'{path.name} cannot be read: {printable(reason)}')
+    notes.append(f'{path.name} cannot be read: {escape(reason)}')
     return kind()
 
 
@@ -342,13 +342,13 @@ def summary(run: Run, runners_up: int = 5, width: int = 120) -> str:
     settings, trials = run.settings, run.trials.values()
     how = f'{settings.get("optimizer") or "an optimizer object"}, seed {settings.get("seed")}'
     direction = 'smaller' if run.minimize else 'larger'
-    lines = [f'{printable(run.name)}: {printable(how)}, {direction} metrics are better', f'  {printable(run.state())}']
+    lines = [f'{escape(run.name)}: {escape(how)}, {direction} metrics are better', f'  {escape(run.state())}']
     lines += [f'  note: {note}' for note in run.notes]
     lines += ['', *leaders(run, runners_up, width), '']
     if run.incumbent:
         lines.append(f"incumbent's configuration, trial {run.incumbent.trial}")
         for name, value in run.trials[run.incumbent.trial].configuration.items():
-            lines.append(cut(f'  {cut(printable(name), 60)} = {printable(value)}', width))
+            lines.append(truncate(f'  {truncate(escape(name), 60)} = {escape(value)}', width))
         lines.append('')
     planned = settings.get('max_budget') or 0
     budget = f' of {planned}' if run.epochs_spent <= planned else ''  # a resumed run may have another one
@@ -362,16 +362,16 @@ def summary(run: Run, runners_up: int = 5, width: int = 120) -> str:
         text = 'training the most promising trial to the end is expected to improve the metric by'
         lines.append(f'more     {text} {run.expected_gain:.2g}')
     training, deciding = (sum(getattr(o, key) for o in run.observations) for key in ('seconds', 'overhead'))
-    line = f'time     {clock(run.elapsed)}; training {clock(training)}, over all workers; deciding {clock(deciding)}'
-    lines.append(line)
+    worked, trained, decided = map(format_seconds, (run.elapsed, training, deciding))
+    lines.append(f'time     {worked}; training {trained}, over all workers; deciding {decided}')
     if run.running:
         lines.append(f'running  {", ".join(f"trial {t}" for t in list(run.running)[:10])}')
     failures = Counter(trial.failed for trial in trials if trial.failed)
     for reason, n in failures.most_common(3):
-        lines.append(cut(f'failed   {plural(n, "trial")}: {printable(reason)}', width))
+        lines.append(truncate(f'failed   {plural(n, "trial")}: {escape(reason)}', width))
     if run.lost:
-        lines.append(cut(f'lost     {plural(len(run.lost), "call")}, made again: {printable(run.lost[-1])}', width))
-    lines.append(f'folder   {printable(run.folder)}')
+        lines.append(truncate(f'lost     {plural(len(run.lost), "call")}, made again: {escape(run.lost[-1])}', width))
+    lines.append(f'folder   {escape(run.folder)}')
     for name, what in CONTENTS.items():
         if (run.folder / name).exists():
             lines.append(f'         {name:20} {what}')
@@ -395,8 +395,8 @@ def leaders(run: Run, runners_up: int, width: int) -> list[str]:
         assert trial.best is not None
         place = 'incumbent' if rank == 1 else f'{rank}.'
         numbers = [str(trial.id), f'{trial.best.metric:.6g}', str(trial.best.epoch), str(trial.epoch)]
-        rows.append([place, *numbers, told(trial.configuration)])
-    return table(rows, width)
+        rows.append([place, *numbers, format_configuration(trial.configuration)])
+    return format_table(rows, width)
 
 
 def compared(runs: Sequence[Run], width: int = 1000) -> str:
@@ -409,8 +409,8 @@ def compared(runs: Sequence[Run], width: int = 1000) -> str:
     heads = ['run', 'optimizer', 'seed', 'trials', 'epochs', 'time', *[f'best at {m}' for m in marks]]
     rows = [[*heads, 'best', 'at epoch']]
     for run in runs:
-        best, row = run.incumbent, [printable(run.name), printable(run.settings.get('optimizer') or 'object')]
-        row += [str(run.settings.get('seed')), str(len(run.trials)), str(run.epochs_spent), clock(run.elapsed)]
+        best, row = run.incumbent, [escape(run.name), escape(run.settings.get('optimizer') or 'object')]
+        row += [*map(str, (run.settings.get('seed'), len(run.trials), run.epochs_spent)), format_seconds(run.elapsed)]
         for mark in marks:
             reached = [o.metric for o in run.improvements() if o.spent <= mark]
             row.append(f'{reached[-1]:.6g}' if reached else '-')
@@ -422,44 +422,10 @@ def compared(runs: Sequence[Run], width: int = 1000) -> str:
         notes.append('note: their configuration spaces differ')
     if len({run.max_epochs for run in runs}) > 1:
         notes.append('note: their max_epochs differ')
-    return '\n'.join([*table(rows, width), *notes])
+    return '\n'.join([*format_table(rows, width), *notes])
 
-
-def table(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Lines of aligned columns, the first and last to the left, the others to the right."""
-    sizes = [max(map(len, column)) for column in zip(*rows)]
-    lines = []
-    for row in rows:
-        inner = [cell.rjust(size) for cell, size in zip(row[1:-1], sizes[1:-1])]
-        lines.append(cut('  '.join([row[0].ljust(sizes[0]), *inner, row[-1]]).rstrip(), width))
-    return lines
-
-
-def told(configuration: Mapping[str, Any]) -> str:
-    """A configuration in one line."""
-    return ', '.join(f'{cut(printable(name), 40)}={cut(short(value), 40)}' for name, value in configuration.items())
-
-
-def short(value: object) -> str:
-    """A value for people: floats to five digits, text in one line."""
-    return f'{value:.5g}' if isinstance(value, float) else printable(value)
 
 
 def is_number(value: object) -> TypeGuard[float]:
     """Whether a plain value is a number, and no truth value."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def printable(value: object) -> str:
-    """`value` as text of one line that does nothing to a terminal: what is not printable is escaped."""
-    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode('ascii') for c in str(value))
-
-
-def cut(text: str, width: int) -> str:
-    """The text, cut to `width` characters."""
-    return text if len(text) <= width else text[: max(width - 3, 0)] + '...'
-
-
-def plural(n: int, noun: str) -> str:
-    """A number of things."""
-    return f'{n} {noun}{"" if n == 1 else "s"}'

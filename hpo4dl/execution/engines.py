@@ -28,8 +28,9 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from ..errors import ArgumentError, ExecutorError
+from ..text import brief, one_line
 from .signals import shield
-from .worker import Attempt, Objective, Outcome, brief, one_line, work, work_elsewhere
+from .worker import Attempt, Objective, Outcome, work, work_elsewhere
 
 POLL = 0.05
 """Seconds between two looks at marks, and at futures that cannot be waited for."""

@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..files import REFUSED, copy_tree, remove_tree, sync_tree
+from ..text import brief, one_line
 from ..trial import Configuration, Trial
 
 MAX_INFORMATION = 100_000
@@ -247,21 +248,3 @@ def plain(value: object, depth: int = 0) -> Any:
     if number is not None and math.isfinite(number):
         return number
     return brief(value, 1000)
-
-
-def brief(value: object, length: int = 200) -> str:
-    """`repr(value)`, cut to `length` characters; never raises."""
-    try:
-        text = repr(value)
-    except Exception as error:
-        text = f'<{type(value).__name__} whose repr raises {type(error).__name__}>'
-    return text if len(text) <= length else text[: length - 3] + '...'
-
-
-def one_line(error: BaseException) -> str:
-    """An exception as one line: its type and message."""
-    try:
-        message = ' '.join(str(error).split())
-    except Exception:
-        message = '(its message cannot be read)'
-    return f'{type(error).__name__}: {message}'[:1000]

@@ -32,7 +32,7 @@ from typing import Any
 
 from ..checks import check_choice, check_number, check_path
 from ..errors import ArgumentError, ExecutorError
-from ..execution.worker import one_line
+from ..text import one_line
 
 LOOK = 1.0
 """Seconds between two looks for the result of a job."""

@@ -19,8 +19,9 @@ from ..analysis.export import FORMATS, export, importance
 from ..analysis.page import page, watch
 from ..analysis.plots import draw, draw_comparison, draw_explanation, save
 from ..analysis.replay import replay
-from ..analysis.report import compared, printable, read_run, summary, to_json
+from ..analysis.report import compared, read_run, summary, to_json
 from ..errors import ArgumentError, HPO4DLError
+from ..text import escape
 from ..tuner import Tuner
 from .executor_check import check_executor
 from .vendor import vendor
@@ -112,11 +113,11 @@ def report(options: argparse.Namespace) -> None:
         return
     print(summary(run))
     for name, value in run.environment.items():
-        print(f'         {printable(name):20} {printable(value)}')
+        print(f'         {escape(name):20} {escape(value)}')
     if shares:
         print(f'\nimportance for the metric at epoch {epoch} (fANOVA on {trials} trials)')
         for name, share in shares.items():
-            print(f'  {share:6.1%}  {printable(name)}')
+            print(f'  {share:6.1%}  {escape(name)}')
 
 
 def plot(options: argparse.Namespace) -> None:

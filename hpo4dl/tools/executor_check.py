@@ -12,7 +12,8 @@ from typing import Any
 
 from ..errors import HPO4DLError
 from ..execution.engines import Engine, LostCall, Workers, engines_for
-from ..execution.worker import Attempt, Objective, Outcome, brief, one_line
+from ..execution.worker import Attempt, Objective, Outcome
+from ..text import brief, one_line
 from ..trial import Configuration, Trial
 
 MANY = 50

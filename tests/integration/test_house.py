@@ -22,7 +22,7 @@ SUFFIXES = {'.py', '.typed', '.npz', '.html'}
 # Each module imports only from lines above its own: the package can be read from top to bottom, one idea at a time.
 READING_ORDER = """
     errors
-    files
+    files text
     records.identity integrations.torch_checkpoint
     checks trial
     space.transforms

@@ -12,8 +12,9 @@ import pytest
 from runs import HOSTILE, content, hostile, large, tuned, written
 
 from hpo4dl import JournalError
-from hpo4dl.analysis.report import compared, printable, read_run, summary, to_json
+from hpo4dl.analysis.report import compared, read_run, summary, to_json
 from hpo4dl.records.journal import birth, encode_line
+from hpo4dl.text import escape
 
 
 def test_tells_what_the_tuner_wrote_into_its_table(tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ def test_text_is_printable_whatever_the_names(tmp_path: Path) -> None:
     assert all(line.isprintable() and len(line) <= 120 for line in lines)
     assert any('größe 学习率 🙂' in line for line in lines)
     assert {h.name for h in run.hyperparameters} == set(HOSTILE)
-    assert printable('\ud800\x1b[2J') == '\\ud800\\x1b[2J'
+    assert escape('\ud800\x1b[2J') == '\\ud800\\x1b[2J'
 
 
 def test_runs_side_by_side(tmp_path: Path) -> None:
