@@ -87,7 +87,13 @@ class Outcome:
 
 def copied(configuration: Mapping[str, Any]) -> Configuration:
     """The configuration as the receiver's own: changing it, or a list or dict in it, changes nothing of ours."""
-    containers = (list, dict, set, tuple, bytearray, np.ndarray)
-    return {
-        name: copy.deepcopy(value) if isinstance(value, containers) else value for name, value in configuration.items()
-    }
+    return {name: _copied_value(value) for name, value in configuration.items()}
+
+
+def _copied_value(value: Any) -> Any:
+    if not isinstance(value, (list, dict, set, tuple, bytearray, np.ndarray)):
+        return value
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # of what cannot be copied, such as a lock in a list
+        return value

@@ -20,7 +20,7 @@ class DiskQuota:
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
         self.is_exceeded = False
-        """Whether what cannot be evicted may exceed the limit alone."""
+        """Whether what cannot be evicted may have exceeded the limit alone."""
         self._largest = 0
 
     def evictions(
@@ -50,5 +50,5 @@ class DiskQuota:
             if excess > 0 and checkpoints[trial_id].size > 0:
                 excess -= checkpoints[trial_id].size
                 evicted.append(trial_id)
-        self.is_exceeded = excess > 0
+        self.is_exceeded = self.is_exceeded or excess > 0
         return evicted
