@@ -1,7 +1,7 @@
 """A run in the formats of other tools, each as that tool reads it.
 
     csv, parquet    a row an epoch, then one a failure; hyperparameters are `configuration.NAME`, the rest `info.NAME`
-    json            everything that `report.to_json` tells
+    json            everything that `run.to_json` tells
     configspace     the configuration space, as the installed ConfigSpace writes it
     optuna          a study in an Optuna storage; every epoch is an intermediate value
     deepcave        the folder of a SMAC 3 run, which DeepCAVE opens; every epoch is a budget
@@ -22,7 +22,7 @@ from ..checks import import_extra
 from ..errors import ArgumentError, HPO4DLError, StorageError
 from ..space.unit_cube import read_space, write_space
 from ..text import escape
-from .report import Hyperparameter, Run, TrialRecord, bounds, is_number, to_json
+from .run import Hyperparameter, Run, TrialRecord, bounds, is_number, to_json
 
 FORMATS = ('csv', 'json', 'parquet', 'optuna', 'deepcave', 'configspace')
 ENDINGS = {'parquet': '.parquet', 'optuna': '.log', 'deepcave': '-deepcave'}

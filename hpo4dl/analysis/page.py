@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from ..errors import ArgumentError, HPO4DLError
 from ..records.journal import NAME
-from .report import Run, read_run, to_json
+from .run import Run, read_run, to_json
 
 TEMPLATE = Path(__file__).with_name('page.html')
 DATA = '<script id="data" type="application/json">null</script>'

@@ -19,7 +19,7 @@ from ..checks import import_extra
 from ..errors import ArgumentError, HPO4DLError
 from ..text import escape, truncate
 from .explain import NOT_WEIGHED, Explanation
-from .report import Hyperparameter, Run, TrialRecord, bounds, is_number
+from .run import Hyperparameter, Run, TrialRecord, bounds, is_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,7 +19,8 @@ from ..analysis.export import FORMATS, export, importance
 from ..analysis.page import page, watch
 from ..analysis.plots import draw, draw_comparison, draw_explanation, save
 from ..analysis.replay import replay
-from ..analysis.report import compared, read_run, summary, to_json
+from ..analysis.report import comparison_text, report_text
+from ..analysis.run import read_run, to_json
 from ..errors import ArgumentError, HPO4DLError
 from ..text import escape
 from ..tuner import Tuner
@@ -111,7 +112,7 @@ def report(options: argparse.Namespace) -> None:
             told['importance'] = {'epoch': epoch, 'trials': trials, 'shares': shares}
         print(json.dumps(told))
         return
-    print(summary(run))
+    print(report_text(run))
     for name, value in run.environment.items():
         print(f'         {escape(name):20} {escape(value)}')
     if shares:
@@ -143,7 +144,7 @@ def watch_(options: argparse.Namespace) -> None:
 def compare(options: argparse.Namespace) -> None:
     """`compare RUN RUN... [-o FILE]`."""
     runs = [read_run(folder) for folder in options.run]
-    print(compared(runs))
+    print(comparison_text(runs))
     if options.output:
         save(draw_comparison(runs), Path(options.output))
 
@@ -178,7 +179,7 @@ def resume(options: argparse.Namespace) -> None:
         salvage=options.salvage,
     )
     tuner.run()
-    print(summary(read_run(tuner.run_folder)))
+    print(report_text(read_run(tuner.run_folder)))
 
 
 def replay_(options: argparse.Namespace) -> None:

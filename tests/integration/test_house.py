@@ -38,6 +38,7 @@ READING_ORDER = """
     records.journal execution.signals execution.worker
     records.checkpoints execution.engines integrations.slurm progress records.state
     records.csv_table records.salvage analysis.replay tools.executor_check
+    analysis.run
     analysis.report
     analysis.explain integrations.trackers
     tools.objective_check tools.warm_start

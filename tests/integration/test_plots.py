@@ -9,7 +9,7 @@ import pytest
 from runs import hostile, large, tuned, written
 
 from hpo4dl import ArgumentError, HPO4DLError
-from hpo4dl.analysis.report import Run, read_run
+from hpo4dl.analysis.run import Run, read_run
 
 pytest.importorskip('matplotlib')
 
