@@ -140,8 +140,8 @@ class Loop:
 
     def _start(self, wanted: Trial, begin: float) -> Stop | None:
         """Start a call, and return None; or say that the budget does not allow it."""
-        checkpoint = self.state.checkpoints.get(wanted.id)
-        starts_at = 0 if checkpoint is None else wanted.previous_epoch
+        older = self._last_attempt(wanted.id)
+        starts_at = 0 if older is None else wanted.previous_epoch
         epoch = int(min(wanted.epoch, starts_at + self._budget_left()))
         if epoch <= wanted.previous_epoch:
             return self._budget_too_small()
@@ -155,14 +155,14 @@ class Loop:
         step.overhead = overhead
         self._keep_quota(starting=1)
         trial = replace(wanted, previous_epoch=starts_at, epoch=epoch)
-        if not self.workers.submit(self.checkpoints.begin(step.attempt, trial, checkpoint and checkpoint.attempt)):
+        if not self.workers.submit(self.checkpoints.begin(step.attempt, trial, older)):
             self.retries.again(wanted.id, first=True)  # the executor is broken
         return None
 
     def _finish(self, call: Call, outcome: Outcome | LostCall) -> None:
         """Handle a finished call."""
-        lost = isinstance(outcome, LostCall)
-        if self.signals.received is not None and (lost or outcome.failed is not None):
+        failed = isinstance(outcome, LostCall) or outcome.failed is not None
+        if failed and self.signals.received is not None:
             return  # whoever signaled us may have ended the worker, too: the step stays undecided, and is made again
         if isinstance(outcome, LostCall):
             self._settle(call, Outcome(failed=outcome.reason), outcome.attributable)
@@ -174,28 +174,31 @@ class Loop:
     def _settle(self, call: Call, outcome: Outcome, attributable: bool = True) -> None:
         """Acknowledge what came of a call; where it failed and may be made again, have it made again."""
         trial_id = call.attempt.trial.id
-        step, older = self.state.running[trial_id], self.state.checkpoints.get(trial_id)
-        before = older and older.attempt
+        step, older = self.state.running[trial_id], self._last_attempt(trial_id)
         if outcome.failed is not None:
             blamed = self.retries.is_blamed(step, attributable)
             if self.retries.grants(step, blamed):
                 self.recorder.lost(step, outcome.failed, blamed)
-                self.checkpoints.discard(trial_id, step.attempt, before)
+                self.checkpoints.discard(trial_id, step.attempt, older)
                 self.retries.again(trial_id)
                 logger.warning('trial %d: the call will be made again: %s', trial_id, outcome.failed)
                 return
         finished = self.recorder.result(step, outcome)
-        kept = self.state.checkpoints.get(trial_id)
-        if kept is not None and kept.attempt == step.attempt:
-            self.checkpoints.adopt(trial_id, step.attempt, before)
+        if self._last_attempt(trial_id) == step.attempt:
+            self.checkpoints.adopt(trial_id, step.attempt, older)
         else:
-            self.checkpoints.discard(trial_id, step.attempt, before)
+            self.checkpoints.discard(trial_id, step.attempt, older)
         if finished.improved:
             self.checkpoints.publish(trial_id, step.attempt)
         self.optimizer.tell(step.trial, finished.metrics, finished.failed)
         self.prune(trial_id)
         self._keep_quota()
         self.observe(step.trial, finished.metrics, finished.failed, self.state, len(self.workers.running))
+
+    def _last_attempt(self, trial_id: int) -> int | None:
+        """The attempt whose folder the trial goes on from; None if it starts anew."""
+        checkpoint = self.state.checkpoints.get(trial_id)
+        return None if checkpoint is None else checkpoint.attempt
 
     def _end_overdue(self) -> None:
         """Give up the calls whose time is over."""

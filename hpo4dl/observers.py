@@ -67,11 +67,12 @@ class Observers:
     def summarize(self, run_folder: Path) -> None:
         """Tell what came of the run in a short table: below the progress on a terminal, else in the log."""
         try:
-            from .analysis.report import read_run, summary
+            from .analysis.report import report_text
+            from .analysis.run import read_run
         except ImportError:  # a core copy (`hpo4dl vendor --core`) has no report
             return
         try:
-            text = summary(read_run(run_folder))
+            text = report_text(read_run(run_folder))
         except Exception:
             logger.exception('%s cannot be summed up', run_folder)
             return

@@ -56,7 +56,7 @@ class Settings:
 
     def replaced(self, **given: Any) -> Settings:
         """The same, but for those of the arguments that are not None; raises ArgumentError."""
-        return Settings.checked(**{**asdict(self), **{name: value for name, value in given.items() if value is not None}})
+        return Settings.checked(**asdict(self) | {name: value for name, value in given.items() if value is not None})
 
     @classmethod
     def read(cls, run_folder: Path) -> Settings:
@@ -99,7 +99,7 @@ def check_absolute(name: str, value: Any) -> str:
 CHECKS: dict[str, Check] = {
     'max_epochs': check_count,
     'max_budget': optional(check_count),
-    'optimizer': optional(lambda name, value: check_choice(name, value, OPTIMIZERS)),
+    'optimizer': optional(lambda name, value: check_choice(name, value, tuple(OPTIMIZERS))),
     'minimize': check_flag,
     'num_configurations': check_count,
     'seed': lambda name, value: check_seed(value),

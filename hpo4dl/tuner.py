@@ -1,4 +1,4 @@
-"""`Tuner`: checks what it is given, opens the run's folder, and has the loop race."""
+"""`Tuner`, the face: it checks what it is given, makes or finds the run's folder, and hands both to a session."""
 
 from __future__ import annotations
 
@@ -6,39 +6,28 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
 from .checks import check_count, check_flag, check_objective_function, check_path
-from .errors import ArgumentError, EveryTrialFailedError, ExecutorError, JournalError
+from .errors import ArgumentError
 from .execution.engines import Workers, slots_for
 from .execution.pickling import check_picklable
 from .execution.processes import check_devices
-from .execution.signals import Signals
-from .loop import Loop
 from .observers import Observers, first_configurations
 from .optimizers.base import BaseOptimizer
 from .optimizers.protocol import Forecasts, Optimizer
-from .optimizers.registry import build, check_agrees, check_optimizer
+from .optimizers.registry import check_agrees, check_optimizer
 from .progress import Callback
-from .records.checkpoints import Checkpoints
-from .records.csv_table import write_table
-from .records.disk_quota import DiskQuota
 from .records.identity import Identity, make_marked, read_identity
 from .records.journal import SCHEMA, Journal
-from .records.lock import Lock
-from .records.recorder import Recorder
 from .records.run_folder import make_run_folder, read_configuration_space, write_run
-from .records.state import RunState
-from .resuming import claim_checkpoints, follow_journal, restore_checkpoints
-from .retries import Retries
+from .session import Session, build_optimizer
 from .settings import Settings
 from .space.unit_cube import Space
-from .stopping import Deadline, StoppingRules, allocation_left
-from .trial import Objective, Trial
+from .trial import Objective
 
 
 class Tuner:
@@ -82,11 +71,6 @@ class Tuner:
         ArgumentError: an argument cannot be used.
         JournalError: `warm_start` holds no run.
     """
-
-    run_folder: Path
-    """The run's own folder, absolute."""
-    stopped: str | None
-    """Why `run` ended; None as long as it did not."""
 
     def __init__(
         self,
@@ -150,13 +134,14 @@ class Tuner:
             retry=retry,
             trial_timeout=trial_timeout,
         )
-        self._assemble(settings, space, objective_function, optimizer, callbacks, progress)
-        self._employ(executor, num_workers, devices)
-        self.run_folder, self._identity = make_run_folder(check_path('output_path', output_path), settings.storage_path)
-        write_run(self.run_folder, self._identity, asdict(settings), configuration_space)
-        folder = self._identity.checkpoint_folder(self.run_folder, settings.storage_path)
-        make_marked(folder, self._identity, self.run_folder)
-        Journal(self.run_folder).begin({'event': 'run', 'schema': SCHEMA, 'run': self.run_folder.name})
+        chosen = chosen_optimizer(optimizer, settings, space)
+        observers = Observers(callbacks, progress, settings.max_budget)
+        workers = workers_of(objective_function, executor, num_workers, devices, settings.trial_timeout)
+        folder, identity = make_run_folder(check_path('output_path', output_path), settings.storage_path)
+        write_run(folder, identity, asdict(settings), configuration_space)
+        make_marked(identity.checkpoint_folder(folder, settings.storage_path), identity, folder)
+        Journal(folder).begin({'event': 'run', 'schema': SCHEMA, 'run': folder.name})
+        self._session = Session(folder, identity, settings, space, chosen, workers, observers)
 
     @classmethod
     def resume(
@@ -201,15 +186,16 @@ class Tuner:
             JournalError: the folder holds no run, or a damaged one.
         """
         check_objective_function(objective_function)
-        tuner = cls.__new__(cls)
-        folder = tuner.run_folder = Path(os.path.realpath(check_path('run_folder', run_folder)))
+        check_flag('take_over', take_over)
+        check_flag('salvage', salvage)
+        folder = Path(os.path.realpath(check_path('run_folder', run_folder)))
         stored = Settings.read(folder)
         if stored.optimizer is None and optimizer is None:
             raise ArgumentError('optimizer', optimizer, 'an object like the one that the run was started with')
         if stored.optimizer is not None and optimizer is not None:
             raise ArgumentError('optimizer', optimizer, f'None: the run was started with {stored.optimizer!r}')
-        tuner._identity = read_identity(folder) or Identity.new(folder.name)
-        tuner._identity.checkpoint_folder(folder, stored.storage_path)
+        identity = read_identity(folder) or Identity.new(folder.name)
+        identity.checkpoint_folder(folder, stored.storage_path)
         if configuration_space is None:
             configuration_space = read_configuration_space(folder)
         settings = stored.replaced(
@@ -222,74 +208,42 @@ class Tuner:
             max_disk=max_disk,
         )
         space = Space.restored(configuration_space, settings.candidates)
-        chosen = optimizer if optimizer is not None else str(settings.optimizer)
-        tuner._assemble(settings, space, objective_function, chosen, callbacks, progress)
-        tuner._employ(executor, num_workers, devices)
-        tuner._take_over = check_flag('take_over', take_over)
-        tuner._salvage = check_flag('salvage', salvage)
+        chosen = chosen_optimizer(str(settings.optimizer) if optimizer is None else optimizer, settings, space)
+        observers = Observers(callbacks, progress, settings.max_budget)
+        workers = workers_of(objective_function, executor, num_workers, devices, settings.trial_timeout)
+        tuner = cls.__new__(cls)
+        tuner._session = Session(folder, identity, settings, space, chosen, workers, observers, take_over, salvage)
         return tuner
 
-    def _assemble(
-        self,
-        settings: Settings,
-        space: Space,
-        objective_function: Objective,
-        optimizer: str | Optimizer,
-        callbacks: Sequence[Callback],
-        progress: bool | None,
-    ) -> None:
-        """Set all attributes but the run's folder and identity, and the workers."""
-        self.settings = settings
-        self.objective_function = objective_function
-        self.stopped = None
-        self._space = space
-        self.optimizer: Optimizer = self._build() if isinstance(optimizer, str) else optimizer
-        if not isinstance(optimizer, str) and isinstance(optimizer, BaseOptimizer):
-            check_agrees(optimizer, settings.max_epochs, settings.minimize, space)
-        least_gain = settings.stop_when_gain_below
-        if least_gain is not None and not isinstance(self.optimizer, Forecasts):
-            kind = type(self.optimizer).__name__
-            raise ArgumentError('stop_when_gain_below', least_gain, f'None: {kind} expects nothing, DyHPO does')
-        self._observers = Observers(callbacks, progress, settings.max_budget)
-        self._signals = Signals()
-        self._state = RunState(settings.minimize, space.restore)
-        self._asked: Trial | None = None
-        self._is_current = False  # whether optimizer and state are where the journal is
-        self._take_over = self._salvage = False
+    @property
+    def run_folder(self) -> Path:
+        """The run's own folder, absolute."""
+        return self._session.run_folder
 
-    def _build(self) -> BaseOptimizer:
-        s = self.settings
-        return build(
-            str(s.optimizer),
-            self._space,
-            max_epochs=s.max_epochs,
-            minimize=s.minimize,
-            seed=s.seed,
-            initial_configurations=[self._space.restore(c) for c in s.initial_configurations],
-            num_configurations=s.num_configurations,
-            device=s.device,
-            is_bounded=any(bound is not None for bound in (s.max_budget, s.time_limit, s.target)),
-        )
+    @property
+    def settings(self) -> Settings:
+        """What the run was started or resumed with."""
+        return self._session.settings
 
-    def _employ(self, executor: Any, num_workers: int, devices: Sequence[str] | None) -> None:
-        n = check_count('num_workers', num_workers)
-        if executor is not None and devices is not None:
-            raise ArgumentError('devices', devices, 'None with an executor: its workers have theirs from their engine')
-        seen = check_devices(devices, n)
-        own_process = executor is None and (n > 1 or seen is not None or self.settings.trial_timeout is not None)
-        if own_process or isinstance(executor, ProcessPoolExecutor):
-            check_picklable(self.objective_function)
-        self._workers = Workers(slots_for(executor, n, seen, own_process), self.objective_function)
+    @property
+    def optimizer(self) -> Optimizer:
+        """What decides."""
+        return self._session.optimizer
+
+    @property
+    def stopped(self) -> str | None:
+        """Why `run` ended; None as long as it did not."""
+        return self._session.stopped
 
     @property
     def epochs_spent(self) -> int:
         """Epochs trained so far, over all trials; a failed call counts with what it was asked for."""
-        return self._state.epochs_spent
+        return self._session.state.epochs_spent
 
     @property
     def incumbent(self) -> dict[str, Any] | None:
         """The best so far, as `run` returns it."""
-        return self._state.incumbent_row()
+        return self._session.state.incumbent_row()
 
     def run(self) -> dict[str, Any]:
         """Race until a stop: the budget, the time limit, the target, a signal, or nothing left to train.
@@ -305,65 +259,34 @@ class Tuner:
             StorageError: the run's folder could not be written.
             RunLockedError: another tuner works on the folder.
         """
-        deadline = Deadline(self.settings.time_limit, allocation_left())
-        with Lock(self.run_folder, self._take_over) as lock, self._signals.watched():
-            loop = self._take_up(lock, deadline)
-            try:
-                stop = loop.run()
-                self.stopped = stop.reason
-                loop.recorder.stop(stop.reason, loop.expected_gain())
-                if stop.is_final:
-                    loop.checkpoints.end()
-                self._is_current, self._asked = True, loop.asked
-            finally:
-                self._workers.close()
-                if self._state.attempts:
-                    self._observers.close()
-                write_table(self.run_folder, self.settings.minimize, self._space.restore)
-        self._observers.summarize(self.run_folder)
-        incumbent = self.incumbent
-        if incumbent is None:
-            broken = self._workers.broken()
-            raise ExecutorError(stop.reason) if broken else EveryTrialFailedError(self._common_failures())
-        return incumbent
+        return self._session.run()
 
-    def _take_up(self, lock: Lock, deadline: Deadline) -> Loop:
-        """Bring optimizer, state and checkpoints to where the journal ends; what `run` did before counts too."""
-        settings, journal = self.settings, Journal(self.run_folder)
-        if not self._is_current:
-            if self._state.attempts:  # left by an exception, which may have come between any two steps
-                if settings.optimizer is None:
-                    raise JournalError(f'{self.run_folder}: `run` was left by an exception: go on with Tuner.resume')
-                self.optimizer = self._build()
-            self._state, self._asked = RunState(settings.minimize, self._space.restore), None
-            follow_journal(journal, self._state, self.optimizer, self._salvage)
-            self._identity = claim_checkpoints(self.run_folder, self._identity, settings.storage_path, self._salvage)
-        how_to_resume = f'go on with Tuner.resume({str(self.run_folder)!r}, objective_function).run()'
-        folder = self._identity.checkpoint_folder(self.run_folder, settings.storage_path)
-        loop = Loop(
-            optimizer=self.optimizer,
-            recorder=Recorder(journal, lock, self._state, self._space.plain),
-            checkpoints=Checkpoints(
-                folder, self.run_folder / 'best_trial', settings.keep_checkpoints, settings.checkpoints
-            ),
-            quota=DiskQuota(settings.max_disk),
-            workers=self._workers,
-            retries=Retries(self._state, settings.retry),
-            rules=StoppingRules(deadline, settings.max_budget, settings.target, how_to_resume),
-            signals=self._signals,
-            observe=partial(self._observers.tell, deadline=deadline),
-            trial_timeout=settings.trial_timeout,
-            least_gain=settings.stop_when_gain_below,
-            asked=self._asked,
-        )
-        if not self._is_current:
-            goes_on = loop.rules.now(self._state, self._signals.received, self._workers.broken()) is None
-            restore_checkpoints(loop, self.run_folder, self._identity, goes_on, self._salvage)
-        self._is_current = False
-        return loop
 
-    def _common_failures(self) -> str:
-        failures = self._state.failures.most_common(3)
-        reasons = '; '.join(f'{n} times {reason!r}' for reason, n in failures) or self.stopped
-        trace = self._state.last_traceback
-        return f'no call of the objective function gave a usable metric: {reasons}\n{trace}'.rstrip()
+def chosen_optimizer(optimizer: str | Optimizer, settings: Settings, space: Space) -> Optimizer:
+    """The optimizer of that name, or the given one; raises ArgumentError where that does not fit the settings."""
+    chosen: Optimizer = build_optimizer(settings, space) if isinstance(optimizer, str) else optimizer
+    if not isinstance(optimizer, str) and isinstance(chosen, BaseOptimizer):
+        check_agrees(chosen, settings.max_epochs, settings.minimize, space)
+    least_gain = settings.stop_when_gain_below
+    if least_gain is not None and not isinstance(chosen, Forecasts):
+        kind = type(chosen).__name__
+        raise ArgumentError('stop_when_gain_below', least_gain, f'None: {kind} expects nothing, DyHPO does')
+    return chosen
+
+
+def workers_of(
+    objective_function: Objective,
+    executor: Any,
+    num_workers: int,
+    devices: Sequence[str] | None,
+    trial_timeout: float | None,
+) -> Workers:
+    """The workers that the tuner's arguments ask for; raises ArgumentError."""
+    n = check_count('num_workers', num_workers)
+    if executor is not None and devices is not None:
+        raise ArgumentError('devices', devices, 'None with an executor: its workers have theirs from their engine')
+    seen = check_devices(devices, n)
+    own_process = executor is None and (n > 1 or seen is not None or trial_timeout is not None)
+    if own_process or isinstance(executor, ProcessPoolExecutor):
+        check_picklable(objective_function)
+    return Workers(slots_for(executor, n, seen, own_process), objective_function)

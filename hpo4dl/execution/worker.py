@@ -36,7 +36,7 @@ MAX_EXTRA_INFO = 100_000
 """Characters of JSON that the user's own keys of one epoch may take in the journal."""
 
 def run_attempt(objective_function: Objective, attempt: Attempt) -> Outcome:
-    """Train one step in a worker. Never raises but for KeyboardInterrupt in the tuner's own process, see `InlineExecutor`.
+    """Train one step in a worker. Never raises but for KeyboardInterrupt in the tuner's own process.
 
     Engines may run a call twice, so the folder may hold what another one left.
     """

@@ -51,8 +51,8 @@ class BaseOptimizer:
         initial_configurations: Sequence[Mapping[str, object]] = (),
         candidates: Sequence[Mapping[str, object]] | None = None,
     ) -> None:
-        is_space = isinstance(configuration_space, Space)
-        self.space = configuration_space if is_space else Space(configuration_space, candidates)
+        given = configuration_space
+        self.space: Space = given if isinstance(given, Space) else Space(given, candidates)
         self.max_epochs = check_count('max_epochs', max_epochs)
         self.minimize = check_flag('minimize', minimize)
         self.seed = check_seed(seed)
@@ -75,7 +75,8 @@ class BaseOptimizer:
     def replay(self, trial: Trial) -> None:
         """Take note that `trial` was asked for: what `ask` does beside deciding. For resuming from a journal."""
         if trial.id not in self.curves:
-            point = self.space.to_unit(trial.configuration) if trial.point is None else self.space.check_point(trial.point)
+            known = trial.point
+            point = self.space.to_unit(trial.configuration) if known is None else self.space.check_point(known)
             self._tried.add(point.tobytes())
             if self._initial and self._initial[0].tobytes() == point.tobytes():
                 self._initial.popleft()

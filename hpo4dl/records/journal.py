@@ -8,11 +8,12 @@ r"""The append-only record of a run: one JSON object a line, the truth from whic
     {"event": "salvage", "file": "journal.damaged-1.jsonl", "lines": [12]}      those lines of that file are gone
     {"event": "stop", "reason": "...", "expected_gain": 0.002}
 
-A trial's first "start" carries its configuration and its "point" (coordinates in the unit cube, null where inactive). "previous_epoch" is what the call starts from; where that is 0
-because the checkpoint was evicted, "acknowledged" is the epoch that the trial had reached. "wanted" is the epoch that
-the optimizer asked for, where the budget cut it. Each line ends with the CRC-32 of what stands before it, so that a
-damaged line is noticed. An epoch counts from the moment its "result" is on the disk; `append` returns only then. A
-last line without its newline is a write that a kill cut short: it was never acknowledged, and is cut off.
+A trial's first "start" carries its configuration and its "point" (its coordinates in the unit cube, null where
+inactive; schema 1 has none). "previous_epoch" is what the call starts from; where that is 0 because the checkpoint was
+evicted, "acknowledged" is the epoch that the trial had reached. "wanted" is the epoch that the optimizer asked for,
+where the budget cut it. Each line ends with the CRC-32 of what stands before it, so that a damaged line is noticed. An
+epoch counts from the moment its "result" is on the disk; `append` returns only then. A last line without its newline is
+a write that a kill cut short: it was never acknowledged, and is cut off.
 
 There is one writer, the tuner's process; a lock file, not an fcntl lock (which shared file systems do not honour),
 keeps a second tuner out. Whoever else reads a journal changes nothing in it.

@@ -177,6 +177,8 @@ class RunState:
     """Why it ended, if it did."""
     expected_gain: float | None = None
     """What training the most promising trial to the end was then expected to improve the metric by, where known."""
+    salvaged: bool = False
+    """Whether lines of the journal were lost."""
     last_time: float | None = None
     """Of the last event, in seconds since 1970."""
 
@@ -207,6 +209,8 @@ class RunState:
             self._lost(event)
         elif kind == 'evict':
             self.checkpoints.pop(event['trial'], None)
+        elif kind == 'salvage':
+            self.salvaged = True
         elif kind == 'stop':
             gain = event.get('expected_gain')
             self.stopped, self.expected_gain = str(event.get('reason')), None if gain is None else float(gain)

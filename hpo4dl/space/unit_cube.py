@@ -195,7 +195,7 @@ class Space:
         return {name: values[name] for name, u in zip(self.names, self._deactivate(point)[0]) if u == u}
 
     def check_point(self, point: Array) -> Array:
-        """`point`; raises ArgumentError unless it could be one of this space: (d,), each coordinate in [0, 1] or NaN."""
+        """`point`; raises ArgumentError unless it is (d,), each coordinate in [0, 1], or NaN."""
         if point.shape != (len(self.names),) or not ((point >= 0) & (point <= 1) | np.isnan(point)).all():
             raise ArgumentError('point', point, f'{len(self.names)} coordinates in [0, 1], NaN where inactive')
         return point

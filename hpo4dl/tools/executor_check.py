@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HPO4DLError
-from ..execution.engines import Engine, LostCall, Workers, engines_for
-from ..execution.worker import Attempt, Objective, Outcome
+from ..execution.engines import ExecutorSlot, LostCall, Workers, slots_for
 from ..text import brief, one_line
-from ..trial import Configuration, Trial
+from ..trial import Attempt, Configuration, Objective, Outcome, Trial
 
 MANY = 50
 """Small calls that are made, one after the other and as many at a time as there are workers."""
@@ -48,8 +47,8 @@ def check_executor(
         The checks, all of whose problems are None if the executor can be used.
     """
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        (engine,) = engines_for(executor, num_workers, None, own_process=False)
-        bench = Bench(engine, Path(name), seconds)
+        (slot,) = slots_for(executor, num_workers, None, own_process=False)
+        bench = Bench(slot, Path(name), seconds)
         checks: list[tuple[str, Callable[[], str | None]]] = [
             ('many small calls, each with its own result', bench.many),
             (f'{num_workers} calls run at once', bench.together),
@@ -70,28 +69,28 @@ def check_executor(
                 problem = one_line(error)
             done.append(Check(title, problem))
             print(done[-1], flush=True)
-        engine.close()
+        slot.close()
     return done
 
 
 class Bench:
-    """Calls on one engine, waited for."""
+    """Calls on one executor, waited for."""
 
-    def __init__(self, engine: Engine, folder: Path, seconds: float) -> None:
-        self.workers = Workers([engine])
-        self.engine = engine
+    def __init__(self, slot: ExecutorSlot, folder: Path, seconds: float) -> None:
+        self.slot = slot
         self.folder = folder
         self.seconds = seconds
         self.number = 0
 
     def many(self) -> str | None:
         got = self._calls(echo, MANY)
-        wrong = [i for i, report in got.items() if not isinstance(report, Outcome) or report.metrics != {1: float(i)}]
+        right = {i for i, outcome in got.items() if isinstance(outcome, Outcome) and outcome.metrics == {1: float(i)}}
+        wrong = [i for i in got if i not in right]
         return f'{len(wrong)} of {len(got)} are wrong, such as {brief(got[wrong[0]])}' if wrong else None
 
     def together(self) -> str | None:
-        got = self._calls(meet, self.engine.capacity)
-        missed = [report for report in got.values() if not isinstance(report, Outcome) or report.failed]
+        got = self._calls(meet, self.slot.capacity)
+        missed = [outcome for outcome in got.values() if not isinstance(outcome, Outcome) or outcome.failed]
         return f'{len(missed)} calls did not meet the others: {brief(missed[0])}' if missed else None
 
     def seen(self) -> str | None:
@@ -105,21 +104,21 @@ class Bench:
         return None
 
     def raises(self) -> str | None:
-        (report,) = self._calls(fail, 1).values()
-        failed = isinstance(report, Outcome) and report.failed == 'ValueError: on purpose'
-        return None if failed else brief(report)
+        (outcome,) = self._calls(fail, 1).values()
+        failed = isinstance(outcome, Outcome) and outcome.failed == 'ValueError: on purpose'
+        return None if failed else brief(outcome)
 
     def unpicklable(self) -> str | None:
         try:
-            (report,) = self._calls(lambda c, epoch, p, path: {'epoch': epoch, 'metric': c['number']}, 1).values()
+            (outcome,) = self._calls(lambda c, epoch, p, path: {'epoch': epoch, 'metric': c['number']}, 1).values()
         except HPO4DLError as error:
             return None if 'pickle' in str(error) else one_line(error)
-        return None if isinstance(report, Outcome) and not report.failed else brief(report)
+        return None if isinstance(outcome, Outcome) and not outcome.failed else brief(outcome)
 
     def dies(self) -> str | None:
-        (report,) = self._calls(die_once, 1).values()
-        again = isinstance(report, Outcome) and not report.failed  # the engine made the call again by itself
-        return None if again or isinstance(report, LostCall) else brief(report)
+        (outcome,) = self._calls(die_once, 1).values()
+        again = isinstance(outcome, Outcome) and not outcome.failed  # the engine made the call again by itself
+        return None if again or isinstance(outcome, LostCall) else brief(outcome)
 
     def _calls(self, objective: Objective, n: int) -> dict[int, Outcome | LostCall]:
         """What became of `n` calls, as many at a time as there are workers."""
@@ -127,21 +126,20 @@ class Bench:
         self.number += n
         got: dict[int, Outcome | LostCall] = {}
         end = time.monotonic() + self.seconds
+        workers = Workers([self.slot], objective)
         while len(got) < n:
-            while self.engine.free() and (number := next(numbers, None)) is not None:
+            while workers.has_room() and (number := next(numbers, None)) is not None:
                 configuration: Configuration = {'number': number, 'n': n, 'folder': str(self.folder)}
                 configuration['seconds'] = self.seconds / 2
                 trial, place = Trial(number, configuration, 0, 1), self.folder / f'trial_{number}'
                 attempt = Attempt(number, trial, str(place / 'attempt'), None, str(place / 'began'))
-                call = self.engine.submit(objective, attempt)
-                if call is None:
-                    raise HPO4DLError(f'takes no calls: {self.engine.broken}')
-                self.workers.calls[number] = call
-            for call in self.workers.wait(1):
-                del self.workers.calls[call.attempt.number]
-                got[call.attempt.number] = self.engine.outcome(call, objective)
+                if not workers.submit(attempt):
+                    raise HPO4DLError(f'takes no calls: {self.slot.broken}')
+            for call, outcome in workers.collect(1):
+                got[call.attempt.number] = outcome
             if time.monotonic() > end:
-                self.workers.give_up()  # they are nothing to the next check, but may occupy workers
+                for call in list(workers.running.values()):
+                    workers.give_up(call)  # it is nothing to the next check, but may occupy a worker
                 raise HPO4DLError(f'{n - len(got)} of {n} calls did not come back in {self.seconds:g} seconds')
         return got
 

@@ -25,10 +25,10 @@ from ConfigSpace import ConfigurationSpace
 
 from ..checks import check_count
 from ..errors import ArgumentError
-from ..execution.worker import Objective, Outcome, call
+from ..execution.worker import call_objective
 from ..integrations.torch_checkpoint import random_state, set_random_state
 from ..space.unit_cube import Space
-from ..trial import Configuration, Trial
+from ..trial import Configuration, Objective, Outcome, Trial
 
 CLOSE = 1e-6
 """Metrics and gradients that differ relatively by less are the same."""
@@ -145,7 +145,7 @@ def _compare(check: ObjectiveCheck, objective_function: Objective, folder: Path,
         path.mkdir(exist_ok=True)
         seed_all(seed)
         with steps.watched():
-            report = call(objective_function, Trial(0, check.configuration, previous_epoch, epoch), path)
+            report = call_objective(objective_function, Trial(0, check.configuration, previous_epoch, epoch), path)
         if report.failed is not None:
             check.traceback = report.traceback
             raise CallFailed(f'training from epoch {previous_epoch} to {epoch}: {report.failed}')
