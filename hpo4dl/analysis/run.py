@@ -189,7 +189,7 @@ def _events(content: bytes, run: Run) -> Iterator[Event]:
             damaged.append(number)
         elif number == 1 and event.get('schema') not in READABLE:
             found = escape(event.get('schema'))
-            known = f'this hpo4dl reads schemas 1 to {SCHEMA}'
+            known = f'this hpo4dl reads schema 1 and {SCHEMA}'
             raise JournalError(f'{run.folder / NAME}: written with schema {found}, {known}')
         else:
             yield event

@@ -182,7 +182,7 @@ def check_event(event: Event, number: int, path: Path) -> None:
     """Raises JournalError unless what the tuner builds paths and decisions from is what `append` would write."""
     if number == 1 and (event.get('event') != 'run' or event.get('schema') not in READABLE):
         found = event.get('schema')
-        raise JournalError(f'{path}: written with schema {found!r}, this hpo4dl reads schemas 1 to {SCHEMA}')
+        raise JournalError(f'{path}: written with schema {found!r}, this hpo4dl reads schema 1 and {SCHEMA}')
     needed = NUMBERS.get(event.get('event', ''), ())
     if not all(type(event.get(key)) is int and event[key] >= 0 for key in needed):
         raise JournalError(f'{path}, line {number}: not an event of hpo4dl: it needs the numbers {", ".join(needed)}')
