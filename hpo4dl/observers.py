@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .checks import check_flag, check_list
-from .errors import ArgumentError
+from .errors import ArgumentError, MissingPartError
 from .progress import Callback, Event, is_watched, log_line, progress_display
 from .records.state import RunState
 from .stopping import Deadline
@@ -69,7 +69,7 @@ class Observers:
         try:
             from .analysis.report import report_text
             from .analysis.run import read_run
-        except ImportError:  # a core copy (`hpo4dl vendor --core`) has no report
+        except MissingPartError:  # a core copy has no report
             return
         try:
             text = report_text(read_run(run_folder))
@@ -86,10 +86,8 @@ def first_configurations(initial: Any, warm_start: Any, configuration_space: Any
     """The configurations to be raced first: the user's, then those of an earlier run."""
     found = [*check_list('initial_configurations', initial)]
     if warm_start is not None:
-        try:
-            from .tools.warm_start import warm_start as read_warm_start
-        except ImportError as error:
-            raise ArgumentError('warm_start', warm_start, 'None: this is a core copy of hpo4dl without it') from error
+        from .tools.warm_start import warm_start as read_warm_start
+
         start = read_warm_start(warm_start, configuration_space, candidates=candidates)
         logger.info('%s: %s', warm_start, start)
         found += start.configurations

@@ -23,10 +23,10 @@ from ..trial import Trial
 
 @dataclass(frozen=True)
 class Decision:
-    """A decision that is to be taken now, and the one that the run took."""
+    """A decision of a run, and the optimizer that is about to take it again."""
 
     optimizer: Optimizer
-    """In the state that it was in then."""
+    """In the state that it had then."""
     wanted: Trial
     at: str
     """File and line."""
@@ -37,9 +37,9 @@ def decisions(
     optimizer: Optimizer | None = None,
     configuration_space: ConfigurationSpace | None = None,
 ) -> Iterator[Decision]:
-    """A run's decisions one after the other, with the optimizer as it was; arguments and errors as in `replay`.
+    """Yield a run's decisions with the optimizer as it was before each; arguments and errors as in `replay`.
 
-    Whoever iterates has each one taken, before the next: by the optimizer's `ask`, or its `replay`.
+    The caller brings the optimizer past each decision, by `ask` or by `replay`, before it takes the next one.
     """
     folder = Path(check_path('run_folder', run_folder))
     settings = Settings.read(folder)
@@ -73,7 +73,7 @@ def replay(
     optimizer: Optimizer | None = None,
     configuration_space: ConfigurationSpace | None = None,
 ) -> int:
-    """Ask the optimizer for every decision of a run again, and tell it every result, in the order of the journal.
+    """Ask the optimizer for every decision of a run again, and tell it the results in the order of the journal.
 
     Decisions depend on the seed and on that order alone, however many workers there were. Nothing is written.
 

@@ -1,4 +1,4 @@
-"""What a run came to, and several runs side by side, as text for people."""
+"""The report of a run, and the comparison of several runs, as text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .run import Run
 
 
 def report_text(run: Run, runners_up: int = 5, width: int = 120) -> str:
-    """What a run came to, in a few lines: incumbent, runners-up, epochs spent and saved, failures, where things lie.
+    """Return the report of a run: incumbent, runners-up, epochs spent and saved, failures, files.
 
     Args:
         run: what `read_run` returned.
         runners_up: trials shown below the incumbent.
-        width: columns that a line may take; longer configurations are cut.
+        width: characters per line; longer configurations are cut.
     """
     settings, trials = run.settings, run.trials.values()
     how = f'{settings.get("optimizer") or "an optimizer object"}, seed {settings.get("seed")}'
@@ -66,7 +66,7 @@ CONTENTS = {
 
 
 def leaderboard(run: Run, runners_up: int, width: int) -> list[str]:
-    """The lines of the table of the best trials."""
+    """Return the lines of the table of the best trials."""
     ranked = run.ranked()[: runners_up + 1]
     if not ranked:
         return ['No trial has given a metric yet.']
@@ -80,9 +80,9 @@ def leaderboard(run: Run, runners_up: int, width: int) -> list[str]:
 
 
 def comparison_text(runs: Sequence[Run], width: int = 1000) -> str:
-    """Several runs side by side: the best metric after a quarter, half, and all of the epochs that they share.
+    """Return a table of runs with their best metric after a quarter, half, and all of the epochs that they share.
 
-    The marks are those that every run has reached, so that none is compared beyond what another one spent.
+    Shared are the epochs that every run has spent, so that no run is compared beyond the budget of another one.
     """
     shared = min(run.epochs_spent for run in runs)
     marks = sorted({max(1, shared * part // 4) for part in (1, 2, 4)}) if shared else []

@@ -1,7 +1,7 @@
 """A run's folder, read into dataclasses.
 
-Reading changes nothing in the folder, and stands what it finds there: a run that goes on while it is read (a last line
-of the journal that is not whole yet is left out), damaged lines (skipped, and said), files that are missing.
+Reading changes nothing in the folder, and copes with what it finds: a run that goes on meanwhile (an incomplete last
+line of the journal is left out), damaged lines (skipped, with a note), missing files.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from ..text import escape
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """One axis of the space."""
+    """One hyperparameter of the space."""
 
     name: str
     kind: str
     """'number', 'rank' (ordered values) or 'category'."""
     lower: float | None = None
-    """Bounds of a number; None where there are none, or they are not known."""
+    """Bounds of a number; None if it has none, or they are not known."""
     upper: float | None = None
     log: bool = False
     integer: bool = False
@@ -84,11 +84,11 @@ class TrialRecord:
 
 @dataclass
 class Run:
-    """All that a run's folder tells."""
+    """What a run's folder holds."""
 
     folder: Path
     settings: dict[str, Any]
-    """What the tuner was started with; empty if the file is gone."""
+    """What the tuner was started with; empty if the file is missing."""
     environment: dict[str, Any]
     hyperparameters: list[Hyperparameter]
     trials: dict[int, TrialRecord] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class Run:
     expected_gain: float | None = None
     """What training the most promising trial to the end was then expected to improve the metric by, where known."""
     notes: list[str] = field(default_factory=list)
-    """What could not be read."""
+    """What could not be read, as sentences."""
     incumbent: Observation | None = None
 
     @property
@@ -129,13 +129,13 @@ class Run:
         return metric < than if self.minimize else metric > than
 
     def ranked(self) -> list[TrialRecord]:
-        """The trials with a metric, the best one first."""
+        """Return the trials with a metric, the best one first."""
         sign = 1 if self.minimize else -1
         found = [(sign * trial.best.metric, trial.id, trial) for trial in self.trials.values() if trial.best]
         return [trial for _, _, trial in sorted(found, key=lambda entry: entry[:2])]
 
     def improvements(self) -> list[Observation]:
-        """The incumbents one after another."""
+        """Return the observations that became the incumbent, in order."""
         found: list[Observation] = []
         for observation in self.observations:
             if not found or self.is_better(observation.metric, found[-1].metric):
@@ -143,11 +143,18 @@ class Run:
         return found
 
     def epochs_saved(self) -> int:
-        """Epochs that training every trial that did not fail to the end would have taken on top."""
+        """Return the number of epochs that training all trials to the end, but for failed ones, would have taken more."""
         return sum(max(0, self.max_epochs - t.epoch) for t in self.trials.values() if t.failed is None and t.metrics)
 
+    def bounds(self, h: Hyperparameter) -> tuple[float, float]:
+        """Return the bounds of a number, those of the values that were raced where it has none."""
+        raced = [trial.configuration[h.name] for trial in self.trials.values() if h.name in trial.configuration]
+        low = h.lower if h.lower is not None else min(raced, default=0.0)
+        high = h.upper if h.upper is not None else max(raced, default=1.0)
+        return float(min([low, *raced])), float(max([high, *raced]))
+
     def state(self) -> str:
-        """Whether it runs, or why not."""
+        """Return whether it runs, and where, or why it ended, as a sentence."""
         try:
             owner = json.loads((self.folder / 'lock').read_text(encoding='utf-8'))
             host, pid = str(owner['host']), int(owner['pid'])
@@ -267,16 +274,8 @@ def _hyperparameters(described: list[Any], trials: Iterable[TrialRecord]) -> lis
     return found
 
 
-def bounds(h: Hyperparameter, run: Run) -> tuple[float, float]:
-    """The bounds of a number, those of the values that were raced where it has none."""
-    raced = [trial.configuration[h.name] for trial in run.trials.values() if h.name in trial.configuration]
-    low = h.lower if h.lower is not None else min(raced, default=0.0)
-    high = h.upper if h.upper is not None else max(raced, default=1.0)
-    return float(min([low, *raced])), float(max([high, *raced]))
-
-
 def _read_json(path: Path, kind: type, notes: list[str]) -> Any:
-    """The file's content; an empty `kind`, and a note, if it cannot be read."""
+    """Return the file's content; if it cannot be read, an empty `kind`, and a note."""
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
         if isinstance(content, kind):
@@ -289,7 +288,7 @@ def _read_json(path: Path, kind: type, notes: list[str]) -> Any:
 
 
 def to_json(run: Run) -> dict[str, Any]:
-    """The run for other programs: settings, environment, what it came to, and every trial with its curve."""
+    """Return the run as plain data: settings, environment, results, and every trial with its learning curve."""
     best = run.incumbent
     return {
         'name': run.name,
@@ -333,5 +332,5 @@ def to_json(run: Run) -> dict[str, Any]:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a plain value is a number, and no truth value."""
+    """Return whether a plain value is a number and no boolean."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
