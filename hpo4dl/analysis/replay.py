@@ -11,10 +11,12 @@ from ConfigSpace import ConfigurationSpace
 
 from ..checks import check_path
 from ..errors import ArgumentError, JournalError
-from ..optimizers.registry import Optimizer, build
+from ..optimizers.protocol import Optimizer
 from ..records.journal import Journal
-from ..records.run_folder import read_configuration_space, read_settings
-from ..records.state import Ledger
+from ..records.run_folder import read_configuration_space
+from ..records.state import RunState
+from ..session import build_optimizer
+from ..settings import Settings
 from ..space.unit_cube import Space
 from ..trial import Trial
 
@@ -40,26 +42,30 @@ def decisions(
     The caller brings the optimizer past each decision, by `ask` or by `replay`, before it takes the next one.
     """
     folder = Path(check_path('run_folder', run_folder))
-    settings = read_settings(folder)
+    settings = Settings.read(folder)
     if configuration_space is None:
         configuration_space = read_configuration_space(folder)
+    space = Space.restored(configuration_space, settings.candidates)
     if optimizer is None:
         if settings.optimizer is None:
             raise ArgumentError('optimizer', None, 'an object like the one that the run was started with')
         unbounded = replace(settings, max_budget=1)  # Hyperband may have been resumed for more than one round
-        optimizer = build(unbounded, configuration_space)
-    journal = Journal(folder)
-    ledger = Ledger(Space(configuration_space), settings.minimize)
-    for number, event in enumerate(journal, 1):
-        if event['event'] == 'start':
-            step = ledger.start(event)
-            if step is not None:
-                yield Decision(optimizer, step.wanted, f'{journal.path}, line {number}')
-        elif event['event'] == 'result':
-            ending = ledger.result(event)
-            optimizer.tell(ending.step.trial, ending.report.metrics, ending.report.failed)
-        elif event['event'] == 'salvage':
-            raise JournalError(f'{journal.path}, line {number}: lines were lost: decisions cannot be taken again')
+        optimizer = build_optimizer(unbounded, space)
+    journal, state = Journal(folder), RunState(settings.minimize, space.restore)
+    for number, change in enumerate(state.follow(journal), 1):
+        if state.salvaged:
+            raise JournalError(f'{journal}, line {number}: lines were lost: decisions cannot be taken again')
+        if change.asked is not None:
+            yield Decision(optimizer, change.asked.wanted, f'{journal}, line {number}')
+        if change.finished is not None:
+            optimizer.tell(change.finished.step.trial, change.finished.metrics, change.finished.failed)
+
+
+def count_decisions(run_folder: str | os.PathLike[str]) -> int:
+    """Count a run's decisions; errors as in `replay`."""
+    folder = Path(check_path('run_folder', run_folder))
+    state = RunState(Settings.read(folder).minimize)
+    return sum(change.asked is not None for change in state.follow(Journal(folder)))
 
 
 def replay(

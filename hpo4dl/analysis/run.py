@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from ..errors import JournalError
-from ..records.journal import NAME, SCHEMA, Event, birth, decode_line
+from ..records.journal import NAME, READABLE, SCHEMA, Event, decode_line
+from ..records.lock import process_start_time
 from ..text import escape
 
 
@@ -159,7 +160,7 @@ class Run:
             host, pid = str(owner['host']), int(owner['pid'])
             if host != socket.gethostname():
                 return f'process {pid} on host {host} works on it, or died there'
-            if birth(pid) == owner['birth']:
+            if process_start_time(pid) == owner['birth']:
                 return f'process {pid} on this host works on it'
         except (OSError, ValueError, KeyError, TypeError):
             pass
@@ -193,9 +194,10 @@ def _events(content: bytes, run: Run) -> Iterator[Event]:
         event = decode_line(line)
         if event is None:
             damaged.append(number)
-        elif number == 1 and event.get('schema') != SCHEMA:
+        elif number == 1 and event.get('schema') not in READABLE:
             found = escape(event.get('schema'))
-            raise JournalError(f'{run.folder / NAME}: written with schema {found}, this hpo4dl reads schema {SCHEMA}')
+            known = f'this hpo4dl reads schema 1 and {SCHEMA}'
+            raise JournalError(f'{run.folder / NAME}: written with schema {found}, {known}')
         else:
             yield event
     if damaged:

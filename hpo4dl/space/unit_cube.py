@@ -72,7 +72,7 @@ class Space:
         if candidates is None:
             self.all_points, self._weights = self._enumerate()
         else:
-            self.all_points = self._admit(candidates)
+            self._restrict(candidates)
         self.n_features = self.features(np.full((1, len(self.names)), np.nan)).shape[1]
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
@@ -194,6 +194,12 @@ class Space:
         point = np.array([[column.locate(values[name]) for name, column in zip(self.names, self._columns)]])
         return {name: values[name] for name, u in zip(self.names, self._deactivate(point)[0]) if u == u}
 
+    def check_point(self, point: Array) -> Array:
+        """`point`; raises ArgumentError unless it is (d,), each coordinate in [0, 1], or NaN."""
+        if point.shape != (len(self.names),) or not ((point >= 0) & (point <= 1) | np.isnan(point)).all():
+            raise ArgumentError('point', point, f'{len(self.names)} coordinates in [0, 1], NaN where inactive')
+        return point
+
     def is_legal(self, point: Array) -> bool:
         """Whether no forbidden clause holds, in ConfigSpace's own judgement."""
         return self._violated(point) is None
@@ -202,8 +208,21 @@ class Space:
         """The configuration as JSON can hold it: categories that are arbitrary objects by their repr."""
         return {name: _plain(value) for name, value in configuration.items()}
 
-    def restore(self, plain: Mapping[str, Any]) -> dict[str, Any]:
+    @classmethod
+    def restored(cls, configuration_space: ConfigurationSpace, candidates: Sequence[Mapping[str, Any]] | None) -> Space:
+        """The space, restricted to candidates that `plain` made; errors as above."""
+        space = cls(configuration_space)
+        if candidates is not None:
+            space._restrict([space.restore(candidate) for candidate in candidates])
+        return space
+
+    def restore(self, plain: Mapping[str, Any], point: Array | None = None) -> dict[str, Any]:
         """The configuration that `plain` made this of.
+
+        Args:
+            plain: as JSON holds it.
+            point: (d,) its coordinates, where they are known: categories whose text is not theirs alone, such as
+                functions, are told apart by them.
 
         Raises:
             ArgumentError: no category has this plain form.
@@ -211,6 +230,10 @@ class Space:
         configuration = dict(plain)
         for name, column in zip(self.names, self._columns):
             if name in configuration and isinstance(column, Choices) and column.kind != 'number':
+                there = None if point is None else column.decode(float(self.check_point(point)[self.names.index(name)]))
+                if there is not None and _plain(there) is not there:  # told by its repr, which others may share
+                    configuration[name] = there
+                    continue
                 index = find([_plain(value) for value in column.values], configuration[name])
                 if index is None:
                     raise ArgumentError('configuration', dict(plain), f'for {name!r} {column.accepted}')
@@ -239,8 +262,8 @@ class Space:
         configuration = self.from_unit(point) if self._forbidden else {}
         return next((clause for clause in self._forbidden if _forbids(clause, configuration)), None)
 
-    def _admit(self, candidates: Sequence[Mapping[str, object]]) -> Array:
-        """(m, d) the candidates' points, repetitions dropped."""
+    def _restrict(self, candidates: Sequence[Mapping[str, object]]) -> None:
+        """Let no other point be drawn than the candidates', repetitions dropped."""
         if isinstance(candidates, (str, Mapping)) or not hasattr(candidates, '__len__') or len(candidates) == 0:
             raise ArgumentError('candidates', candidates, 'a list of at least one configuration')
         points = {}
@@ -254,7 +277,7 @@ class Space:
             }
             points[point.tobytes()] = point
             self._given.setdefault(point.tobytes(), exact)
-        return np.array(list(points.values()))
+        self.all_points, self._weights = np.array(list(points.values())), None
 
     def _enumerate(self) -> tuple[Array | None, Array | None]:
         """(m, d) all legal points and (m,) their probabilities, if they are few."""

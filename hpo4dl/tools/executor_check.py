@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HPO4DLError
-from ..execution.engines import Engine, LostCall, Workers, engines_for
-from ..execution.worker import Attempt, Objective, Outcome
+from ..execution.engines import ExecutorSlot, LostCall, Workers, slots_for
 from ..text import brief, one_line
-from ..trial import Configuration, Trial
+from ..trial import Attempt, Configuration, Objective, Outcome, Trial
 
 SMALL_CALLS = 50
 """Number of calls of the first check, as many at a time as there are workers."""
@@ -48,8 +47,8 @@ def check_executor(
         The checks; the executor can be used if all their problems are None.
     """
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        (engine,) = engines_for(executor, num_workers, None, own_process=False)
-        run = Checks(engine, Path(name), seconds)
+        (slot,) = slots_for(executor, num_workers, None, own_process=False)
+        run = Checks(slot, Path(name), seconds)
         checks: list[tuple[str, Callable[[], str | None]]] = [
             ('many small calls, each with its own result', run.many_small_calls),
             (f'{num_workers} calls run at once', run.calls_at_once),
@@ -70,7 +69,7 @@ def check_executor(
                 problem = one_line(error)
             done.append(ExecutorCheck(title, problem))
             print(done[-1], flush=True)
-        engine.close()
+        slot.close()
     return done
 
 
@@ -81,9 +80,8 @@ class Checks:
         HPO4DLError: in a check, the executor takes no calls, or calls do not come back in time.
     """
 
-    def __init__(self, engine: Engine, folder: Path, seconds: float) -> None:
-        self.workers = Workers([engine])
-        self.engine = engine
+    def __init__(self, slot: ExecutorSlot, folder: Path, seconds: float) -> None:
+        self.slot = slot
         self.folder = folder
         self.seconds = seconds
         self.number = 0
@@ -94,7 +92,7 @@ class Checks:
         return f'{len(wrong)} of {len(got)} are wrong, such as {brief(got[wrong[0]])}' if wrong else None
 
     def calls_at_once(self) -> str | None:
-        got = self._calls(meet, self.engine.capacity)
+        got = self._calls(meet, self.slot.capacity)
         missed = [outcome for outcome in got.values() if not isinstance(outcome, Outcome) or outcome.failed]
         return f'{len(missed)} calls did not meet the others: {brief(missed[0])}' if missed else None
 
@@ -131,21 +129,20 @@ class Checks:
         self.number += n
         got: dict[int, Outcome | LostCall] = {}
         end = time.monotonic() + self.seconds
+        workers = Workers([self.slot], objective)
         while len(got) < n:
-            while self.engine.free() and (number := next(numbers, None)) is not None:
+            while workers.has_room() and (number := next(numbers, None)) is not None:
                 configuration: Configuration = {'number': number, 'n': n, 'folder': str(self.folder)}
                 configuration['seconds'] = self.seconds / 2
                 trial, place = Trial(number, configuration, 0, 1), self.folder / f'trial_{number}'
                 attempt = Attempt(number, trial, str(place / 'attempt'), None, str(place / 'began'))
-                call = self.engine.submit(objective, attempt)
-                if call is None:
-                    raise HPO4DLError(f'takes no calls: {self.engine.broken}')
-                self.workers.calls[number] = call
-            for call in self.workers.wait(1):
-                del self.workers.calls[call.attempt.number]
-                got[call.attempt.number] = self.engine.outcome(call, objective)
+                if not workers.submit(attempt):
+                    raise HPO4DLError(f'takes no calls: {self.slot.broken}')
+            for call, outcome in workers.collect(1):
+                got[call.attempt.number] = outcome
             if time.monotonic() > end:
-                self.workers.give_up()  # they are nothing to the next check, but may occupy workers
+                for call in list(workers.running.values()):
+                    workers.give_up(call)  # it is nothing to the next check, but may occupy a worker
                 raise HPO4DLError(f'{n - len(got)} of {n} calls did not come back in {self.seconds:g} seconds')
         return got
 

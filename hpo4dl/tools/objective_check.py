@@ -25,10 +25,10 @@ from ConfigSpace import ConfigurationSpace
 
 from ..checks import check_count
 from ..errors import ArgumentError
-from ..execution.worker import Objective, Outcome, call
+from ..execution.worker import call_objective
 from ..integrations.torch_checkpoint import random_state, set_random_state
 from ..space.unit_cube import Space
-from ..trial import Configuration, Trial
+from ..trial import Configuration, Objective, Outcome, Trial
 
 TOLERANCE = 1e-6
 """Relative difference up to which metrics, weights and gradients count as equal."""
@@ -144,7 +144,7 @@ def _train_and_compare(found: ObjectiveCheck, objective_function: Objective, fol
         path.mkdir(exist_ok=True)
         seed_all(seed)
         with steps.watched():
-            outcome = call(objective_function, Trial(0, found.configuration, previous_epoch, epoch), path)
+            outcome = call_objective(objective_function, Trial(0, found.configuration, previous_epoch, epoch), path)
         if outcome.failed is not None:
             found.traceback = outcome.traceback
             raise CallFailed(f'training from epoch {previous_epoch} to {epoch}: {outcome.failed}')

@@ -14,7 +14,8 @@ from runs import HOSTILE, content, hostile, large, tuned, written
 from hpo4dl import JournalError
 from hpo4dl.analysis.report import comparison_text, report_text
 from hpo4dl.analysis.run import read_run, to_json
-from hpo4dl.records.journal import birth, encode_line
+from hpo4dl.records.journal import encode_line
+from hpo4dl.records.lock import process_start_time as birth
 from hpo4dl.text import escape
 
 
