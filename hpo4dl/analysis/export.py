@@ -20,8 +20,9 @@ from typing import Any
 
 from ..errors import ArgumentError, HPO4DLError, StorageError
 from ..extras import import_extra
+from ..records.state import TrialRecord
 from ..text import escape
-from .run import Hyperparameter, Run, TrialRecord, is_number, to_json
+from .run import Hyperparameter, Run, is_number, to_json
 
 FORMATS = ('csv', 'json', 'parquet', 'optuna', 'deepcave', 'configspace')
 ENDINGS = {'parquet': '.parquet', 'optuna': '.log', 'deepcave': '-deepcave'}
