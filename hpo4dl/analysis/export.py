@@ -129,7 +129,7 @@ def of_one_type(values: Sequence[Any]) -> list[Any]:
 
 
 def write_study(run: Run, output: str) -> None:
-    """Write a study named after the run; a trial's value is its best metric, whether it was trained to the end or paused.
+    """Write a study named after the run; a trial's value is its best metric, trained to the end or paused.
 
     `output` is a storage URL, an SQLite file (.db), or else a file of Optuna's journal storage, which is fastest.
     """

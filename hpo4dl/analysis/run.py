@@ -143,7 +143,7 @@ class Run:
         return found
 
     def epochs_saved(self) -> int:
-        """Return the number of epochs that training all trials to the end, but for failed ones, would have taken more."""
+        """Return how many more epochs training all trials to the end, but for failed ones, would take."""
         return sum(max(0, self.max_epochs - t.epoch) for t in self.trials.values() if t.failed is None and t.metrics)
 
     def bounds(self, h: Hyperparameter) -> tuple[float, float]:
