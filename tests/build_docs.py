@@ -1,4 +1,4 @@
-"""Build the docstrings of every module as pages: `python -W error tests/build_docs.py FOLDER`. A warning is an error."""
+"""Build all docstrings as pages; a warning is an error: `python -W error tests/build_docs.py FOLDER`."""
 
 from __future__ import annotations
 
