@@ -1,6 +1,6 @@
 """Draw docs/pictures/comparison.png from the tables of RESULTS.md, "What was kept back". Needs matplotlib.
 
-    python examples/benchmarks/picture.py
+python examples/benchmarks/picture.py
 """
 
 from __future__ import annotations
