@@ -118,8 +118,8 @@ def write() -> None:
     for name, race in RACES.items():
         lines = ',\n'.join(f'   {json.dumps(decision)}' for decision in decisions(*race))
         races.append(f'  {json.dumps(name)}: [\n{lines}\n  ]')
-    text = ',\n'.join(races)
-    FILE.write_text(f'{{\n "versions": {json.dumps(versions())},\n "decisions": {{\n{text}\n }}\n}}\n', encoding='utf-8')
+    head, body = f'{{\n "versions": {json.dumps(versions())},\n "decisions": {{\n', ',\n'.join(races)
+    FILE.write_text(f'{head}{body}\n }}\n}}\n', encoding='utf-8')
 
 
 if __name__ == '__main__':
