@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from decisions import FILE, sobol
 from old_runs import DATA, contents, space, train, train_or_fail
 
 from hpo4dl import Tuner, replay
@@ -61,7 +62,10 @@ def test_it_goes_on_with_a_larger_budget(old: Path) -> None:
     assert after[:epochs] == before
     assert incumbent['metric'] == min(metric for _, _, metric in after)
     assert int((old / 'best_trial' / 'epochs').read_text()) >= incumbent['epoch']
-    assert replay(old, configuration_space=space()) == len(steps_of(old)) > decisions
+    assert len(steps_of(old)) > decisions
+    if 'dyhpo' in old.name and sobol() != json.loads(FILE.read_text(encoding='utf-8'))['sobol']:
+        pytest.skip('all but replay: this SciPy scrambles Sobol sequences otherwise than the one of the run')
+    assert replay(old, configuration_space=space()) == len(steps_of(old))
 
 
 def test_it_is_reported(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
