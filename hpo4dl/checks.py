@@ -70,20 +70,6 @@ def check_list(argument: str, value: Any) -> Sequence[Any]:
     return value
 
 
-def check_device(value: object) -> str | None:
-    """Raises ArgumentError unless torch can compute on the device; None is the CPU."""
-    if value is None:
-        return None
-    import torch
-
-    try:
-        device = torch.device(value)  # type: ignore[call-overload]
-        torch.zeros(1, device=device).item()
-    except Exception as error:  # torch raises RuntimeError, AssertionError, TypeError
-        raise ArgumentError('device', value, f"'cpu', or an accelerator that torch can use here ({error})") from error
-    return str(device)
-
-
 def check_choice(argument: str, value: Any, choices: Sequence[str]) -> str:
     """Raises ArgumentError unless `value` is one of the choices."""
     if value not in choices:

@@ -11,7 +11,6 @@ from typing import Any
 from .checks import (
     check_choice,
     check_count,
-    check_device,
     check_flag,
     check_number,
     check_path,
@@ -22,6 +21,7 @@ from .errors import ArgumentError, JournalError
 from .optimizers.registry import OPTIMIZERS
 from .records.checkpoints import KEEP, MODES
 from .records.run_folder import read_settings
+from .surrogate.device import check_device
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import email
 import graphlib
+import inspect
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -14,11 +16,14 @@ from pathlib import Path
 
 import pytest
 
+import hpo4dl
+from hpo4dl import Tuner
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / 'hpo4dl'
 RUN_TIME_DEPENDENCIES = {'ConfigSpace', 'numpy', 'scipy', 'torch'}
 
-SUFFIXES = {'.py', '.typed', '.npz', '.html'}
+SUFFIXES = {'.py', '.typed', '.html'}
 
 TUNE = """
 import importlib, sys
@@ -185,3 +190,44 @@ def test_every_example_has_its_line() -> None:
     described = set(re.findall(r'^\| \[([^]]+)]', text('examples/README.md'), re.MULTILINE))
     examples = {path.name for path in (ROOT / 'examples').glob('*.py')}
     assert examples == {name for name in described if re.fullmatch(r'\w+\.py', name)}
+
+
+DOCUMENTS = [
+    file for folder in ('.', 'docs', 'examples', 'examples/benchmarks') for file in ROOT.glob(f'{folder}/*.md')
+]
+
+
+@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda document: document.relative_to(ROOT).as_posix())
+def test_links_of_a_document_lead_somewhere(document: Path) -> None:
+    """To a file of the repository, and where a heading is named, to one of that document."""
+    prose = re.sub(r'^```.*?^```$', '', document.read_text(encoding='utf-8'), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r'\]\((?!https?:)([^)\s]+)\)', prose):
+        name, _, heading = target.partition('#')
+        file = document.parent / name if name else document
+        assert file.exists(), target
+        if heading:
+            headings = re.findall(r'^#+ (.*)$', file.read_text(encoding='utf-8'), re.MULTILINE)
+            assert heading in {re.sub(r'[^\w -]', '', text).lower().replace(' ', '-') for text in headings}, target
+
+
+def test_the_front_page_is_one_page() -> None:
+    assert len(text('README.md').splitlines()) <= 130
+
+
+def test_page_of_parameters_is_what_the_docstrings_say() -> None:
+    make = runpy.run_path(str(ROOT / 'docs' / 'make_parameters.py'))
+    assert text('docs/parameters.md') == make['text'](), 'run `python docs/make_parameters.py`'
+    assert list(make['arguments'](Tuner)) == list(inspect.signature(Tuner).parameters)
+    resumed = [name for names in make['arguments'](Tuner.resume) for name in names.split(', ')]
+    assert sorted(resumed) == sorted(inspect.signature(Tuner.resume).parameters)
+
+
+def test_linters_are_pinned_once() -> None:
+    """To the same versions in setup.cfg, which `.ci/run` reads, and in tox.ini."""
+    pinned = [set(re.findall(r'(?:ruff|mypy) == [\d.]+', text(file))) for file in ('setup.cfg', 'tox.ini')]
+    assert pinned[0] == pinned[1]
+    assert len(pinned[0]) == 2
+
+
+def test_citation_is_of_this_version() -> None:
+    assert re.search(r'^version: (.*)$', text('CITATION.cff'), re.MULTILINE)[1] == hpo4dl.__version__
