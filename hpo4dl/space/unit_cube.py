@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from ..errors import ArgumentError
-from .transforms import Choices, Coordinate, Number, find, hyperparameter_coordinate, is_old
+from .transforms import Choices, Coordinate, Number, find, hyperparameter_coordinate
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -160,7 +160,7 @@ class Space:
         return {**configuration, **self._given.get(point.tobytes(), {})}
 
     def to_unit(self, configuration: Mapping[str, object], argument: str = 'configuration') -> Array:
-        """(d,) the point of a configuration; of a quantised number's value, the nearest multiple.
+        """(d,) the point of a configuration; the inverse of `from_unit`.
 
         Raises:
             ArgumentError: about `argument`, if the space does not allow the configuration.
@@ -237,7 +237,7 @@ class Space:
 
     def _violated(self, point: Array) -> Any:
         configuration = self.from_unit(point) if self._forbidden else {}
-        return next((clause for clause in self._forbidden if _forbids(clause, configuration)), None)
+        return next((clause for clause in self._forbidden if clause.is_forbidden_value(configuration)), None)
 
     def _admit(self, candidates: Sequence[Mapping[str, object]]) -> Array:
         """(m, d) the candidates' points, repetitions dropped."""
@@ -250,7 +250,7 @@ class Space:
             exact = {
                 name: float(candidate[name])  # type: ignore[arg-type]
                 for name, column, u in zip(self.names, self._columns, point)
-                if isinstance(column, Number) and not column.step and not np.isnan(u)
+                if isinstance(column, Number) and not column.whole and not np.isnan(u)
             }
             points[point.tobytes()] = point
             self._given.setdefault(point.tobytes(), exact)
@@ -298,6 +298,13 @@ class Condition:
         return np.asarray(self.relation(points[:, self.parent], self.u))
 
 
+RELATIONS = {
+    'LessThanCondition': np.less,
+    'GreaterThanCondition': np.greater,
+    'NotEqualsCondition': np.not_equal,  # an inactive parent differs from every value
+}
+
+
 @dataclass(frozen=True)
 class Junction:
     """Several conditions, all or any of which are to be met."""
@@ -322,9 +329,10 @@ def _compile(
             return Junction(both.reduce, [compiled(component) for component in condition.components])
         parent = names.index(condition.parent.name)
         values = condition.values if kind == 'InCondition' else [condition.value]
-        return Condition(parent, _relation(condition), np.array([columns[parent].threshold(value) for value in values]))
+        compared = np.array([columns[parent].threshold(value) for value in values])
+        return Condition(parent, RELATIONS.get(kind, np.isin), compared)
 
-    conditions = {_literals(condition)[0].child.name: condition for condition in _conditions(space)}
+    conditions = {_literals(condition)[0].child.name: condition for condition in space.conditions}
     parents = {child: {literal.parent.name for literal in _literals(conditions[child])} for child in conditions}
     ordered = [name for name in TopologicalSorter(parents).static_order() if name in conditions]
     return {child: compiled(conditions[child]) for child in ordered}
@@ -332,11 +340,7 @@ def _compile(
 
 def read_space(text: str) -> ConfigurationSpace:
     """The space that `write_space` wrote."""
-    if hasattr(ConfigurationSpace, 'from_json'):
-        return ConfigurationSpace.from_json(io.StringIO(text))
-    from ConfigSpace.read_and_write import json as old
-
-    return old.read(text)
+    return ConfigurationSpace.from_json(io.StringIO(text))
 
 
 def write_space(space: ConfigurationSpace) -> str:
@@ -344,16 +348,10 @@ def write_space(space: ConfigurationSpace) -> str:
 
     Raises:
         ArgumentError: what `read_space` would read of it is not this space: there are categories other than strings
-            and numbers, or ConfigSpace's own JSON is incomplete (before version 1 it cannot read forbidden relations,
-            before 0.7 it forgets quantisation and the bounds of normal and beta hyperparameters).
+            and numbers.
     """
     try:
-        if hasattr(space, 'to_serialized_dict'):
-            text = json.dumps(space.to_serialized_dict(), default=np.generic.item)
-        else:
-            from ConfigSpace.read_and_write import json as old
-
-            text = str(old.write(space))
+        text = json.dumps(space.to_serialized_dict(), default=np.generic.item)
         # Clauses are only counted: their text may list values in another order.
         written, n = describe(space), len(space)
         read = describe(read_space(text))
@@ -367,7 +365,7 @@ def write_space(space: ConfigurationSpace) -> str:
 
 def describe(space: ConfigurationSpace) -> list[dict[str, Any]]:
     """The space in plain words for JSON: an entry a hyperparameter, then one a condition and a forbidden clause."""
-    told = 'default_value value choices weights sequence lower upper log q mu sigma alpha beta'.split()
+    told = 'default_value value choices weights sequence lower upper log mu sigma alpha beta'.split()
     entries: list[dict[str, Any]] = []
     for name in space:
         entry: dict[str, Any] = {'name': name, 'type': type(space[name]).__name__.replace('Hyperparameter', '')}
@@ -376,15 +374,8 @@ def describe(space: ConfigurationSpace) -> list[dict[str, Any]]:
             if value is not None:
                 entry[key] = [_plain(v) for v in value] if key in ('choices', 'weights', 'sequence') else _plain(value)
         entries.append(entry)
-    entries += [{'type': 'Condition', 'text': str(condition)} for condition in _conditions(space)]
+    entries += [{'type': 'Condition', 'text': str(condition)} for condition in space.conditions]
     return entries + [{'type': 'Forbidden', 'text': str(clause)} for clause in space.forbidden_clauses]
-
-
-# What differs between ConfigSpace < 1 and >= 1 (whose version numbers cannot be trusted) stands in these functions.
-
-
-def _conditions(space: ConfigurationSpace) -> list[Any]:
-    return list(space.conditions if hasattr(space, 'conditions') else space.get_conditions())
 
 
 def _literals(condition: Any) -> list[Any]:
@@ -392,24 +383,6 @@ def _literals(condition: Any) -> list[Any]:
     if not hasattr(condition, 'components'):
         return [condition]
     return [literal for component in condition.components for literal in _literals(component)]
-
-
-def _relation(condition: Any) -> Any:
-    kind = type(condition).__name__
-    if kind == 'NotEqualsCondition':
-        # An inactive parent differs from every value for ConfigSpace >= 1, from none for < 1.
-        return _differs_and_is_active if is_old(condition.parent) else np.not_equal
-    return {'LessThanCondition': np.less, 'GreaterThanCondition': np.greater}.get(kind, np.isin)
-
-
-def _differs_and_is_active(u: Array, value: Array) -> Mask:
-    return np.asarray((u != value) & ~np.isnan(u))
-
-
-def _forbids(clause: Any, configuration: dict[str, Any]) -> bool:
-    if hasattr(clause, 'is_forbidden_value'):
-        return bool(clause.is_forbidden_value(configuration))
-    return bool(clause.is_forbidden(configuration, strict=False))
 
 
 def _plain(value: Any) -> Any:

@@ -51,13 +51,7 @@ class TestSchema1:
         space = ConfigurationSpace()
         layers, lr = Integer('layers', (1, 5)), Float('lr', (1e-4, 1.0), log=True)
         optimizer, momentum = Categorical('optimizer', ['sgd', 'adam']), Float('momentum', (0.0, 0.9))
-        parts = [lr, optimizer, momentum, layers]
-        if not hasattr(space, 'add'):
-            space.add_hyperparameters(parts)
-            space.add_condition(EqualsCondition(momentum, optimizer, 'sgd'))
-        else:
-            space.add(parts)
-            space.add(EqualsCondition(momentum, optimizer, 'sgd'))
+        space.add([lr, optimizer, momentum, layers, EqualsCondition(momentum, optimizer, 'sgd')])
         return space
 
     @staticmethod
@@ -283,7 +277,7 @@ def test_hostile_names_and_categories_come_back(tmp_path: Path) -> None:
     space = ConfigurationSpace()
     name = 'a "name"\nwith/../<i>everything</i> \N{SNOWMAN}'
     parts = [Categorical(name, hostile), Float('y' * 5000, (0.0, 1.0))]
-    (space.add if hasattr(space, 'add') else space.add_hyperparameters)(parts)
+    space.add(parts)
     seen = []
 
     def objective(configuration, epoch, previous_epoch, checkpoint_path):
