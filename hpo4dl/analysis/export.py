@@ -20,7 +20,7 @@ from typing import Any
 
 from ..checks import import_extra
 from ..errors import ArgumentError, HPO4DLError, StorageError
-from ..space.unit_cube import read_space, write_space
+from ..space.serialization import read_space, write_space
 from .report import Hyperparameter, Run, TrialRecord, bounds, is_number, printable, to_json
 
 FORMATS = ('csv', 'json', 'parquet', 'optuna', 'deepcave', 'configspace')

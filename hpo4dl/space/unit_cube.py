@@ -11,12 +11,8 @@ the same points again.
 
 from __future__ import annotations
 
-import io
-import json
 import math
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -25,10 +21,9 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from ..errors import ArgumentError
-from .transforms import Choices, Coordinate, Number, find, hyperparameter_coordinate
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from .conditions import compile_conditions
+from .serialization import plain_value
+from .transforms import Array, Choices, Number, find, hyperparameter_coordinate
 
 FEW = 10_000
 """Spaces of at most that many points are enumerated."""
@@ -64,7 +59,7 @@ class Space:
             raise ArgumentError('configuration_space', configuration_space, accepted)
         self.names = tuple(configuration_space)
         self._columns = [hyperparameter_coordinate(configuration_space[name]) for name in self.names]
-        self._conditions = _compile(configuration_space, self.names, self._columns)
+        self._conditions = compile_conditions(configuration_space, self.names, self._columns)
         self._forbidden = list(configuration_space.forbidden_clauses)
         self._default = dict(configuration_space.get_default_configuration())
         self._given: dict[bytes, dict[str, Any]] = {}
@@ -200,7 +195,7 @@ class Space:
 
     def plain(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
         """The configuration as JSON can hold it: categories that are arbitrary objects by their repr."""
-        return {name: _plain(value) for name, value in configuration.items()}
+        return {name: plain_value(value) for name, value in configuration.items()}
 
     def restore(self, plain: Mapping[str, Any]) -> dict[str, Any]:
         """The configuration that `plain` made this of.
@@ -211,7 +206,7 @@ class Space:
         configuration = dict(plain)
         for name, column in zip(self.names, self._columns):
             if name in configuration and isinstance(column, Choices) and column.kind != 'number':
-                index = find([_plain(value) for value in column.values], configuration[name])
+                index = find([plain_value(value) for value in column.values], configuration[name])
                 if index is None:
                     raise ArgumentError('configuration', dict(plain), f'for {name!r} {column.accepted}')
                 configuration[name] = column.values[index]
@@ -283,108 +278,3 @@ class Space:
         features = self.features(self.all_points)
         distance = np.min([np.sum((features - own) ** 2, axis=1) for own in self.features(points)], axis=0)
         return np.argsort(distance, kind='stable')
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A condition on one parent: how its coordinate compares with those of given values."""
-
-    parent: int
-    relation: Any
-    u: Array
-
-    def is_met(self, points: Array) -> Mask:
-        """(n,) of points (n, d)."""
-        return np.asarray(self.relation(points[:, self.parent], self.u))
-
-
-RELATIONS = {
-    'LessThanCondition': np.less,
-    'GreaterThanCondition': np.greater,
-    'NotEqualsCondition': np.not_equal,  # an inactive parent differs from every value
-}
-
-
-@dataclass(frozen=True)
-class Junction:
-    """Several conditions, all or any of which are to be met."""
-
-    reduction: Any
-    parts: Sequence[Condition | Junction]
-
-    def is_met(self, points: Array) -> Mask:
-        """(n,) of points (n, d)."""
-        return np.asarray(self.reduction([part.is_met(points) for part in self.parts]))
-
-
-def _compile(
-    space: ConfigurationSpace, names: Sequence[str], columns: Sequence[Coordinate]
-) -> dict[str, Condition | Junction]:
-    """The condition of each conditional hyperparameter, parents before their children."""
-
-    def compiled(condition: Any) -> Condition | Junction:
-        kind = type(condition).__name__
-        if hasattr(condition, 'components'):
-            both = np.logical_and if kind == 'AndConjunction' else np.logical_or
-            return Junction(both.reduce, [compiled(component) for component in condition.components])
-        parent = names.index(condition.parent.name)
-        values = condition.values if kind == 'InCondition' else [condition.value]
-        compared = np.array([columns[parent].threshold(value) for value in values])
-        return Condition(parent, RELATIONS.get(kind, np.isin), compared)
-
-    conditions = {_literals(condition)[0].child.name: condition for condition in space.conditions}
-    parents = {child: {literal.parent.name for literal in _literals(conditions[child])} for child in conditions}
-    ordered = [name for name in TopologicalSorter(parents).static_order() if name in conditions]
-    return {child: compiled(conditions[child]) for child in ordered}
-
-
-def read_space(text: str) -> ConfigurationSpace:
-    """The space that `write_space` wrote."""
-    return ConfigurationSpace.from_json(io.StringIO(text))
-
-
-def write_space(space: ConfigurationSpace) -> str:
-    """ConfigSpace's own JSON.
-
-    Raises:
-        ArgumentError: what `read_space` would read of it is not this space: there are categories other than strings
-            and numbers.
-    """
-    try:
-        text = json.dumps(space.to_serialized_dict(), default=np.generic.item)
-        # Clauses are only counted: their text may list values in another order.
-        written, n = describe(space), len(space)
-        read = describe(read_space(text))
-        if read[:n] == written[:n] and len(read) == len(written):
-            return text
-        reason = 'what ConfigSpace writes of it is not what it reads'
-    except Exception as error:  # whatever ConfigSpace and json raise
-        reason = f'{type(error).__name__}: {error}'
-    raise ArgumentError('configuration_space', space, f'a space that ConfigSpace can write as JSON ({reason})')
-
-
-def describe(space: ConfigurationSpace) -> list[dict[str, Any]]:
-    """The space in plain words for JSON: an entry a hyperparameter, then one a condition and a forbidden clause."""
-    told = 'default_value value choices weights sequence lower upper log mu sigma alpha beta'.split()
-    entries: list[dict[str, Any]] = []
-    for name in space:
-        entry: dict[str, Any] = {'name': name, 'type': type(space[name]).__name__.replace('Hyperparameter', '')}
-        found = {key: getattr(space[name], key, None) for key in told}
-        for key, value in found.items():
-            if value is not None:
-                entry[key] = [_plain(v) for v in value] if key in ('choices', 'weights', 'sequence') else _plain(value)
-        entries.append(entry)
-    entries += [{'type': 'Condition', 'text': str(condition)} for condition in space.conditions]
-    return entries + [{'type': 'Forbidden', 'text': str(clause)} for clause in space.forbidden_clauses]
-
-
-def _literals(condition: Any) -> list[Any]:
-    """The conditions on a single parent that it is made of."""
-    if not hasattr(condition, 'components'):
-        return [condition]
-    return [literal for component in condition.components for literal in _literals(component)]
-
-
-def _plain(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    return value if value is None or isinstance(value, (str, int, float)) else repr(value)

@@ -25,7 +25,9 @@ READING_ORDER = """
     files
     records.identity integrations.torch_checkpoint
     checks trial
+    space.distributions
     space.transforms
+    space.conditions space.serialization
     space.unit_cube
     surrogate.kernels surrogate.gp surrogate.adam surrogate.curve_encoder optimizers.acquisition
     optimizers.output_transform

@@ -36,7 +36,8 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from hpo4dl.errors import ArgumentError
-from hpo4dl.space.unit_cube import Space, describe, read_space, write_space
+from hpo4dl.space.serialization import describe, read_space, write_space
+from hpo4dl.space.unit_cube import Space
 
 
 def build(hyperparameters: Sequence[Any], conditions: Sequence[Any] = (), forbidden: Sequence[Any] = ()) -> Any:
