@@ -100,7 +100,7 @@ def as_json(run: Run) -> str:
 
 def as_configspace(run: Run) -> str:
     """Return the space as JSON of the installed ConfigSpace."""
-    from ..space.unit_cube import read_space, write_space  # brings ConfigSpace
+    from ..space.serialization import read_space, write_space  # brings ConfigSpace
 
     path = run.folder / 'configuration_space.json'
     try:

@@ -17,7 +17,7 @@ from ConfigSpace import ConfigurationSpace
 
 from ..errors import ArgumentError, JournalError
 from ..files import write_text
-from ..space.unit_cube import describe, read_space, write_space
+from ..space.serialization import describe, read_space, write_space
 from .identity import Identity, mark
 
 logger = logging.getLogger(__name__)

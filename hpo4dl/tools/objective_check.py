@@ -8,7 +8,6 @@ step after the break starts from: weights, optimizer state, learning rate, gradi
 
 from __future__ import annotations
 
-import importlib
 import os
 import random
 import shutil
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from ConfigSpace import ConfigurationSpace
+from torch.optim import optimizer as hooks
 
 from ..checks import check_count
 from ..errors import ArgumentError
@@ -233,7 +233,7 @@ class Snapshot:
 
 
 class Steps:
-    """Records the steps of the torch optimizers of this process during one call. With torch before 2.0 it sees none.
+    """Records the steps of the torch optimizers of this process during one call.
 
     Optimizers are numbered in the order in which they first step.
 
@@ -256,13 +256,9 @@ class Steps:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Record steps inside the block."""
-        module: Any = importlib.import_module('torch.optim.optimizer')
-        if not hasattr(module, 'register_optimizer_step_pre_hook'):
-            yield
-            return
-        handles = [module.register_optimizer_step_pre_hook(self._on_step)]
-        handles.append(module.register_optimizer_step_post_hook(self._after_step))
+        """Hooks into every optimizer of the process."""
+        handles = [hooks.register_optimizer_step_pre_hook(self._on_step)]
+        handles.append(hooks.register_optimizer_step_post_hook(self._after_step))
         try:
             yield
         finally:
