@@ -1,10 +1,10 @@
 """Export a run to the formats of other tools.
 
-    csv, parquet    one row per epoch, then one per failed trial; `configuration.NAME` and `info.NAME` are columns
-    json            the dictionary of `run.to_json`
-    configspace     the configuration space, as the installed ConfigSpace writes it
-    optuna          a study in an Optuna storage; every epoch is an intermediate value
-    deepcave        the folder of a SMAC 3 run, which DeepCAVE opens; every epoch is a budget
+csv, parquet    one row per epoch, then one per failed trial; `configuration.NAME` and `info.NAME` are columns
+json            the dictionary of `run.to_json`
+configspace     the configuration space, as the installed ConfigSpace writes it
+optuna          a study in an Optuna storage; every epoch is an intermediate value
+deepcave        the folder of a SMAC 3 run, which DeepCAVE opens; every epoch is a budget
 """
 
 from __future__ import annotations

@@ -195,7 +195,8 @@ def to_json(run: Run) -> dict[str, Any]:
         'epochs_spent': run.epochs_spent,
         'epochs_saved': run.epochs_saved(),
         'seconds': run.elapsed,
-        'incumbent': best and {
+        'incumbent': best
+        and {
             'configuration_id': best.trial,
             'epoch': best.epoch,
             'metric': best.metric,
