@@ -50,10 +50,11 @@ class Axis:
         return replace(self, low=self.low - margin, high=self.high + margin)
 
     def ticks(self, n: float, whole: bool = False) -> list[float]:
-        """Return some `n` round values on the axis."""
+        """Return round values on the axis, some `n` of them."""
         if self.log:
             digits = (1,) if self.high / self.low > 500 else (1, 2, 5)
-            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            bottom, top = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+            powers = range(bottom, top + 1, max(1, math.ceil((top - bottom) / (2 * n))))
             values = [float(f'{digit}e{power}') for power in powers for digit in digits]
             return [value for value in values if 0.9999 * self.low <= value <= 1.0001 * self.high]
         if not self.high > self.low:
