@@ -32,7 +32,9 @@ from scipy.special import ndtri, stdtrit
 
 from ..checks import check_count
 from ..errors import ArgumentError
-from ..surrogate.model import FREEDOM, Prediction, Rows, Surrogate
+from ..surrogate.kernels import Inputs
+from ..surrogate.model import FREEDOM, Surrogate
+from ..surrogate.prediction import Prediction
 from ..trial import LearningCurve, Trial
 from .acquisition import incumbent_at, log_expected_improvement
 from .base import BaseOptimizer
@@ -84,7 +86,7 @@ class Weighing:
         """(m,) log expected improvement, or that of some; an upper bound where a deviation is one."""
         to_beat = np.broadcast_to(self.to_beat, self.ahead.shape)
         predicted = self.predicted
-        gain = log_expected_improvement(predicted.mean[index], predicted.deviation[index], to_beat[index])
+        gain = log_expected_improvement(predicted.mean[index], predicted.std[index], to_beat[index])
         return np.where(np.isnan(gain), -math.inf, gain)
 
     def by_gain(self, least: float = -math.inf) -> Iterator[int]:
@@ -187,7 +189,7 @@ class DyHPO(BaseOptimizer):
         rows = self._rows([curve] * len(epochs), epochs)
         mean, deviation = self._surrogate.predict(rows)
         variance = deviation**2 + self._surrogate.noise(rows)
-        return mean, SCALE * np.sqrt(variance * self._surrogate.surprise(curve.trial_id))
+        return mean, SCALE * np.sqrt(variance * self._surrogate.variance_factor(curve.trial_id))
 
     def targets_of(self, metrics: Array) -> Array:
         """The targets of the surrogate that stand for metrics, of any shape; once a value was told."""
@@ -212,7 +214,7 @@ class DyHPO(BaseOptimizer):
             return 0.0
         top, predicted = list(islice(weighed.by_gain(), 20)), weighed.predicted
         spread = ndtri((np.arange(200) + 0.5) / 200)
-        values = self._normalise.inverse(predicted.mean[top, None] + predicted.deviation[top, None] * spread)
+        values = self._normalise.inverse(predicted.mean[top, None] + predicted.std[top, None] * spread)
         return float(np.maximum(values - self._best(), 0).mean(1).max())
 
     def _decide(self) -> Trial | None:
@@ -321,7 +323,7 @@ class DyHPO(BaseOptimizer):
             fresh = [] if left is None else [left]
         return np.array(fresh).reshape(-1, len(self.space.names))
 
-    def _observed(self, curves: Iterable[LearningCurve], since: int = 0) -> tuple[Rows, Array]:
+    def _observed(self, curves: Iterable[LearningCurve], since: int = 0) -> tuple[Inputs, Array]:
         """Observations and their normalised values: curves thinned to log-spaced epochs, those > `since` alone."""
         assert self._normalise is not None
         chosen: list[LearningCurve] = []
@@ -348,7 +350,7 @@ class DyHPO(BaseOptimizer):
         curves: Sequence[LearningCurve],
         epochs: Sequence[int] | NDArray[np.int64],
         shares: Sequence[float] | None = None,
-    ) -> Rows:
+    ) -> Inputs:
         """Each curve at its epoch, with the values before it, or the first `shares` (n,) of them."""
         length = np.array([bisect_left(c.epochs, epoch) for c, epoch in zip(curves, epochs)], dtype=np.int64)
         if shares is not None:
@@ -358,7 +360,7 @@ class DyHPO(BaseOptimizer):
             row[:n] = curve.values[:n]
         if self._normalise is not None:
             padded = np.where(np.arange(padded.shape[1]) < length[:, None], self._normalise(padded), 0.0)
-        return Rows(
+        return Inputs(
             trial=np.array([curve.trial_id for curve in curves], dtype=np.int64),
             x=self.space.features(np.array([curve.point for curve in curves]).reshape(-1, len(self.space.names))),
             t=self._log_epochs(epochs),

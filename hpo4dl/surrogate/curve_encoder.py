@@ -44,5 +44,5 @@ class CurveEncoder(nn.Module):
         return torch.cat([mean, last], dim=1)
 
 
-def _weights(deviation: float, shape: tuple[int, ...], generator: torch.Generator) -> nn.Parameter:
-    return nn.Parameter(deviation * torch.randn(shape, generator=generator, dtype=torch.float64))
+def _weights(std: float, shape: tuple[int, ...], generator: torch.Generator) -> nn.Parameter:
+    return nn.Parameter(std * torch.randn(shape, generator=generator, dtype=torch.float64))

@@ -59,7 +59,7 @@ class Posterior:
     """What the targets tell of latent values elsewhere (Rasmussen & Williams 2006, Algorithm 2.1)."""
 
     L: Array
-    white: Array
+    whitened: Array
     """(n,) L^-1 (y - mean)."""
     mean: float
 
@@ -93,16 +93,16 @@ class Posterior:
             raise LinAlgError('the covariance is not finite')
         corner = cholesky(rest, lower=True, check_finite=False)
         L = np.block([[self.L, np.zeros(Ks.shape)], [below, corner]])
-        white = solve_lower(corner, y - self.mean - below @ self.white)
-        return Posterior(L, np.concatenate([self.white, white]), self.mean)
+        whitened = solve_lower(corner, y - self.mean - below @ self.whitened)
+        return Posterior(L, np.concatenate([self.whitened, whitened]), self.mean)
 
-    def leading(self, n: int) -> Posterior:
+    def first(self, n: int) -> Posterior:
         """Conditioned on the first n targets alone."""
-        return Posterior(self.L[:n, :n], self.white[:n], self.mean)
+        return Posterior(self.L[:n, :n], self.whitened[:n], self.mean)
 
     def alpha(self) -> Array:
         """(n,) alpha: the mean elsewhere is mean + Ks^T alpha."""
-        return solve_lower(self.L, self.white, transposed=True)
+        return solve_lower(self.L, self.whitened, transposed=True)
 
     def variance(self, Ks: Array, kss: Array) -> Array:
         """(m,) variances of the latent values."""

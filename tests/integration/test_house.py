@@ -28,6 +28,7 @@ READING_ORDER = """
     space.transforms
     space.unit_cube
     surrogate.kernels surrogate.gp surrogate.adam surrogate.curve_encoder optimizers.acquisition
+    surrogate.prediction
     optimizers.output_transform
     surrogate.model
     optimizers.base

@@ -19,7 +19,7 @@ from hpo4dl.optimizers import dyhpo
 from hpo4dl.optimizers.acquisition import expected_improvement
 from hpo4dl.optimizers.dyhpo import START, Weighing, draw_horizon, draw_shares
 from hpo4dl.optimizers.hyperband import rung_epochs
-from hpo4dl.surrogate.model import Prediction
+from hpo4dl.surrogate.prediction import Prediction
 
 Metric = Callable[[Trial, int], float]
 
