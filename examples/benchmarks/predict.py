@@ -20,7 +20,6 @@ import problems
 from scipy.special import stdtr, stdtrit
 
 from hpo4dl import DyHPO, Trial
-from hpo4dl.surrogate.model import FREEDOM
 
 STEP = 1e-3
 """A value's likelihood is that of its surroundings, so far to both sides, over their width: at most 1 / (2 STEP)."""
@@ -97,13 +96,15 @@ def judged(optimizer: DyHPO, trial: Any, values: np.ndarray, first: int) -> Pred
     if not epochs:
         return Predicted(y, y, y, y)
     mean, scale = optimizer.predict(trial, epochs)
-    low, z, high = ((optimizer.targets_of(y + step) - mean) / scale for step in (-STEP, 0, STEP))
+    targets = (optimizer.transform(optimizer.signed(y + step)) for step in (-STEP, 0, STEP))
+    low, z, high = ((target - mean) / scale for target in targets)
     low, high = np.minimum(low, high), np.maximum(low, high)  # losses have targets that fall
     low, high = np.where(low > 0, -high, low), np.where(low > 0, -low, high)  # where the tail is exact
+    t_dof = optimizer.policy.surrogate.t_dof
     with np.errstate(divide='ignore'):
-        likelihood = np.log((stdtr(FREEDOM, high) - stdtr(FREEDOM, low)) / (2 * STEP))
+        likelihood = np.log((stdtr(t_dof, high) - stdtr(t_dof, low)) / (2 * STEP))
     error = optimizer.metrics_of(mean) - y
-    in_50, in_90 = (abs(z) < stdtrit(FREEDOM, level) for level in (0.75, 0.95))
+    in_50, in_90 = (abs(z) < stdtrit(t_dof, level) for level in (0.75, 0.95))
     return Predicted(np.maximum(likelihood, LEAST), error**2, in_50, in_90)
 
 

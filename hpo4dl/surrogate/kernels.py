@@ -12,8 +12,8 @@ The covariance of two latent values is
     + s_c [same trial] k_32(t / l_c, t' / l_c)          a curve predicts its own future
 
 where k_t(t, t') = (r + k_32(t / l_t, t' / l_t)) / (1 + r): a part of the similarity lasts, however many epochs lie
-between. An observation is its latent value plus noise of variance LEAST_NOISE + s_n + s_1 exp(-t / EARLY): first epochs
-tell less than later ones, and nothing at all where the first value is an untrained network's.
+between. An observation is its latent value plus noise of variance min_noise + s_n + s_1 exp(-t / noise_decay): first
+epochs tell less than later ones, and nothing at all where the first value is an untrained network's.
 """
 
 from __future__ import annotations
@@ -26,12 +26,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .policy import SurrogatePolicy
+
 Array = NDArray[np.float64]
 Matrix = TypeVar('Matrix', Tensor, NDArray[np.float64])
-
-LEAST_NOISE = 1e-4
-EARLY = 0.1
-"""The t in which the noise of first epochs falls to 1 / e."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,7 @@ class KernelInputs(Generic[Matrix]):
 class Kernel(Generic[Matrix]):
     """The covariance above with its parameters: torch tensors, to be fitted, or NumPy numbers, to predict with."""
 
+    policy: SurrogatePolicy
     l_t: Matrix
     l_c: Matrix
     s_m: Matrix
@@ -104,7 +103,7 @@ class Kernel(Generic[Matrix]):
 
     def noise(self, t: Matrix) -> Matrix:
         """(n,) variances of observations at t (n,) around their latent values."""
-        return LEAST_NOISE + self.s_n + self.s_1 * exponential(-t / EARLY)
+        return self.policy.min_noise + self.s_n + self.s_1 * exponential(-t / self.policy.noise_decay)
 
     def variance(self) -> Matrix:
         """Prior variance of a latent value."""

@@ -27,34 +27,8 @@ from .adam import Adam
 from .curve_encoder import CurveEncoder
 from .gp import Posterior, log_marginal_likelihood
 from .kernels import Array, Inputs, Kernel, KernelInputs, deduplicate
+from .policy import SurrogatePolicy
 from .prediction import CandidatePosterior, ConditionedGP
-
-FIRST_STEPS, STEPS = 100, 15
-"""Steps of Adam of the first fit, and of each later one, which goes on from there."""
-MAX_FIT = 256
-"""Rows that a fit looks at; predictions are conditioned on all."""
-CODES = 4
-"""Outputs of psi."""
-FREEDOM = 3.0
-"""Degrees of freedom of the Student's t that observations come with (`Surrogate.surprise`)."""
-WEIGHTS = 0.2
-"""Standard deviation a priori of psi's weights, around those that it begins with. Around 0, layer would shrink with
-layer until nothing of the curve comes through: the mode of a product's factors is at 0."""
-PRIORS = {
-    'l_x': (math.sqrt(2), math.sqrt(3)),
-    'l_t': (-0.7, 0.75),
-    'l_c': (0.0, 0.75),
-    's_m': (-1.2, 1.0),
-    's_x': (0.0, 0.5),
-    's_d': (math.log(0.1), 1.0),
-    's_c': (-4.0, 1.5),
-    'r': (0.0, 1.0),
-    's_n': (-7.5, 1.5),
-    's_1': (-3.0, 1.5),
-    'mean': (0.0, 1.0),
-}
-"""Mean and standard deviation of the logarithm of each parameter, and of the mean. log(d) / 2 is added to the mean of
-l_x (Hvarfner et al. 2024), which has d values."""
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +39,14 @@ class Surrogate:
     Args:
         n_features: columns of the configurations' features, d.
         seed: of the encoder's initial weights.
+        policy: how it is fitted, and its priors.
         device: where fits are computed; default the CPU.
     """
 
-    def __init__(self, n_features: int, seed: int, device: str | None = None) -> None:
+    def __init__(self, n_features: int, seed: int, policy: SurrogatePolicy, device: str | None = None) -> None:
         self.n_features = n_features
         self.seed = seed
+        self.policy = policy
         self.device = torch.device(device or 'cpu')
         self._is_fitted = False
         self._reset()
@@ -82,10 +58,10 @@ class Surrogate:
 
         Never raises: after a failure the parameters are the medians of their priors.
         """
-        index = np.unique(np.linspace(0, len(z) - 1, min(len(z), MAX_FIT)).round().astype(np.int64))
+        index = np.unique(np.linspace(0, len(z) - 1, min(len(z), self.policy.max_fit_rows)).round().astype(np.int64))
         subset = inputs.take(index)
         try:
-            for _ in range(STEPS if self._is_fitted else FIRST_STEPS):
+            for _ in range(self.policy.refit_steps if self._is_fitted else self.policy.first_fit_steps):
                 loss = -self.log_posterior(subset, z[index])
                 if not torch.isfinite(loss):
                     raise ArithmeticError('the marginal likelihood is not finite')
@@ -138,14 +114,15 @@ class Surrogate:
         return self.gp.kernel.noise(inputs.t)
 
     def variance_factor(self, trial: int) -> float:
-        """Factor of one trial's variances in a Student-t process with nu = `FREEDOM`; 1 of a trial without a curve.
+        """Factor of one trial's variances in a Student-t process with nu = `t_dof`; 1 of a trial without a curve.
 
         (nu - 2 + b) / (nu - 2 + m), where b is the sum of the squares of the trial's m standardized one-step-ahead
         errors (Shah et al. 2014, Lemma 3, applied to each trial alone, since some curves are smooth and some are not).
         """
         rows = np.nonzero(np.asarray(self.gp.inputs.trial) == trial)[0][1:]
         error = self.gp.posterior.whitened[rows]
-        return float((FREEDOM - 2 + error @ error) / (FREEDOM - 2 + len(error)))
+        nu = self.policy.t_dof
+        return float((nu - 2 + error @ error) / (nu - 2 + len(error)))
 
     def trials(self) -> set[int]:
         """The trials that it is conditioned on."""
@@ -161,7 +138,8 @@ class Surrogate:
         Raises:
             torch.linalg.LinAlgError: the covariance is not positive definite in floating point.
         """
-        K = Kernel(*self._theta[self.n_features : -1].exp().unbind()).of_observations(self._kernel_inputs(inputs))
+        kernel = Kernel(self.policy, *self._theta[self.n_features : -1].exp().unbind())
+        K = kernel.of_observations(self._kernel_inputs(inputs))
         prior = -0.5 * ((self._flat() - self._prior_mean) / self._prior_std) ** 2
         return log_marginal_likelihood(K, self._tensor(z) - self._theta[-1]) + prior.sum()
 
@@ -185,7 +163,7 @@ class Surrogate:
     def _kernel_and_mean(self) -> tuple[Kernel[Array], float]:
         """Of the parameters as they are, in NumPy."""
         theta = self._theta.detach().cpu().numpy()
-        return Kernel(*np.exp(theta[self.n_features : -1])), float(theta[-1])
+        return Kernel(self.policy, *np.exp(theta[self.n_features : -1])), float(theta[-1])
 
     def _prior(self) -> ConditionedGP:
         none = np.zeros(0, dtype=np.int64)
@@ -198,16 +176,16 @@ class Surrogate:
         """Set the parameters to the medians of their priors."""
         if error is not None:
             logger.info('the surrogate starts again from its prior: %s', error)
-        d = self.n_features
-        median, std = PRIORS['l_x']
-        priors = [(median + 0.5 * math.log(max(d, 1)), std)] * d
-        priors += [PRIORS[field.name] for field in fields(Kernel)] + [PRIORS['mean']]
+        d, policy = self.n_features, self.policy
+        priors = [(policy.l_x[0] + 0.5 * math.log(max(d, 1)), policy.l_x[1])] * d
+        priors += [getattr(policy, field.name) for field in fields(Kernel)[1:]] + [policy.mean]
         theta, theta_std = self._tensor(np.array(priors).T)
         self._theta = theta.clone().requires_grad_()
-        self._psi = CurveEncoder(CODES, torch.Generator().manual_seed(self.seed % 2**63)).to(self.device)
-        self._adam = Adam([(self._theta, 0.05), *((weight, 5e-3) for weight in self._psi.parameters())])
+        self._psi = CurveEncoder(policy.code_dim, torch.Generator().manual_seed(self.seed % 2**63)).to(self.device)
+        weights = [(weight, policy.weight_learning_rate) for weight in self._psi.parameters()]
+        self._adam = Adam([(self._theta, policy.learning_rate), *weights])
         self._prior_mean = self._flat().detach()
-        psi_std = torch.full_like(self._prior_mean[len(priors) :], WEIGHTS)
+        psi_std = torch.full_like(self._prior_mean[len(priors) :], policy.weight_prior_std)
         self._prior_std = torch.cat([theta_std, psi_std])
         self._is_fitted = False
 

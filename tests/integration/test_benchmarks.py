@@ -19,6 +19,8 @@ import pytest
 from ConfigSpace import ConfigurationSpace, Float
 from scipy.stats import t as student
 
+from hpo4dl.optimizers.policy import Policy
+
 BENCHMARKS = Path(__file__).parents[2] / 'examples' / 'benchmarks'
 
 
@@ -408,7 +410,9 @@ def test_a_forecast_is_judged_by_students_t(modules: tuple[ModuleType, ...]) -> 
     y = np.array([0.2, 0.3, np.nan, 0.9, 0.5])
     mean, scale = np.array([0.21, 0.1, 0.5, 0.5]), np.array([0.01, 1, 0.1, 9])
     itself = lambda values: values  # noqa: E731
-    optimizer = SimpleNamespace(predict=lambda *_: (mean, scale), targets_of=itself, metrics_of=itself)
+    optimizer = SimpleNamespace(
+        predict=lambda *_: (mean, scale), signed=itself, transform=itself, metrics_of=itself, policy=Policy()
+    )
     judged = predict.judged(optimizer, None, y, 1)
     held = student(df=3, loc=mean, scale=scale)
     told = y[np.isfinite(y)]

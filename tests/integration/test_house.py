@@ -27,10 +27,13 @@ READING_ORDER = """
     checks trial
     space.transforms
     space.unit_cube
-    surrogate.kernels surrogate.gp surrogate.adam surrogate.curve_encoder optimizers.acquisition
+    surrogate.policy surrogate.gp surrogate.adam surrogate.curve_encoder
+    surrogate.kernels
     surrogate.prediction
-    optimizers.output_transform
     surrogate.model
+    optimizers.policy optimizers.acquisition
+    optimizers.output_transform
+    optimizers.surrogate_inputs
     optimizers.base
     optimizers.random_search optimizers.hyperband
     optimizers.dyhpo
