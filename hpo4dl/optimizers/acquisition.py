@@ -1,7 +1,7 @@
-"""Expected improvement and its multi-fidelity incumbent (Wistuba et al. 2022, Equations 7 and 8). NumPy, no state.
+"""Expected improvement and its multi-fidelity incumbent (Wistuba et al. 2022, Equations 7 and 8).
 
-    mu, sigma    (m,)  posterior mean and standard deviation of the latent value, larger is better
-    f_best       (m,) or float  value of the incumbent to improve on
+    mu, sigma   (m,)           posterior means and standard deviations of latent values, larger is better
+    f_best      (m,) or float  what is to be improved on
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, ndtr
 
-from ..surrogate.kernels import Array
+Array = NDArray[np.float64]
 
 
 def log_expected_improvement(mu: Array, sigma: Array, f_best: Array | float) -> Array:
@@ -32,6 +32,6 @@ def log_expected_improvement(mu: Array, sigma: Array, f_best: Array | float) -> 
 
 
 def incumbent_at(epochs: NDArray[np.int64], best_by_epoch: Mapping[int, float]) -> Array:
-    """(m,) Equation 8: the best value seen at each candidate's own fidelity, else the best one seen at all."""
+    """(m,) best values seen at these epochs (m,), or the best of all where an epoch has none: Equation 8."""
     overall = max(best_by_epoch.values())
     return np.array([best_by_epoch.get(int(epoch), overall) for epoch in epochs])

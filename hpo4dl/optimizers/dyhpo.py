@@ -95,7 +95,6 @@ class DyHPO(BaseOptimizer):
         device: where the surrogate is fitted; default the CPU.
         horizon: 'random' (default), or 'next', the published rule.
         policy: the constants of the method; default `Policy()`.
-        surrogate: predicts in the place of the surrogate of this module, as a test needs it.
     """
 
     def __init__(
@@ -107,7 +106,6 @@ class DyHPO(BaseOptimizer):
         device: str | None = None,
         horizon: str = 'random',
         policy: Policy | None = None,
-        surrogate: Surrogate | None = None,
         **race: Any,
     ) -> None:
         super().__init__(configuration_space, max_epochs, **race)
@@ -116,7 +114,7 @@ class DyHPO(BaseOptimizer):
         self.policy = Policy() if policy is None else policy
         if not isinstance(self.policy, Policy):
             raise ArgumentError('policy', policy, 'a Policy')
-        self.surrogate = surrogate or Surrogate(self.space.n_features, self.seed, self.policy.surrogate, device)
+        self.surrogate = Surrogate(self.space.n_features, self.seed, self.policy.surrogate, device)
         self.transform: OutputTransform | None = None
         """From values to targets, as of the last fit; None before any value."""
         self._builder = InputBuilder(self.space, self.max_epochs, self.seed, self.policy)
@@ -264,8 +262,8 @@ class DyHPO(BaseOptimizer):
                 best[epoch] = max(value, best.get(epoch, -math.inf))
         return best
 
-    def _score(self, transform: OutputTransform, look: tuple[int, float] | None = None) -> Candidates | None:
-        """Predict paused trials and new points at a horizon, and set a margin; both are drawn where none are given."""
+    def _score(self, transform: OutputTransform, fixed: tuple[int, float] | None = None) -> Candidates | None:
+        """Predict paused trials and new points at a horizon, over a margin: those given by `fixed`, or drawn."""
         known = self.surrogate.trials()
         paused = self._paused()
         paused = [c for c in paused if c.trial_id in known] or paused
@@ -286,9 +284,9 @@ class DyHPO(BaseOptimizer):
             t_new = float(self._builder.log_epochs([horizon])[0])
             return Candidates(paused, points, target_epoch, threshold, posterior.predict(t, t_new))
 
-        if look is None and self.horizon == 'next':
+        if fixed is None and self.horizon == 'next':
             return at_horizon(1, transform(incumbent_at(epoch + 1, self._best_by_epoch())))
-        horizon, margin = look or draw_horizon(self._rng('horizon'), self.max_epochs, self.policy)
+        horizon, margin = fixed or draw_horizon(self._rng('horizon'), self.max_epochs, self.policy)
         threshold = transform(np.array([self._best_value()])) + margin
         candidates = at_horizon(horizon, threshold)
         while horizon < self.max_epochs and next(candidates.by_ei(math.log(self.policy.min_ei)), None) is None:

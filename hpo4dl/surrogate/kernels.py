@@ -29,6 +29,7 @@ from torch import Tensor
 from .policy import SurrogatePolicy
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 Matrix = TypeVar('Matrix', Tensor, NDArray[np.float64])
 
 
@@ -132,14 +133,8 @@ def concatenate(a: KernelInputs[Array], b: KernelInputs[Array]) -> KernelInputs[
     return KernelInputs(trial, trial_index, epoch_index, x_scaled[first], t, code)
 
 
-def deduplicate(
-    trial: NDArray[np.int64], t: Array
-) -> tuple[NDArray[np.intp], NDArray[np.intp], Array, NDArray[np.intp]]:
-    """Find the distinct trials and epochs of n rows.
-
-    Returns the first row of each trial (J,), each row's trial among these (n,), the epochs (T,), and each row's epoch
-    among these (n,).
-    """
+def deduplicate(trial: NDArray[np.int64], t: Array) -> tuple[Index, Index, Array, Index]:
+    """Of n rows: the first of each trial (J,), each row's trial (n,), the epochs (T,), each row's epoch (n,)."""
     _, first, trial_index = np.unique(trial, return_index=True, return_inverse=True)
     epochs, epoch_index = np.unique(t, return_inverse=True)
     return first, trial_index, epochs, epoch_index

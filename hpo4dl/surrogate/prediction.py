@@ -5,11 +5,10 @@
     K*       (k, n) or (m, n) covariances of candidates' latent values with the observations
     mean, std   (m,) of the candidates' latent values
 
-Upper bounds come first, because exact standard deviations are most of a decision's time: a triangular solve with n
-rows for each of some thousand candidates. Conditioned on fewer observations, a Gaussian process is never more certain.
-So the first quarter of the rows, those of the best trials, gives upper bounds at a sixteenth of the cost, expected
-improvement grows with the standard deviation, and a decision computes exactly what could still be the largest: some
-dozens of candidates. That halves its time.
+Upper bounds of standard deviations come first, because exact ones, a triangular solve for each of a thousand
+candidates, are most of a decision's time. A Gaussian process given fewer observations is never more certain: the first
+quarter of the rows, those of the best trials, gives upper bounds at a sixteenth of the cost. Expected improvement grows
+with the standard deviation, so a decision refines the few candidates that may have the largest. That halves its time.
 """
 
 from __future__ import annotations
@@ -51,10 +50,9 @@ class ConditionedGP:
             scipy.linalg.LinAlgError: that does not help either.
         """
         all_inputs, all_z = concatenate(self.inputs, inputs), np.concatenate([self.z, z])
+        Ks, Kss = self.kernel(self.inputs, inputs), self.kernel.of_observations(inputs)
         try:
-            posterior = self.posterior.extend(
-                self.kernel(self.inputs, inputs), self.kernel.of_observations(inputs), z
-            )
+            posterior = self.posterior.extend(Ks, Kss, z)
         except LinAlgError:
             return ConditionedGP.condition(self.kernel, self.posterior.mean, all_inputs, all_z)
         return ConditionedGP(self.kernel, all_inputs, all_z, posterior)

@@ -11,7 +11,9 @@ from hpo4dl.surrogate.policy import SurrogatePolicy
 from hpo4dl.surrogate.prediction import Prediction
 
 QUICK = Policy(fit_interval=0.3, surrogate=SurrogatePolicy(first_fit_steps=10, refit_steps=2))
-"""Fits less often, and not to the end."""
+"""Fits less often, and not to the end: for what does not depend on how well it predicts."""
+SELDOM = Policy(fit_interval=1.0, surrogate=SurrogatePolicy(refit_steps=40))
+"""Fits as well as ever, but seldom: for what does."""
 
 
 class Predicted:

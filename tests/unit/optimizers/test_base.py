@@ -172,7 +172,7 @@ def test_the_seed_decides(kind) -> None:
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_to_minimise_is_to_maximise_the_negative(kind) -> None:
+def test_to_minimize_is_to_maximize_the_negative(kind) -> None:
     up, down = make(kind, seed=0), make(kind, seed=0, minimize=True)
     for _ in range(18):
         trial = up.ask()

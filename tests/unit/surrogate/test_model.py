@@ -169,7 +169,7 @@ def exactly(predicted: Prediction) -> tuple[np.ndarray, np.ndarray]:
     return predicted.mean, predicted.std
 
 
-def randomised(surrogate: Surrogate, seed: int) -> np.random.Generator:
+def randomized(surrogate: Surrogate, seed: int) -> np.random.Generator:
     rng = np.random.default_rng(seed)
     with torch.no_grad():
         for parameter in surrogate.parameters():
@@ -199,14 +199,14 @@ def test_log_posterior_is_scipys_up_to_a_constant() -> None:
     differences = []
     for seed in range(3):
         surrogate, at = Surrogate(D, seed, POLICY), rows(0, TRIALS)
-        randomised(surrogate, seed)
+        randomized(surrogate, seed)
         differences.append(surrogate.log_posterior(at, Z).item() - scipys_log_posterior(surrogate, at, Z))
     assert np.ptp(differences) < 1e-7
 
 
 def test_gradient_is_that_of_finite_differences() -> None:
     surrogate, at = Surrogate(D, 0, POLICY), rows(0, TRIALS)
-    rng = randomised(surrogate, 1)
+    rng = randomized(surrogate, 1)
     surrogate.log_posterior(at, Z).backward()
     for parameter in surrogate.parameters():
         direction = torch.as_tensor(rng.normal(size=parameter.shape))
