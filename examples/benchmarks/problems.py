@@ -23,7 +23,7 @@ LCBENCH = [3945, 7593, 34539, 126025, 126026, 126029, 146212, 167104, 167149, 16
 
 @dataclass
 class Problem:
-    """Curves over a space, and the two values that normalise regret."""
+    """Curves over a space, and the two values that normalize regret."""
 
     name: str
     space: ConfigurationSpace
@@ -38,7 +38,7 @@ class Problem:
     """From a configuration to the seconds that each of its epochs takes; None where the benchmark does not say."""
 
     def regret(self, values: np.ndarray) -> np.ndarray:
-        """Normalised regret of the best seen so far: 0 is the best reachable, 1 the worst; a NaN is no value."""
+        """Normalized regret of the best seen so far: 0 is the best reachable, 1 the worst; a NaN is no value."""
         sign = -1.0 if self.minimize else 1.0
         seen = np.fmax.accumulate(sign * np.asarray(values, dtype=float))
         regret = (sign * self.best - seen) / (sign * (self.best - self.worst))
