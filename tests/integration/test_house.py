@@ -28,6 +28,7 @@ READING_ORDER = """
     space.distributions
     space.transforms
     space.conditions space.serialization
+    space.finite
     space.unit_cube
     surrogate.kernels surrogate.gp surrogate.adam surrogate.curve_encoder optimizers.acquisition
     optimizers.output_transform

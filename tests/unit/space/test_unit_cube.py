@@ -304,7 +304,7 @@ def test_drawing_exhausts_a_finite_space_exactly(name: str) -> None:
 
 
 @pytest.mark.parametrize('seed', [0, 7])
-def test_spread_points_are_stratified_in_each_coordinate(seed: int) -> None:
+def test_sobol_points_are_stratified_in_each_coordinate(seed: int) -> None:
     """As any (0, m, 1)-net in base 2: of the first 2^m points, one lies in each 2^-m of each axis."""
     space = Space(build([uniform('a'), uniform('b', 1e-5, 1.0, log=True), *(uniform(f'c{i}') for i in range(48))]))
     points = np.array([space.sobol_point(seed, i, set()) for i in range(32)])
@@ -315,7 +315,7 @@ def test_spread_points_are_stratified_in_each_coordinate(seed: int) -> None:
     assert not np.isin(other, points).any()
 
 
-def test_spread_points_are_distributed_as_draws_are() -> None:
+def test_sobol_points_are_distributed_as_draws_are() -> None:
     kind, depth = category('kind', 'ab', weights=[0.75, 0.25]), integer('depth', 1, 4)
     space = Space(build([uniform('x'), kind, depth], [EqualsCondition(depth, kind, 'a')]))
     points = np.array([space.sobol_point(0, i, set()) for i in range(64)])
@@ -328,7 +328,7 @@ def test_spread_points_are_distributed_as_draws_are() -> None:
 
 
 @pytest.mark.parametrize('name', finite_spaces())
-def test_spread_points_exhaust_a_finite_space(name: str) -> None:
+def test_sobol_points_exhaust_a_finite_space(name: str) -> None:
     space = Space(finite_spaces()[name])
     assert space.all_points is not None
     tried: set[bytes] = set()
@@ -339,7 +339,7 @@ def test_spread_points_exhaust_a_finite_space(name: str) -> None:
     assert tried == {point.tobytes() for point in space.all_points}
 
 
-def test_a_spread_point_among_candidates_is_the_nearest_that_was_not_tried() -> None:
+def test_a_sobol_point_among_candidates_is_the_nearest_that_was_not_tried() -> None:
     whole, values = Space(build([uniform('x')])), [0.05, 0.5, 0.8]
     space = Space(build([uniform('x')]), [{'x': x} for x in values])
     for seed in range(10):
@@ -350,7 +350,7 @@ def test_a_spread_point_among_candidates_is_the_nearest_that_was_not_tried() -> 
         assert space.from_unit(space.sobol_point(seed, 3, {point.tobytes()})) == {'x': second}
 
 
-def test_there_is_no_spread_point_where_it_was_tried_or_is_forbidden() -> None:
+def test_there_is_no_sobol_point_where_it_was_tried_or_is_forbidden() -> None:
     free = Space(build([uniform('x')]))
     assert free.sobol_point(0, 5, {free.sobol_point(0, 5, set()).tobytes()}) is None
     space = Space(deep_learning())
@@ -497,7 +497,7 @@ def test_forbidden_relations_hold_between_values() -> None:
 # The surrogate's features
 
 
-def test_encoding_written_out() -> None:
+def test_features_written_out() -> None:
     a, b = category('a', 'xyz'), uniform('b', 0.0, 10.0)
     c, d = ordinal('c', ['s', 'm', 'l', 'xl']), category('d', [True, False])
     space = Space(build([a, b, c, d, kinds.Constant('k', 1)], [EqualsCondition(b, a, 'x'), EqualsCondition(d, a, 'y')]))
