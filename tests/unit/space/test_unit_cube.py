@@ -41,7 +41,6 @@ from hpo4dl.errors import ArgumentError
 from hpo4dl.space.serialization import describe, read_space, write_space
 from hpo4dl.space.unit_cube import Space
 
-
 # ConfigSpace casts the NaN of an inactive integer where a relation forbids something; some versions of NumPy warn.
 casts_nan = pytest.mark.filterwarnings('ignore:invalid value encountered in cast:RuntimeWarning')
 
