@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
-from races import Quadratic, tune
+from objectives import Quadratic, curve
+from races import tune
+from runs import events_of
+from workers import is_running, wait_until
 
 from hpo4dl import HPO4DLError, JournalError, StorageError, Tuner, replay, save_checkpoint
 from hpo4dl.records.identity import MARK, read_identity
-
-NAMES = ['asha', 'random']
 
 
 def everything(folder: Path) -> dict[str, str]:
@@ -229,71 +231,93 @@ def test_checkpoints_and_probes_are_new_files(tmp_path: Path) -> None:
 
 
 SCRIPT = """
-    import os, sys, time
+    import os, time
     from pathlib import Path
     from ConfigSpace import ConfigurationSpace
     from hpo4dl import Tuner
 
     def objective(configuration, epoch, previous_epoch, checkpoint_path):
-        return {'epoch': epoch, 'metric': configuration['x']}
+        Path(f'called_{os.getpid()}').touch()
+        time.sleep(600)
 
     if __name__ == '__main__':
-        tuner = Tuner(objective, ConfigurationSpace({'x': (0.0, 1.0)}), 3, 9, 'runs', 'random', num_workers=3)
+        tuner = Tuner(objective, ConfigurationSpace({'x': (0.0, 1.0)}), 3, 9, 'runs', 'random', num_workers=2)
         Path('made').touch()
         tuner.run()
 """
 
 
-@pytest.mark.parametrize('end', ['KILL', 'TERM', 'KILL later'])
-def test_a_tuner_that_dies_while_workers_start_takes_nobody_along(tmp_path: Path, end: str) -> None:
+@pytest.mark.skipif(not Path('/proc/self/environ').exists(), reason='Linux')
+@pytest.mark.parametrize('end', ['kill', 'terminate', 'kill later'])
+def test_a_tuner_that_dies_takes_its_workers_along_and_nobody_else(tmp_path: Path, end: str) -> None:
     """Its workers are in the group of whoever started it until they have one of their own."""
+
+    def begun() -> list[int]:
+        return [pid for pid in processes_below(tmp_path) if pid != tuner.pid]
+
     (tmp_path / 'tuner.py').write_text(textwrap.dedent(SCRIPT))
-    job = f"""
-        {sys.executable} tuner.py & tuner=$!
-        sleep 600 & bystander=$!
-        until [ -e made ]; do sleep 0.05; done
-        sleep {2 if 'later' in end else 0.3}
-        kill -{end.split()[0]} $tuner; kill -{end.split()[0]} $tuner; kill -{end.split()[0]} $tuner
-        wait $tuner
-        sleep 8
-        kill -0 $bystander && echo both live
-        kill $bystander
-    """
-    done = subprocess.run(
-        ['bash', '-c', job], cwd=tmp_path, start_new_session=True, capture_output=True, text=True, timeout=120
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path), 'STARTED_BELOW': str(tmp_path)}
+    bystander = subprocess.Popen(['sleep', '600'], preexec_fn=os.setpgrp)
+    tuner = subprocess.Popen(
+        [sys.executable, 'tuner.py'],
+        cwd=tmp_path,
+        env=environment,
+        preexec_fn=lambda: os.setpgid(0, bystander.pid),
     )
-    assert 'both live' in done.stdout, done.stderr
-    assert done.returncode == 0
+    try:
+        if end == 'kill later':
+            wait_until(lambda: len(list(tmp_path.glob('called_*'))) == 2)
+        else:
+            wait_until(lambda: (tmp_path / 'made').exists() and begun())
+        number = signal.SIGTERM if end == 'terminate' else signal.SIGKILL
+        wait_until(lambda: tuner.poll() is not None or tuner.send_signal(number))  # the second one leaves at once
+        wait_until(lambda: not processes_below(tmp_path))
+        assert bystander.poll() is None
+    finally:
+        for process in (tuner, bystander):
+            process.kill()
+            process.wait()
+
+
+def processes_below(folder: Path) -> list[int]:
+    """Those that were started with the folder as their mark, and run."""
+    mark = f'STARTED_BELOW={folder}\0'.encode()
+    found = []
+    for path in Path('/proc').glob('[0-9]*/environ'):
+        try:
+            if mark in path.read_bytes() + b'\0' and is_running(int(path.parent.name)):
+                found.append(int(path.parent.name))
+        except OSError:  # another user's, or ended
+            pass
+    return found
 
 
 @pytest.mark.parametrize('num_workers', [1, 2])
-@pytest.mark.parametrize('leave', ['exit', 'return', 'raise', 'interrupt'])
-def test_a_fork_of_the_objective_is_no_second_tuner(tmp_path: Path, leave: str, num_workers: int) -> None:
-    objective = Forks(leave)
-    tuner = tune(tmp_path, objective, optimizer='asha', max_budget=12, num_workers=num_workers)
+def test_a_fork_of_the_objective_is_no_second_tuner(tmp_path: Path, num_workers: int) -> None:
+    tuner = tune(tmp_path, forks, max_budget=16, num_workers=num_workers)
     tuner.run()
-    assert tuner.epochs_spent == 12
+    assert tuner.epochs_spent == 16
     assert replay(tuner.run_folder) > 0
-    lines = (tuner.run_folder / 'journal.jsonl').read_text().splitlines()
-    attempts = [json.loads(line)['attempt'] for line in lines if '"event": "result"' in line]
-    assert len(attempts) == len(set(attempts))
+    results = events_of(tuner.run_folder, 'result')
+    assert len(results) == len({result['attempt'] for result in results})
+    assert all(result['failed'] is None for result in results)
+    assert {entry['info']['way'] for result in results for entry in result['epochs']} == set(WAYS)
 
 
-class Forks:
+WAYS = {'exit': 3, 'return': 0, 'raise': 1, 'interrupt': 1}
+
+
+def forks(configuration, epoch, previous_epoch, checkpoint_path):
     """Leaves a child in every call, which comes back in one way or another."""
-
-    def __init__(self, leave: str) -> None:
-        self.leave = leave
-
-    def __call__(self, configuration, epoch, previous_epoch, checkpoint_path):
-        pid = os.fork()
-        if pid == 0:
-            if self.leave == 'exit':
-                sys.exit(3)
-            if self.leave == 'raise':
-                raise RuntimeError('in the child')
-            if self.leave == 'interrupt':
-                raise KeyboardInterrupt
-        else:
-            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == {'exit': 3, 'return': 0}.get(self.leave, 1)
-        return [{'epoch': i, 'metric': configuration['x'] + i} for i in range(previous_epoch + 1, epoch + 1)]
+    way = list(WAYS)[int(configuration['x'] * 1e6) % 4]
+    pid = os.fork()
+    if pid == 0:
+        if way == 'exit':
+            sys.exit(3)
+        if way == 'raise':
+            raise RuntimeError('in the child')
+        if way == 'interrupt':
+            raise KeyboardInterrupt
+    else:
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == WAYS[way]
+    return curve(configuration['x'], epoch, previous_epoch, way=way)
