@@ -50,10 +50,7 @@ def space() -> ConfigurationSpace:
     size = OrdinalHyperparameter('size', ['s', 'm', 'l'])
     parts = [optimizer, momentum, size, Float('lr', (1e-5, 1e-1), log=True), Integer('width', (16, 512), log=True)]
     one, other = ForbiddenEqualsClause(optimizer, 'adam'), ForbiddenEqualsClause(size, 'l')
-    add = getattr(space, 'add', None)  # ConfigSpace 1.0
-    (add or space.add_hyperparameters)(parts)
-    (add or space.add_condition)(EqualsCondition(momentum, optimizer, 'sgd'))
-    (add or space.add_forbidden_clause)(ForbiddenAndConjunction(one, other))
+    space.add([*parts, EqualsCondition(momentum, optimizer, 'sgd'), ForbiddenAndConjunction(one, other)])
     return space
 
 

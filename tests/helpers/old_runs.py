@@ -25,9 +25,7 @@ def space() -> ConfigurationSpace:
     space = ConfigurationSpace()
     layers, lr = Integer('layers', (1, 5)), Float('lr', (1e-4, 1.0), log=True)
     optimizer, momentum = Categorical('optimizer', ['sgd', 'adam']), Float('momentum', (0.0, 0.9))
-    add = getattr(space, 'add', None)  # ConfigSpace 1.0
-    (add or space.add_hyperparameters)([lr, optimizer, momentum, layers])
-    (add or space.add_condition)(EqualsCondition(momentum, optimizer, 'sgd'))
+    space.add([lr, optimizer, momentum, layers, EqualsCondition(momentum, optimizer, 'sgd')])
     return space
 
 

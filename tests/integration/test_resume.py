@@ -240,7 +240,7 @@ def test_hostile_names_and_categories_come_back(tmp_path: Path) -> None:
     space = ConfigurationSpace()
     name = 'a "name"\nwith/../<i>everything</i> \N{SNOWMAN}'
     parts = [Categorical(name, hostile), Float('y' * 5000, (0.0, 1.0))]
-    (space.add if hasattr(space, 'add') else space.add_hyperparameters)(parts)
+    space.add(parts)
     seen = []
 
     def objective(configuration, epoch, previous_epoch, checkpoint_path):
