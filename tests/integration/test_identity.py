@@ -169,28 +169,37 @@ LINKS = ['.hpo4dl_results.csv.new', '.lock.new', '.journal.new', 'hpo4dl_results
          'checkpoints/trial_2/began_99', 'checkpoints/removed_3']  # fmt: skip
 
 
+@pytest.fixture(scope='module')
+def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that ended; what is received is a copy of it."""
+    tuner = tune(tmp_path_factory.mktemp('sender'), Quadratic(), optimizer='asha', max_budget=20)
+    tuner.run()
+    return tuner.run_folder
+
+
 @pytest.mark.parametrize('damaged', [False, True])
 @pytest.mark.parametrize('target', ['file', 'folder', 'nothing'])
 @pytest.mark.parametrize('link', LINKS)
-def test_no_link_in_a_received_run_is_written_through(tmp_path: Path, link: str, target: str, damaged: bool) -> None:
-    tuner = tune(tmp_path / 'runs', Quadratic(), optimizer='asha', max_budget=20)
-    tuner.run()
+def test_no_link_in_a_received_run_is_written_through(
+    tmp_path: Path, sent: Path, link: str, target: str, damaged: bool
+) -> None:
+    run = Path(shutil.copytree(sent, tmp_path / 'received'))
     home = tmp_path / 'home'
     (home / 'folder').mkdir(parents=True)
     (home / 'file').write_text('mine')
     (home / 'folder' / 'file').write_text('mine')
     before = everything(home)
-    path = tuner.run_folder / link
+    path = run / link
     shutil.rmtree(path, ignore_errors=True)
     path.unlink(missing_ok=True)
     path.symlink_to(home / target)
-    (tuner.run_folder / 'lock').touch()
-    journal = tuner.run_folder / 'journal.jsonl'
+    (run / 'lock').touch()
+    journal = run / 'journal.jsonl'
     if damaged:
         lines = journal.read_bytes().splitlines(keepends=True)
         journal.write_bytes(b''.join([*lines[:5], b'damaged\n', *lines[6:]]))
     try:
-        again = Tuner.resume(tuner.run_folder, Quadratic(), max_budget=30, salvage=damaged, progress=False)
+        again = Tuner.resume(run, Quadratic(), max_budget=30, salvage=damaged, progress=False)
         again.run()
     except HPO4DLError:
         pass
@@ -199,16 +208,15 @@ def test_no_link_in_a_received_run_is_written_through(tmp_path: Path, link: str,
 
 @pytest.mark.parametrize('content', ['no newline at the end', 'one line\n', 'many\nlines\nwithout\nthe last', ''])
 @pytest.mark.parametrize('kind', ['link', 'file'])
-def test_a_journal_is_neither_a_link_nor_mended_unread(tmp_path: Path, content: str, kind: str) -> None:
-    tuner = tune(tmp_path / 'runs', Quadratic(), optimizer='asha', max_budget=20)
-    tuner.run()
+def test_a_journal_is_neither_a_link_nor_mended_unread(tmp_path: Path, sent: Path, content: str, kind: str) -> None:
+    run = Path(shutil.copytree(sent, tmp_path / 'received'))
     file = tmp_path / 'file'
     file.write_text(content)
-    journal = tuner.run_folder / 'journal.jsonl'
+    journal = run / 'journal.jsonl'
     journal.unlink()
     journal.symlink_to(file) if kind == 'link' else file.rename(journal)
     with pytest.raises(JournalError):
-        Tuner.resume(tuner.run_folder, Quadratic(), max_budget=30, progress=False).run()
+        Tuner.resume(run, Quadratic(), max_budget=30, progress=False).run()
     assert journal.read_text() == content
 
 
