@@ -372,8 +372,8 @@ def test_a_ghost_that_still_writes_damages_nothing(tmp_path: Path) -> None:
     check_consistent(tuner, 40)
 
 
-def with_data(data, configuration=None, epoch=0, previous_epoch=0, checkpoint_path=''):
-    return {'epoch': epoch, 'metric': 1.0}
+def with_data(*arguments, data=None):
+    return last_epoch(*arguments[-4:])
 
 
 class Holder:
