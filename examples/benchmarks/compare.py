@@ -31,8 +31,8 @@ from scipy.stats import rankdata
 HERE = Path(__file__).resolve().parent
 MARKS = (25, 50, 100, 200, 300, 500)
 """Epochs at which regrets and ranks are told."""
-COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
-"""Okabe and Ito's, which colour-blind readers can tell apart; line styles tell those that share one."""
+COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+"""Okabe and Ito's, which color-blind readers can tell apart; line styles tell those that share one."""
 
 COMPARED = [tuner for tuner, module in peers.TUNERS.items() if module != 'ablations']
 """What is compared where nothing else is asked for."""
@@ -239,7 +239,7 @@ def plot(runs: Runs, epochs: int, file: Path) -> None:
         return say('no plot: matplotlib is not installed')
     shown = {kind: found for kind, found in by_kind(runs).items() if found[1]}
     styles = {
-        tuner: {'color': COLOURS[i % 7], 'linestyle': ('-', '--', ':')[i // 7 % 3], 'label': tuner}
+        tuner: {'color': COLORS[i % 7], 'linestyle': ('-', '--', ':')[i // 7 % 3], 'label': tuner}
         for i, tuner in enumerate(peers.TUNERS)
     }
     panels = len(shown) + 1
@@ -255,7 +255,7 @@ def plot(runs: Runs, epochs: int, file: Path) -> None:
         for tuner, (mean, error) in zip(tuners, curves):
             low, high = np.maximum(mean - error, LEAST), np.maximum(mean + error, LEAST)
             axis.fill_between(x, low, high, color=styles[tuner]['color'], alpha=0.12, linewidth=0)
-        axis.set(xlabel='epochs trained', ylabel='normalised regret', title=f'{kind}, mean ± standard error')
+        axis.set(xlabel='epochs trained', ylabel='normalized regret', title=f'{kind}, mean ± standard error')
     for tuner, races in runs.items():
         observations = np.concatenate([record['observations'] for record in races.values()])
         milliseconds = 1000 * np.concatenate([record['seconds'] for record in races.values()])

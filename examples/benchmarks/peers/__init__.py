@@ -101,7 +101,7 @@ class Training:
         return curve[:epoch]
 
     def losses(self, configuration: Mapping[str, Any], epoch: int) -> np.ndarray:
-        """The same, as losses to minimise: one minus an accuracy."""
+        """The same, as losses to minimize: one minus an accuracy."""
         values = self(configuration, epoch)
         return values if self.problem.minimize else 1 - values
 
