@@ -9,13 +9,12 @@
 
 Beside what is named, the global random state is saved and restored: Python's, NumPy's, torch's and the CUDA devices'.
 The order of the data, augmentation and dropout are drawn from it, so that three epochs and three more are the same as
-six. The file holds tensors and plain values only, and is loaded with `weights_only=True`: no code in it can run. (torch
-before 1.13 cannot be told so: there, load your own files only.) hpo4dl itself never looks into a checkpoint.
+six. The file holds tensors and plain values only, and is loaded with `weights_only=True`: no code in it can run. hpo4dl
+itself never looks into a checkpoint.
 """
 
 from __future__ import annotations
 
-import inspect
 import os
 import random
 from collections import OrderedDict
@@ -30,7 +29,6 @@ from ..errors import ArgumentError, StorageError
 from ..files import replacing
 
 NAME = 'checkpoint.pt'
-LOAD = {'weights_only': True} if 'weights_only' in inspect.signature(torch.load).parameters else {}
 
 
 def save_checkpoint(checkpoint_path: str | os.PathLike[str], /, **parts: Any) -> None:
@@ -72,7 +70,7 @@ def load_checkpoint(checkpoint_path: str | os.PathLike[str], /, **parts: Any) ->
     """
     path = Path(checkpoint_path) / NAME
     try:
-        saved = torch.load(path, map_location='cpu', **LOAD)
+        saved = torch.load(path, map_location='cpu', weights_only=True)
         content, state = saved['parts'], saved['random_state']
     except Exception as error:  # whatever torch raises of a file that is not one of ours
         raise StorageError(f'{path}: cannot be read as a checkpoint: {error}') from error

@@ -14,21 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from ConfigSpace import hyperparameters as kinds
 from numpy.typing import NDArray
-from scipy import special
 
-Array = NDArray[np.float64]
+from ..trial import Array
+from .distributions import Beta, Distribution, FlatTails, Log, Normal, Uniform
 
 FEW = 10_000
 """Integers of at most that many values are tabulated."""
-TAIL = 10.0
-"""A normal distribution without bounds is cut that many standard deviations from its mean."""
-FLAT = 1e-6
-"""Probability of the part at either end of a normal or beta distribution over which it is spread evenly."""
 
 
 class Choices:
@@ -54,8 +50,7 @@ class Choices:
         self._cumulative = np.cumsum(self.probability[self.possible])
         self.accepted = f'one of {self.values}'
         if kind == 'number':
-            whole = 'an integer' if isinstance(self.values[0], int) else 'a number'
-            self.accepted = f'{whole} from {self.values[0]} to {self.values[-1]}'
+            self.accepted = f'an integer from {self.values[0]} to {self.values[-1]}'
 
     def index(self, u: Array) -> NDArray[np.intp]:
         return np.searchsorted(self._borders, u)
@@ -73,9 +68,9 @@ class Choices:
         if self.kind != 'number':
             index = find(self.values, value)
             return None if index is None else float(self.centres[index])
-        if not _is_within(value, self.values[0], self.values[-1], whole=isinstance(self.values[0], int)):
+        if not _is_within(value, self.values[0], self.values[-1], whole=True):
             return None
-        return float(self.centres[np.argmin(np.abs(np.array(self.values, dtype=float) - float(value)))])
+        return float(self.centres[int(value) - self.values[0]])
 
     def threshold(self, value: Any) -> float:
         """The coordinate that a condition compares with; between those of two numbers for one that lies between."""
@@ -104,14 +99,6 @@ class Choices:
         return np.where(np.isnan(u)[:, None], 0.0, one_hot / math.sqrt(2))
 
 
-class Distribution(Protocol):
-    """A distribution of numbers: its distribution function and the inverse."""
-
-    def cumulative(self, value: Array) -> Array: ...
-
-    def quantile(self, u: Array) -> Array: ...
-
-
 @dataclass(frozen=True)
 class Number:
     """A hyperparameter with a continuum of values, or too many to tabulate.
@@ -119,16 +106,15 @@ class Number:
     Args:
         distribution: of its values.
         lower, upper: the bounds, both accepted.
-        origin, step: the values are origin + k step, k an integer; step 0 for any.
         whole: whether the values are integers.
+        origin: where integers are counted from, when a number halfway between two is rounded to an even count.
     """
 
     distribution: Distribution
     lower: float
     upper: float
-    origin: float
-    step: float
     whole: bool
+    origin: float
     can_move = True
     n_features = 1
 
@@ -150,15 +136,15 @@ class Number:
 
     def value(self, u: Array) -> Array:
         value = self.distribution.quantile(u)
-        if self.step:
-            value = self.origin + np.rint((value - self.origin) / self.step) * self.step
+        if self.whole:
+            value = self.origin + np.rint(value - self.origin)
         return np.clip(value, self.lower, self.upper)
 
     def sample(self, u: Array) -> Array:
         """Coordinates of draws, from uniform u."""
         u = np.rint(u * self.grid) / self.grid
-        # Where steps are narrower than the grid, a coordinate may be that of a neighbour; its neighbour's is its own.
-        for _ in range(3 if self.step else 0):
+        # Where integers lie closer than the grid, u may be rounded to a neighbor's: go on until it stays.
+        for _ in range(3 if self.whole else 0):
             before, u = u, self.coordinate(self.value(u))
             if np.array_equal(before, u):
                 break
@@ -167,8 +153,8 @@ class Number:
     def decode(self, u: float) -> Any:
         """The value; the shortest of 10 and 13 digits if that means the same, so that 0.001 comes back as 0.001."""
         value = float(self.value(np.array(u)))
-        if self.step:
-            return int(value) if self.whole else value
+        if self.whole:
+            return int(value)
         for short in (float(f'{value:.10g}'), float(f'{value:.13g}')):
             error = abs(self.distribution.cumulative(np.array(short)) - u)
             if self.lower <= short <= self.upper and error < 0.4 / self.grid:
@@ -180,7 +166,7 @@ class Number:
         if not _is_within(value, self.lower, self.upper, self.whole):
             return None
         u = self.coordinate(np.array([float(value)]))
-        return float((self.sample(u) if self.step else u)[0])
+        return float((self.sample(u) if self.whole else u)[0])
 
     def threshold(self, value: Any) -> float:
         """The coordinate that a condition compares with."""
@@ -189,8 +175,8 @@ class Number:
     def move(self, rng: np.random.Generator, u: Array, scale: float) -> Array:
         """Another value than each u's."""
         moved = self.sample(_reflect(u + scale * rng.standard_normal(len(u))))
-        if self.step:
-            value, step = self.value(u), np.where(rng.random(len(u)) < 0.5, self.step, -self.step)
+        if self.whole:
+            value, step = self.value(u), np.where(rng.random(len(u)) < 0.5, 1, -1)
             step = np.where((value + step < self.lower) | (value + step > self.upper), -step, step)
             moved = np.where(moved == u, self.sample(self.coordinate(value + step)), moved)
         return moved
@@ -198,100 +184,6 @@ class Number:
     def encode(self, u: Array) -> Array:
         """(n, 1)"""
         return np.nan_to_num(u, nan=0.5)[:, None]
-
-
-@dataclass(frozen=True)
-class Uniform:
-    low: float
-    high: float
-
-    def cumulative(self, value: Array) -> Array:
-        return (value - self.low) / (self.high - self.low)
-
-    def quantile(self, u: Array) -> Array:
-        return self.low + (self.high - self.low) * u
-
-
-@dataclass(frozen=True)
-class Beta:
-    """Beta(alpha, beta), stretched from [0, 1] to [low, high]."""
-
-    low: float
-    high: float
-    alpha: float
-    beta: float
-
-    def cumulative(self, value: Array) -> Array:
-        share = np.clip((value - self.low) / (self.high - self.low), 0, 1)
-        return np.asarray(special.betainc(self.alpha, self.beta, share))
-
-    def quantile(self, u: Array) -> Array:
-        return np.asarray(self.low + (self.high - self.low) * special.betaincinv(self.alpha, self.beta, u))
-
-
-@dataclass(frozen=True)
-class Normal:
-    """N(mean, deviation^2), truncated to [low, high]."""
-
-    low: float
-    high: float
-    mean: float
-    deviation: float
-
-    @cached_property
-    def _standard(self) -> tuple[float, float, float, float, float]:
-        """scale, left, right, P(z < left), P(left < z < right), all of z = (value - mean) / scale."""
-        # Probabilities near 1 have lost their digits: in the upper tail, look at the mirror image (scale < 0).
-        scale = self.deviation if self.low + self.high < 2 * self.mean else -self.deviation
-        left, right = sorted([(self.low - self.mean) / scale, (self.high - self.mean) / scale])
-        return scale, left, right, special.ndtr(left), special.ndtr(right) - special.ndtr(left)
-
-    def cumulative(self, value: Array) -> Array:
-        scale, _, _, below, mass = self._standard
-        share = (special.ndtr((value - self.mean) / scale) - below) / mass
-        return np.asarray(share if scale > 0 else 1 - share)
-
-    def quantile(self, u: Array) -> Array:
-        scale, left, right, below, mass = self._standard
-        z = special.ndtri(below + mass * (u if scale > 0 else 1 - u))
-        return np.asarray(self.mean + scale * np.clip(z, left, right))
-
-
-@dataclass(frozen=True)
-class FlatTails:
-    """`core`, but flat over its outermost probability: no value between low and high is too rare for the grid."""
-
-    core: Beta | Normal
-
-    @cached_property
-    def _knots(self) -> tuple[Array, Array]:
-        """Where it is flat: from u[0] to u[1], that is value[0] to value[1], and from u[2] to u[3]."""
-        u = np.array([0, FLAT, 1 - FLAT, 1])
-        left, right = self.core.quantile(u[1:3])
-        return u, np.array([self.core.low, left, right, self.core.high])
-
-    def cumulative(self, value: Array) -> Array:
-        u, knots = self._knots
-        is_flat = (value < knots[1]) | (value > knots[2])
-        return np.where(is_flat, np.interp(value, knots, u), self.core.cumulative(value))
-
-    def quantile(self, u: Array) -> Array:
-        flat, knots = self._knots
-        is_flat = (u < FLAT) | (u > 1 - FLAT)
-        return np.where(is_flat, np.interp(u, flat, knots), self.core.quantile(u))
-
-
-@dataclass(frozen=True)
-class Log:
-    """What has a logarithm of the given distribution."""
-
-    logarithm: Distribution
-
-    def cumulative(self, value: Array) -> Array:
-        return self.logarithm.cumulative(np.log(value))
-
-    def quantile(self, u: Array) -> Array:
-        return np.exp(self.logarithm.quantile(u))
 
 
 Coordinate = Choices | Number
@@ -306,50 +198,34 @@ def hyperparameter_coordinate(hyperparameter: Any) -> Coordinate:
     if isinstance(hyperparameter, kinds.OrdinalHyperparameter):
         return Choices(hyperparameter.sequence, np.ones(len(hyperparameter.sequence)), 'rank')
 
-    whole = 'Integer' in type(hyperparameter).__name__
-    is_normal = hasattr(hyperparameter, 'mu')
-    mean, deviation = _moments(hyperparameter) if is_normal else (math.nan, math.nan)
+    whole, is_normal = isinstance(hyperparameter, kinds.IntegerHyperparameter), hasattr(hyperparameter, 'mu')
     lower, upper = hyperparameter.lower, hyperparameter.upper
-    if lower is None:
-        lower, upper = mean - TAIL * deviation, mean + TAIL * deviation
-        if hyperparameter.log:
-            lower, upper = math.exp(max(lower, -700.0)), math.exp(min(upper, 700.0))
-    if whole:
-        lower, upper = max(math.ceil(lower), 1 if hyperparameter.log else -(2**62)), min(math.floor(upper), 2**62)
-
-    step = getattr(hyperparameter, 'q', None) or (1 if whole else 0)
-    origin = 0 if is_normal and step else lower  # ConfigSpace counts the steps of a normal one from 0
-    if step:
-        first, last = math.ceil((lower - origin) / step - 1e-9), math.floor((upper - origin) / step + 1e-9)
-        lower, upper = origin + first * step, origin + last * step
-    # A value stands for the cell of half a step around it, on the linear scale.
-    low, high = lower - step / 2, upper + step / 2
+    low, high = float(lower), float(upper)
+    if whole:  # an integer stands for the numbers that are rounded to it
+        low, high = lower - 0.5, upper + 0.5
     if hyperparameter.log:
-        low, high = math.log(max(low, lower / 2)), math.log(high)
+        low, high = math.log(low), math.log(high)
     distribution: Distribution = Uniform(low, high)
     if hasattr(hyperparameter, 'alpha'):
         distribution = FlatTails(Beta(low, high, hyperparameter.alpha, hyperparameter.beta))
-    elif is_normal and Normal(low, high, mean, deviation)._standard[-1] > 1e-290:
-        distribution = FlatTails(Normal(low, high, mean, deviation))
+    elif is_normal:
+        normal = Normal(low, high, *_moments(hyperparameter))
+        if normal._standard[-1] > 1e-290:
+            distribution = FlatTails(normal)
     if hyperparameter.log:
         distribution = Log(distribution)
 
-    if step and last - first < FEW:
-        values = [origin + k * step for k in range(first, last + 1)]
-        between = distribution.cumulative(np.array(values[:-1]) + step / 2)
+    if whole and upper - lower < FEW:
+        values = range(lower, upper + 1)
+        between = distribution.cumulative(np.array(values[:-1]) + 0.5)
         return Choices(values, np.diff([0.0, *between, 1.0]).clip(0), 'number')
-    return Number(distribution, lower, upper, origin, step, whole)
-
-
-def is_old(hyperparameter: Any) -> bool:
-    return not hasattr(hyperparameter, 'legal_value')
+    return Number(distribution, lower, upper, whole, origin=0 if is_normal else lower)
 
 
 def _moments(hyperparameter: Any) -> tuple[float, float]:
-    """Mean and standard deviation of a normal one, on its scale."""
+    """Mean and standard deviation of a normal hyperparameter, on its scale."""
     mu, sigma = float(hyperparameter.mu), float(hyperparameter.sigma)
-    if hyperparameter.log and not is_old(hyperparameter):
-        # ConfigSpace >= 1 has both on the linear scale, and converts sigma like this.
+    if hyperparameter.log:  # ConfigSpace gives both on the linear scale, and converts sigma like this
         return math.log(mu), max(abs(math.log(hyperparameter.lower + sigma)), 1e-9)
     return mu, sigma
 

@@ -11,12 +11,8 @@ the same points again.
 
 from __future__ import annotations
 
-import io
-import json
 import math
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -25,10 +21,10 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from ..errors import ArgumentError
-from .transforms import Choices, Coordinate, Number, find, hyperparameter_coordinate, is_old
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from ..trial import Array
+from .conditions import compile_conditions
+from .serialization import plain_value
+from .transforms import Choices, Number, find, hyperparameter_coordinate
 
 FEW = 10_000
 """Spaces of at most that many points are enumerated."""
@@ -64,7 +60,7 @@ class Space:
             raise ArgumentError('configuration_space', configuration_space, accepted)
         self.names = tuple(configuration_space)
         self._columns = [hyperparameter_coordinate(configuration_space[name]) for name in self.names]
-        self._conditions = _compile(configuration_space, self.names, self._columns)
+        self._conditions = compile_conditions(configuration_space, self.names, self._columns)
         self._forbidden = list(configuration_space.forbidden_clauses)
         self._default = dict(configuration_space.get_default_configuration())
         self._given: dict[bytes, dict[str, Any]] = {}
@@ -72,7 +68,7 @@ class Space:
         if candidates is None:
             self.all_points, self._weights = self._enumerate()
         else:
-            self.all_points = self._admit(candidates)
+            self._restrict(candidates)
         self.n_features = self.features(np.full((1, len(self.names)), np.nan)).shape[1]
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
@@ -160,7 +156,7 @@ class Space:
         return {**configuration, **self._given.get(point.tobytes(), {})}
 
     def to_unit(self, configuration: Mapping[str, object], argument: str = 'configuration') -> Array:
-        """(d,) the point of a configuration; of a quantised number's value, the nearest multiple.
+        """(d,) the point of a configuration; the inverse of `from_unit`.
 
         Raises:
             ArgumentError: about `argument`, if the space does not allow the configuration.
@@ -194,16 +190,35 @@ class Space:
         point = np.array([[column.locate(values[name]) for name, column in zip(self.names, self._columns)]])
         return {name: values[name] for name, u in zip(self.names, self._deactivate(point)[0]) if u == u}
 
+    def check_point(self, point: Array) -> Array:
+        """`point`; raises ArgumentError unless it is (d,), each coordinate in [0, 1], or NaN."""
+        if point.shape != (len(self.names),) or not ((point >= 0) & (point <= 1) | np.isnan(point)).all():
+            raise ArgumentError('point', point, f'{len(self.names)} coordinates in [0, 1], NaN where inactive')
+        return point
+
     def is_legal(self, point: Array) -> bool:
         """Whether no forbidden clause holds, in ConfigSpace's own judgement."""
         return self._violated(point) is None
 
     def plain(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
         """The configuration as JSON can hold it: categories that are arbitrary objects by their repr."""
-        return {name: _plain(value) for name, value in configuration.items()}
+        return {name: plain_value(value) for name, value in configuration.items()}
 
-    def restore(self, plain: Mapping[str, Any]) -> dict[str, Any]:
+    @classmethod
+    def restored(cls, configuration_space: ConfigurationSpace, candidates: Sequence[Mapping[str, Any]] | None) -> Space:
+        """The space, restricted to candidates that `plain` made; errors as above."""
+        space = cls(configuration_space)
+        if candidates is not None:
+            space._restrict([space.restore(candidate) for candidate in candidates])
+        return space
+
+    def restore(self, plain: Mapping[str, Any], point: Array | None = None) -> dict[str, Any]:
         """The configuration that `plain` made this of.
+
+        Args:
+            plain: as JSON holds it.
+            point: (d,) its coordinates, where they are known: categories whose text is not theirs alone, such as
+                functions, are told apart by them.
 
         Raises:
             ArgumentError: no category has this plain form.
@@ -211,7 +226,11 @@ class Space:
         configuration = dict(plain)
         for name, column in zip(self.names, self._columns):
             if name in configuration and isinstance(column, Choices) and column.kind != 'number':
-                index = find([_plain(value) for value in column.values], configuration[name])
+                there = None if point is None else column.decode(float(self.check_point(point)[self.names.index(name)]))
+                if there is not None and plain_value(there) is not there:  # told by its repr, which others may share
+                    configuration[name] = there
+                    continue
+                index = find([plain_value(value) for value in column.values], configuration[name])
                 if index is None:
                     raise ArgumentError('configuration', dict(plain), f'for {name!r} {column.accepted}')
                 configuration[name] = column.values[index]
@@ -237,10 +256,10 @@ class Space:
 
     def _violated(self, point: Array) -> Any:
         configuration = self.from_unit(point) if self._forbidden else {}
-        return next((clause for clause in self._forbidden if _forbids(clause, configuration)), None)
+        return next((clause for clause in self._forbidden if clause.is_forbidden_value(configuration)), None)
 
-    def _admit(self, candidates: Sequence[Mapping[str, object]]) -> Array:
-        """(m, d) the candidates' points, repetitions dropped."""
+    def _restrict(self, candidates: Sequence[Mapping[str, object]]) -> None:
+        """Let no other point be drawn than the candidates', repetitions dropped."""
         if isinstance(candidates, (str, Mapping)) or not hasattr(candidates, '__len__') or len(candidates) == 0:
             raise ArgumentError('candidates', candidates, 'a list of at least one configuration')
         points = {}
@@ -250,11 +269,11 @@ class Space:
             exact = {
                 name: float(candidate[name])  # type: ignore[arg-type]
                 for name, column, u in zip(self.names, self._columns, point)
-                if isinstance(column, Number) and not column.step and not np.isnan(u)
+                if isinstance(column, Number) and not column.whole and not np.isnan(u)
             }
             points[point.tobytes()] = point
             self._given.setdefault(point.tobytes(), exact)
-        return np.array(list(points.values()))
+        self.all_points, self._weights = np.array(list(points.values())), None
 
     def _enumerate(self) -> tuple[Array | None, Array | None]:
         """(m, d) all legal points and (m,) their probabilities, if they are few."""
@@ -283,135 +302,3 @@ class Space:
         features = self.features(self.all_points)
         distance = np.min([np.sum((features - own) ** 2, axis=1) for own in self.features(points)], axis=0)
         return np.argsort(distance, kind='stable')
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A condition on one parent: how its coordinate compares with those of given values."""
-
-    parent: int
-    relation: Any
-    u: Array
-
-    def is_met(self, points: Array) -> Mask:
-        """(n,) of points (n, d)."""
-        return np.asarray(self.relation(points[:, self.parent], self.u))
-
-
-@dataclass(frozen=True)
-class Junction:
-    """Several conditions, all or any of which are to be met."""
-
-    reduction: Any
-    parts: Sequence[Condition | Junction]
-
-    def is_met(self, points: Array) -> Mask:
-        """(n,) of points (n, d)."""
-        return np.asarray(self.reduction([part.is_met(points) for part in self.parts]))
-
-
-def _compile(
-    space: ConfigurationSpace, names: Sequence[str], columns: Sequence[Coordinate]
-) -> dict[str, Condition | Junction]:
-    """The condition of each conditional hyperparameter, parents before their children."""
-
-    def compiled(condition: Any) -> Condition | Junction:
-        kind = type(condition).__name__
-        if hasattr(condition, 'components'):
-            both = np.logical_and if kind == 'AndConjunction' else np.logical_or
-            return Junction(both.reduce, [compiled(component) for component in condition.components])
-        parent = names.index(condition.parent.name)
-        values = condition.values if kind == 'InCondition' else [condition.value]
-        return Condition(parent, _relation(condition), np.array([columns[parent].threshold(value) for value in values]))
-
-    conditions = {_literals(condition)[0].child.name: condition for condition in _conditions(space)}
-    parents = {child: {literal.parent.name for literal in _literals(conditions[child])} for child in conditions}
-    ordered = [name for name in TopologicalSorter(parents).static_order() if name in conditions]
-    return {child: compiled(conditions[child]) for child in ordered}
-
-
-def read_space(text: str) -> ConfigurationSpace:
-    """The space that `write_space` wrote."""
-    if hasattr(ConfigurationSpace, 'from_json'):
-        return ConfigurationSpace.from_json(io.StringIO(text))
-    from ConfigSpace.read_and_write import json as old
-
-    return old.read(text)
-
-
-def write_space(space: ConfigurationSpace) -> str:
-    """ConfigSpace's own JSON.
-
-    Raises:
-        ArgumentError: what `read_space` would read of it is not this space: there are categories other than strings
-            and numbers, or ConfigSpace's own JSON is incomplete (before version 1 it cannot read forbidden relations,
-            before 0.7 it forgets quantisation and the bounds of normal and beta hyperparameters).
-    """
-    try:
-        if hasattr(space, 'to_serialized_dict'):
-            text = json.dumps(space.to_serialized_dict(), default=np.generic.item)
-        else:
-            from ConfigSpace.read_and_write import json as old
-
-            text = str(old.write(space))
-        # Clauses are only counted: their text may list values in another order.
-        written, n = describe(space), len(space)
-        read = describe(read_space(text))
-        if read[:n] == written[:n] and len(read) == len(written):
-            return text
-        reason = 'what ConfigSpace writes of it is not what it reads'
-    except Exception as error:  # whatever ConfigSpace and json raise
-        reason = f'{type(error).__name__}: {error}'
-    raise ArgumentError('configuration_space', space, f'a space that ConfigSpace can write as JSON ({reason})')
-
-
-def describe(space: ConfigurationSpace) -> list[dict[str, Any]]:
-    """The space in plain words for JSON: an entry a hyperparameter, then one a condition and a forbidden clause."""
-    told = 'default_value value choices weights sequence lower upper log q mu sigma alpha beta'.split()
-    entries: list[dict[str, Any]] = []
-    for name in space:
-        entry: dict[str, Any] = {'name': name, 'type': type(space[name]).__name__.replace('Hyperparameter', '')}
-        found = {key: getattr(space[name], key, None) for key in told}
-        for key, value in found.items():
-            if value is not None:
-                entry[key] = [_plain(v) for v in value] if key in ('choices', 'weights', 'sequence') else _plain(value)
-        entries.append(entry)
-    entries += [{'type': 'Condition', 'text': str(condition)} for condition in _conditions(space)]
-    return entries + [{'type': 'Forbidden', 'text': str(clause)} for clause in space.forbidden_clauses]
-
-
-# What differs between ConfigSpace < 1 and >= 1 (whose version numbers cannot be trusted) stands in these functions.
-
-
-def _conditions(space: ConfigurationSpace) -> list[Any]:
-    return list(space.conditions if hasattr(space, 'conditions') else space.get_conditions())
-
-
-def _literals(condition: Any) -> list[Any]:
-    """The conditions on a single parent that it is made of."""
-    if not hasattr(condition, 'components'):
-        return [condition]
-    return [literal for component in condition.components for literal in _literals(component)]
-
-
-def _relation(condition: Any) -> Any:
-    kind = type(condition).__name__
-    if kind == 'NotEqualsCondition':
-        # An inactive parent differs from every value for ConfigSpace >= 1, from none for < 1.
-        return _differs_and_is_active if is_old(condition.parent) else np.not_equal
-    return {'LessThanCondition': np.less, 'GreaterThanCondition': np.greater}.get(kind, np.isin)
-
-
-def _differs_and_is_active(u: Array, value: Array) -> Mask:
-    return np.asarray((u != value) & ~np.isnan(u))
-
-
-def _forbids(clause: Any, configuration: dict[str, Any]) -> bool:
-    if hasattr(clause, 'is_forbidden_value'):
-        return bool(clause.is_forbidden_value(configuration))
-    return bool(clause.is_forbidden(configuration, strict=False))
-
-
-def _plain(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    return value if value is None or isinstance(value, (str, int, float)) else repr(value)

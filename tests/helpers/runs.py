@@ -34,10 +34,8 @@ def space() -> ConfigurationSpace:
     momentum = Float('momentum', (0.0, 0.99))
     optimizer = Categorical('optimizer', ['sgd', 'adam'])
     others = [Float('lr', (1e-5, 1e-1), log=True), Integer('width', (16, 512), log=True)]
-    add = space.add if hasattr(space, 'add') else space.add_hyperparameters  # the latter before ConfigSpace 1.0
-    add([optimizer, momentum, *others, OrdinalHyperparameter('size', ['s', 'm', 'l'])])
-    add = space.add if hasattr(space, 'add') else space.add_condition
-    add(EqualsCondition(momentum, optimizer, 'sgd'))
+    space.add([optimizer, momentum, *others, OrdinalHyperparameter('size', ['s', 'm', 'l'])])
+    space.add(EqualsCondition(momentum, optimizer, 'sgd'))
     return space
 
 

@@ -185,7 +185,7 @@ def test_digits_three_epochs_and_three_more_are_six(digits: ModuleType, tmp_path
     first = digits.objective_function(configuration, 3, 0, str(in_two))
     torch.rand(7)  # what happens between two calls does not matter
     assert first + digits.objective_function(configuration, 6, 3, str(in_two)) == expected
-    models = [torch.load(folder / digits.CHECKPOINT, **digits.LOAD)['model'] for folder in (at_once, in_two)]
+    models = [torch.load(folder / digits.CHECKPOINT, weights_only=True)['model'] for folder in (at_once, in_two)]
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
     assert len({result['metric'] for result in expected}) > 1, 'nothing was learned, so nothing was tested'
 

@@ -14,18 +14,10 @@ import hpo4dl
 from hpo4dl import Tuner, warm_start
 from hpo4dl.space.unit_cube import Space
 
-# ConfigSpace < 1 evaluates conditions on inactive numbers with `None < 1.0` when it looks at the default.
-pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
-
 
 def build(hyperparameters: Sequence[Any], conditions: Sequence[Any] = (), forbidden: Sequence[Any] = ()) -> Any:
     space = ConfigurationSpace()
-    if hasattr(space, 'add'):
-        space.add([*hyperparameters, *conditions, *forbidden])
-    else:
-        space.add_hyperparameters(hyperparameters)
-        space.add_conditions(list(conditions))
-        space.add_forbidden_clauses(list(forbidden))
+    space.add([*hyperparameters, *conditions, *forbidden])
     return space
 
 

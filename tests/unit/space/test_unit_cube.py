@@ -36,22 +36,13 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from hpo4dl.errors import ArgumentError
-from hpo4dl.space.unit_cube import Space, describe, read_space, write_space
-
-# ConfigSpace < 1 evaluates conditions on inactive numbers with `None < 1.0` when it looks at the default.
-pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
-
-OLD = not hasattr(ConfigurationSpace, 'add')  # ConfigSpace < 1
+from hpo4dl.space.serialization import describe, read_space, write_space
+from hpo4dl.space.unit_cube import Space
 
 
 def build(hyperparameters: Sequence[Any], conditions: Sequence[Any] = (), forbidden: Sequence[Any] = ()) -> Any:
     space = ConfigurationSpace()
-    if OLD:
-        space.add_hyperparameters(hyperparameters)
-        space.add_conditions(list(conditions))
-        space.add_forbidden_clauses(list(forbidden))
-    else:
-        space.add([*hyperparameters, *conditions, *forbidden])
+    space.add([*hyperparameters, *conditions, *forbidden])
     return space
 
 
@@ -71,7 +62,7 @@ def ordinal(name: str, sequence: Sequence[Any] = 'abc') -> Any:
     return kinds.OrdinalHyperparameter(name, list(sequence))
 
 
-def deep_learning(forbid: bool = True, relation: bool = True) -> Any:
+def deep_learning(forbid: bool = True) -> Any:
     """A space as people write them: two levels of conditions, forbidden clauses."""
     lr, width = uniform('lr', 1e-5, 1.0, log=True), integer('width', 16, 512, log=True)
     optimizer = category('opt', ['sgd', 'adam', 'momentum'])
@@ -87,7 +78,7 @@ def deep_learning(forbid: bool = True, relation: bool = True) -> Any:
     ]
     forbidden = [
         ForbiddenAndConjunction(ForbiddenEqualsClause(optimizer, 'adam'), ForbiddenInClause(dropout, ['much', 'some'])),
-        *([ForbiddenLessThanRelation(width, units[0])] if relation else []),
+        ForbiddenLessThanRelation(width, units[0]),
     ]
     everything = [lr, width, optimizer, momentum, nesterov, dampening, layers, dropout, *units]
     return build(everything, conditions, forbidden if forbid else [])
@@ -128,11 +119,8 @@ def test_configspace_accepts_what_we_sample() -> None:
         assert_agrees(configuration_space, space, point)
 
 
-def literals(child: Any, parent: Any, only_positive: bool) -> list[Any]:
-    """Every kind of condition that ConfigSpace allows on this parent.
-
-    `only_positive`: without those that ConfigSpace < 1 takes for met, in conjunctions, by an inactive parent.
-    """
+def literals(child: Any, parent: Any) -> list[Any]:
+    """Every kind of condition that ConfigSpace allows on this parent."""
     if isinstance(parent, kinds.CategoricalHyperparameter):
         values: Sequence[Any] = parent.choices
     elif isinstance(parent, kinds.OrdinalHyperparameter):
@@ -144,11 +132,7 @@ def literals(child: Any, parent: Any, only_positive: bool) -> list[Any]:
     if not isinstance(parent, kinds.CategoricalHyperparameter):
         found += [LessThanCondition(child, parent, values[1]), GreaterThanCondition(child, parent, values[1])]
         found += [LessThanCondition(child, parent, values[-1]), GreaterThanCondition(child, parent, values[0])]
-    if isinstance(parent, kinds.CategoricalHyperparameter) or not only_positive:
-        found.append(EqualsCondition(child, parent, values[0]))
-    if not only_positive:
-        found.append(NotEqualsCondition(child, parent, values[1]))
-    return found
+    return [*found, EqualsCondition(child, parent, values[0]), NotEqualsCondition(child, parent, values[1])]
 
 
 @st.composite
@@ -165,17 +149,14 @@ def spaces(draw: st.DrawFn) -> Any:
     ]
     hyperparameters: list[Any] = []
     conditions = []
-    children = set()
     # Names in an order that has nothing to do with who depends on whom.
     for name in draw(st.permutations('abcdefg'))[: draw(st.integers(1, 7))]:
         child = draw(st.sampled_from(makers))(name)
         parents = [parent for parent in hyperparameters if draw(st.booleans())][-2:]
         if parents:
-            positive = OLD and len(parents) > 1
-            parts = [draw(st.sampled_from(literals(child, p, positive and p.name in children))) for p in parents]
+            parts = [draw(st.sampled_from(literals(child, parent))) for parent in parents]
             junction = draw(st.sampled_from([AndConjunction, OrConjunction]))
             conditions.append(junction(*parts) if len(parts) > 1 else parts[0])
-            children.add(name)
         hyperparameters.append(child)
     try:
         return build(hyperparameters, conditions)
@@ -226,8 +207,7 @@ def test_the_users_space_is_left_alone() -> None:
     points_of(space)
     space.draw(np.random.default_rng(0), set())
     describe(ours)
-    if not OLD:
-        write_space(ours)
+    write_space(ours)
     np.testing.assert_equal(ours.random.get_state(), state)
     assert [dict(c) for c in ours.sample_configuration(20)] == [dict(c) for c in theirs.sample_configuration(20)]
     assert ours == theirs
@@ -661,7 +641,6 @@ class Layer:
         return 'Layer()'
 
 
-@pytest.mark.skipif(OLD, reason='ConfigSpace >= 1 allows any object')
 def test_arbitrary_objects_survive_as_their_repr() -> None:
     layer = Layer()
     configuration_space = build([category('c', [layer, (1, 2), None, 'text', [3, 4]]), uniform('f')])
@@ -693,7 +672,7 @@ def test_plain_and_restore_leave_plain_values_as_they_are() -> None:
 
 
 def test_a_space_with_forbidden_clauses_survives_json() -> None:
-    configuration_space = deep_learning(relation=not OLD)
+    configuration_space = deep_learning()
     again = read_space(write_space(configuration_space))
     ours, theirs = Space(configuration_space), Space(again)
     for point in points_of(ours, 200):
@@ -725,16 +704,3 @@ def test_describe_tells_everything() -> None:
     assert entries[-2]['text'] == "f | c == 'a'"
     assert 'o' in entries[-1]['text']
     assert 'high' in entries[-1]['text']
-
-
-@pytest.mark.skipif(not OLD, reason='ConfigSpace >= 1 reads what it writes')
-def test_a_space_that_configspace_would_read_back_differently_is_not_written() -> None:
-    a, b = integer('a'), integer('b')
-    with pytest.raises(ArgumentError) as info:
-        write_space(build([a, b], [], [ForbiddenLessThanRelation(b, a)]))
-    assert info.value.argument == 'configuration_space'
-    try:
-        text = write_space(build([uniform('f', 0.0, 1.0, q=0.25)]))
-    except ArgumentError:
-        return
-    assert read_space(text)['f'].q == 0.25
