@@ -135,11 +135,11 @@ def key(values: Iterable[float]) -> tuple[str, ...]:
 def synthetic(seed: int) -> Problem:
     """Saturating curves whose end and speed depend smoothly on six hyperparameters, three of which matter."""
     rng = np.random.default_rng(seed)
-    centre, weight = rng.random(6), np.array([1.0, 0.6, 0.3, 0.03, 0.0, 0.0])
+    center, weight = rng.random(6), np.array([1.0, 0.6, 0.3, 0.03, 0.0, 0.0])
     space = ConfigurationSpace(name=f'synthetic-{seed}', space={f'x{i}': (0.0, 1.0) for i in range(6)})
 
     def curves(x: np.ndarray) -> np.ndarray:
-        end = np.exp(-2 * ((x - centre) ** 2 @ weight))
+        end = np.exp(-2 * ((x - center) ** 2 @ weight))
         rate = 0.2 + 2 * x[:, 1]
         epochs = np.arange(1, 51)
         noise = 0.01 * np.sin(1e4 * (x.sum(1)[:, None] + epochs))
