@@ -182,8 +182,9 @@ def test_as_a_program_in_a_pipe_and_in_ascii(run: str) -> None:
 
 
 def test_every_command_of_the_documents_is_one(capsys: pytest.CaptureFixture) -> None:
-    lines = (ROOT / 'docs' / 'runs.md').read_text(encoding='utf-8').splitlines()
-    commands = [line.split()[1] for line in lines if line.startswith('hpo4dl ')]
+    text = (ROOT / 'docs' / 'runs.md').read_text(encoding='utf-8')
+    section = text.partition('## The command line')[2].partition('\n## ')[0]
+    commands = [line.split()[1] for line in section.splitlines() if line.startswith('hpo4dl ')]
     assert len(commands) >= 8
     for command in commands:
         with pytest.raises(SystemExit) as stop:

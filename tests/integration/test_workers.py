@@ -249,9 +249,7 @@ def test_time_limit_waits_for_no_call_and_what_it_cut_is_made_again(tmp_path: Pa
         return last_epoch(configuration, epoch, previous_epoch, checkpoint_path)
 
     with ThreadPoolExecutor(2) as executor:
-        tuner = tune(
-            tmp_path, objective, max_epochs=1, max_budget=20, executor=executor, num_workers=2, time_limit=1
-        )
+        tuner = tune(tmp_path, objective, max_epochs=1, max_budget=20, executor=executor, num_workers=2, time_limit=1)
         tuner.run()
         assert left == []
         leave.set()
