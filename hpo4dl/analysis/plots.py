@@ -125,10 +125,10 @@ def draw_explanation(explanation: Explanation, run: Run) -> Figure:
             axes.fill_between(option.epochs, low, high, color=color, alpha=0.18, linewidth=0, label='5% to 95%')
             axes.plot(option.epochs, median, color=color, linewidth=1.2, linestyle='--', label='predicted')
             axes.plot(list(option.values), list(option.values.values()), color=color, marker='.', label='so far')
-            if explanation.to_beat is not None:
-                axes.axhline(explanation.to_beat, color=GREY, linewidth=1, linestyle=':', label='to beat')
-            axes.axvline(option.ahead, color=GREY, linewidth=0.8, label='judged at')
-            axes.set_title(f'{"picked: " if place == 0 else ""}{option.name()}, gain {option.gain:.2f}')
+            if explanation.threshold is not None:
+                axes.axhline(explanation.threshold, color=GREY, linewidth=1, linestyle=':', label='to beat')
+            axes.axvline(option.target_epoch, color=GREY, linewidth=0.8, label='judged at')
+            axes.set_title(f'{"picked: " if place == 0 else ""}{option.name()}, gain {option.relative_ei:.2f}')
         metrics = [q for option in explanation.options for q in [*option.forecast.flat, *option.values.values()]]
         for axes in panels[:n]:
             epoch_axis(axes, run)
