@@ -1,8 +1,8 @@
 """The problems that tuners are compared on: curves that are known, so that an epoch costs nothing.
 
-    lcbench-TASK    the LCBench surrogate of YAHPO Gym (Pfisterer et al. 2022, Zimmer et al. 2021), 52 epochs
-    taskset-TABLE   a table of TaskSet (Metz et al. 2020) as DyHPO ships it, 51 epochs of 1000 configurations
-    synthetic-N     made-up curves that need no data, 50 epochs
+lcbench-TASK    the LCBench surrogate of YAHPO Gym (Pfisterer et al. 2022, Zimmer et al. 2021), 52 epochs
+taskset-TABLE   a table of TaskSet (Metz et al. 2020) as DyHPO ships it, 51 epochs of 1000 configurations
+synthetic-N     made-up curves that need no data, 50 epochs
 """
 
 from __future__ import annotations

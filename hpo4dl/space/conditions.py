@@ -15,7 +15,7 @@ import numpy as np
 from ConfigSpace import ConfigurationSpace
 from numpy.typing import NDArray
 
-from .distributions import Array
+from ..trial import Array
 from .transforms import UnitTransform
 
 Condition = Callable[[Array], NDArray[np.bool_]]

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
-Array = NDArray[np.float64]
+from ..trial import Array
 
 FLAT = 1e-6
 """Probability of the part at either end of a normal or beta distribution over which it is spread evenly."""

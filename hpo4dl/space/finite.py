@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..trial import Array
 from .conditions import Condition, deactivate
-from .distributions import Array
 from .transforms import Choices, UnitTransform
 
 MAX_ENUMERATED = 10_000
@@ -42,9 +42,7 @@ class PointSet:
         return self.points[order[:n]]
 
 
-def enumerate_points(
-    transforms: Sequence[UnitTransform], conditions: Mapping[int, Condition]
-) -> tuple[Array, Array]:
+def enumerate_points(transforms: Sequence[UnitTransform], conditions: Mapping[int, Condition]) -> tuple[Array, Array]:
     """Return (m, d) all points, forbidden ones among them, and (m,) their probabilities; no point if too many."""
     choices = [transform for transform in transforms if isinstance(transform, Choices)]
     sizes = [len(choice.possible) for choice in choices]

@@ -61,11 +61,19 @@ def plain_value(value: Any) -> Any:
     return value if value is None or isinstance(value, (str, int, float)) else repr(value)
 
 
-def restored_values(plain: Mapping[str, Any], transforms: Mapping[str, UnitTransform]) -> dict[str, Any]:
-    """Return, by name, the values that `plain_value` made these of; ArgumentError where no category has this form."""
+def restored_values(
+    plain: Mapping[str, Any], transforms: Mapping[str, UnitTransform], known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return, by name, the values that `plain_value` made these of; ArgumentError where no category has this form.
+
+    A category whose repr stands for it is taken from `known`, where it is there: others may share its repr.
+    """
     values = dict(plain)
     for name, transform in transforms.items():
-        if name in values and isinstance(transform, (Category, Rank)):
+        there = known.get(name)
+        if name in values and there is not None and plain_value(there) is not there:
+            values[name] = there
+        elif name in values and isinstance(transform, (Category, Rank)):
             index = index_of([plain_value(value) for value in transform.values], values[name])
             if index is None:
                 raise ArgumentError('configuration', dict(plain), f'for {name!r} {transform.accepted}')

@@ -29,7 +29,8 @@ import numpy as np
 from ConfigSpace import hyperparameters as kinds
 from numpy.typing import NDArray
 
-from .distributions import Array, Beta, Distribution, FlatTails, Log, Normal, Uniform
+from ..trial import Array
+from .distributions import Beta, Distribution, FlatTails, Log, Normal, Uniform
 
 MAX_TABULATED = 10_000
 """Integers of at most that many values are tabulated."""

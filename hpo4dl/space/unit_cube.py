@@ -19,8 +19,8 @@ from ConfigSpace import ConfigurationSpace
 from scipy.stats import qmc
 
 from ..errors import ArgumentError
+from ..trial import Array
 from .conditions import compile_conditions, deactivate
-from .distributions import Array
 from .finite import PointSet, enumerate_points
 from .serialization import plain_value, restored_values
 from .transforms import Number, UnitTransform, transform_of
@@ -44,8 +44,6 @@ class Space:
     """The hyperparameters, in the space's order."""
     transforms: dict[str, UnitTransform]
     """What takes each hyperparameter's values to coordinates and back, in the same order."""
-    all_points: Array | None
-    """(m, d) all legal points, where candidates were given or there are few; else None."""
     n_features: int
     """Columns that `features` returns."""
 
@@ -63,7 +61,19 @@ class Space:
         self._exact_values: dict[bytes, dict[str, Any]] = {}
         self.n_features = self.features(np.full((1, len(self.names)), np.nan)).shape[1]
         self._finite = self._enumerated() if candidates is None else self._restricted_to(candidates)
-        self.all_points = None if self._finite is None else self._finite.points
+
+    @classmethod
+    def restored(cls, configuration_space: ConfigurationSpace, candidates: Sequence[Mapping[str, Any]] | None) -> Space:
+        """Return the space, restricted to candidates that `plain` made; errors as above."""
+        space = cls(configuration_space)
+        if candidates is not None:
+            space._finite = space._restricted_to([space.restore(candidate) for candidate in candidates])
+        return space
+
+    @property
+    def all_points(self) -> Array | None:
+        """(m, d) all legal points, where candidates were given or there are few; else None."""
+        return None if self._finite is None else self._finite.points
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         """Return (n, d) points from the space's own distribution, forbidden ones perhaps among them.
@@ -80,16 +90,7 @@ class Space:
             for point in self.sample(rng, 100):
                 if point.tobytes() not in tried and self.is_legal(point):
                     return np.array(point)
-        # The clauses forbid nearly everything, but never the default: walk from there through what is legal.
-        near = walk = self.to_unit(self._default)[None]
-        for _ in range(MAX_TRIES // 100):
-            legal = [point for point in near if self.is_legal(point)]
-            new = [point for point in legal if point.tobytes() not in tried]
-            if new:
-                return np.array(new[0])
-            walk = np.array([*walk, *legal])[-100:]
-            near = self.neighbours(rng, walk, 100, scale=rng.choice([0.003, 0.03, 0.3]))
-        return None
+        return walk(self, self.to_unit(self._default), rng, tried)  # the clauses forbid nearly all, but not the default
 
     def sobol_point(self, seed: int, index: int, tried: Container[bytes]) -> Array | None:
         """Return (d,) a point of a scrambled Sobol sequence; None if it was tried, or is forbidden.
@@ -175,6 +176,12 @@ class Space:
         point = np.array([transform.to_unit(values[name]) for name, transform in self.transforms.items()])
         return {name: values[name] for name, is_active in zip(self.names, self._is_active(point)) if is_active}
 
+    def check_point(self, point: Array) -> Array:
+        """Return `point`; raises ArgumentError unless it is (d,), each coordinate in [0, 1], or NaN."""
+        if point.shape != (len(self.names),) or not ((point >= 0) & (point <= 1) | np.isnan(point)).all():
+            raise ArgumentError('point', point, f'{len(self.names)} coordinates in [0, 1], NaN where inactive')
+        return point
+
     def is_legal(self, point: Array) -> bool:
         """Return whether no forbidden clause holds, in ConfigSpace's own judgment."""
         return self._violated_clause(point) is None
@@ -183,9 +190,12 @@ class Space:
         """Return the configuration as JSON can hold it: categories that are arbitrary objects by their repr."""
         return {name: plain_value(value) for name, value in configuration.items()}
 
-    def restore(self, plain: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the configuration that `plain` made this of; ArgumentError where no category has this plain form."""
-        return restored_values(plain, self.transforms)
+    def restore(self, plain: Mapping[str, Any], point: Array | None = None) -> dict[str, Any]:
+        """Return the configuration that `plain` made this of; ArgumentError where no category has this plain form.
+
+        `point` (d,), where it is known, tells categories apart that have the same plain form, such as functions.
+        """
+        return restored_values(plain, self.transforms, {} if point is None else self.from_unit(self.check_point(point)))
 
     def _sample_all(self, u: Array) -> Array:
         """Return (n, d) points as if every hyperparameter were active, of uniform random numbers u (n, d)."""
@@ -219,12 +229,22 @@ class Space:
         for candidate in candidates:
             point = self.to_unit(candidate, 'candidates')
             # Tables are looked up by exact values, which are finer than the grid of coordinates.
-            exact = {
-                name: float(candidate[name])  # type: ignore[arg-type]
-                for (name, transform), u in zip(self.transforms.items(), point)
-                if isinstance(transform, Number) and not transform.whole and not math.isnan(u)
-            }
+            floats = [n for n, t in self.transforms.items() if isinstance(t, Number) and not t.whole and n in candidate]
+            exact = {name: float(candidate[name]) for name in floats}  # type: ignore[arg-type]
             points[point.tobytes()] = point
             self._exact_values.setdefault(point.tobytes(), exact)
         listed = np.array(list(points.values()))
         return PointSet(listed, self.features(listed), None)
+
+
+def walk(space: Space, start: Array, rng: np.random.Generator, tried: Container[bytes]) -> Array | None:
+    """Return (d,) a legal point not in `tried` that is found in small steps through legal ones; None if none is."""
+    near = path = start[None]
+    for _ in range(MAX_TRIES // 100):
+        legal = [point for point in near if space.is_legal(point)]
+        new = [point for point in legal if point.tobytes() not in tried]
+        if new:
+            return np.array(new[0])
+        path = np.array([*path, *legal])[-100:]
+        near = space.neighbours(rng, path, 100, scale=rng.choice([0.003, 0.03, 0.3]))
+    return None

@@ -10,7 +10,7 @@ from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
-from ..analysis.report import read_run
+from ..analysis.run import read_run
 from ..checks import check_count
 from ..errors import ArgumentError, JournalError
 from ..space.transforms import Number, SmallInteger, UnitTransform, native

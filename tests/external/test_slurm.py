@@ -200,7 +200,7 @@ def test_what_sbatch_refuses_stops_the_race(tmp_path: Path) -> None:
 @pytest.mark.parametrize('cluster', CLUSTERS)
 def test_the_check_of_executors_passes(tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With fewer of the small calls, each of which is a job."""
-    monkeypatch.setattr('hpo4dl.tools.executor_check.MANY', 2)
+    monkeypatch.setattr('hpo4dl.tools.executor_check.SMALL_CALLS', 2)
     checks = check_executor(executor(tmp_path, cluster), 2, str(tmp_path), kill=True, seconds=SECONDS)
     assert [check.problem for check in checks] == [None] * 7
 

@@ -8,13 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from races import Quadratic, tune
+from races import NAMES, Quadratic, tune
 
 from hpo4dl import StorageError, Tuner, replay
-from hpo4dl.files import copy_file, copy_tree, swap, sync_tree
 from hpo4dl.records import checkpoints as module
-
-NAMES = ['dyhpo', 'hyperband', 'asha', 'random']
 
 
 class Sized:
@@ -201,51 +198,6 @@ def test_without_an_exchange_of_folders_best_trial_is_renamed(tmp_path: Path, mo
     incumbent = tuner.run()
     assert int((tuner.run_folder / 'best_trial' / 'epochs').read_text()) >= incumbent['epoch']
     assert [path.name for path in tuner.run_folder.glob('.best_trial*')] == []
-
-
-@pytest.mark.skipif(not hasattr(os, 'copy_file_range'), reason='Linux')
-def test_a_copy_is_the_same_however_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = os.urandom(3_000_000)
-    (tmp_path / 'a').write_bytes(content)
-    (tmp_path / 'a').chmod(0o640)
-
-    def refused(*arguments):
-        raise OSError(18, 'Invalid cross-device link')
-
-    def in_pieces(source, destination, count):
-        return original(source, destination, min(count, 100_000))
-
-    def stops(source, destination, count):
-        return 0
-
-    original = os.copy_file_range
-    for function in (original, refused, in_pieces, stops):
-        monkeypatch.setattr(os, 'copy_file_range', function)
-        copy_file(tmp_path / 'a', tmp_path / 'b')
-        assert (tmp_path / 'b').read_bytes() == content
-        assert (tmp_path / 'b').stat().st_mode == (tmp_path / 'a').stat().st_mode
-        (tmp_path / 'b').unlink()
-
-
-def test_sizes_count_files_once_and_links_not_at_all(tmp_path: Path) -> None:
-    (tmp_path / 'a' / 'b').mkdir(parents=True)
-    (tmp_path / 'a' / 'b' / 'c').write_bytes(bytes(1234))
-    (tmp_path / 'a' / 'd').write_bytes(bytes(66))
-    (tmp_path / 'a' / 'e').symlink_to(tmp_path)
-    assert sync_tree(tmp_path / 'a') == 1300
-    copy_tree(tmp_path / 'a', tmp_path / 'f')
-    assert sync_tree(tmp_path / 'f') == 1300
-
-
-@pytest.mark.skipif(os.uname().sysname != 'Linux', reason='renameat2')
-def test_folders_are_exchanged(tmp_path: Path) -> None:
-    for name in 'ab':
-        (tmp_path / name).mkdir()
-        (tmp_path / name / name).touch()
-    if swap(tmp_path / 'a', tmp_path / 'b'):
-        assert (tmp_path / 'a' / 'b').exists()
-        assert (tmp_path / 'b' / 'a').exists()
-    assert not swap(tmp_path / 'a', tmp_path / 'nowhere')
 
 
 def test_a_removal_that_was_cut_short_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

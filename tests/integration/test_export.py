@@ -14,7 +14,7 @@ from runs import HOSTILE, hostile, space, tuned, written
 
 from hpo4dl import ArgumentError, HPO4DLError
 from hpo4dl.analysis.export import export, importance
-from hpo4dl.analysis.report import Run, read_run
+from hpo4dl.analysis.run import Run, read_run
 from hpo4dl.space.serialization import describe, read_space
 
 

@@ -12,13 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-from ConfigSpace import Categorical, ConfigurationSpace, EqualsCondition, Float, Integer
+from ConfigSpace import Categorical, ConfigurationSpace, Float
 from races import Quadratic, tune
 
 from hpo4dl import ArgumentError, JournalError, RunLockedError, StorageError, Tuner, replay
 from hpo4dl.records.journal import Journal, encode_line
-
-SCHEMA_1 = Path(__file__).parents[1] / 'data' / 'run_of_schema_1'
 
 
 def resume(run: Path, objective=None, **arguments) -> Tuner:
@@ -41,39 +39,6 @@ def run(tmp_path: Path) -> Path:
     tuner = tune(tmp_path, Quadratic(), optimizer='asha', max_budget=20, keep_checkpoints='all')
     tuner.run()
     return tuner.run_folder
-
-
-class TestSchema1:
-    """The journal that was committed when schema 1 was made; it stays readable."""
-
-    @staticmethod
-    def space() -> ConfigurationSpace:
-        space = ConfigurationSpace()
-        layers, lr = Integer('layers', (1, 5)), Float('lr', (1e-4, 1.0), log=True)
-        optimizer, momentum = Categorical('optimizer', ['sgd', 'adam']), Float('momentum', (0.0, 0.9))
-        space.add([lr, optimizer, momentum, layers, EqualsCondition(momentum, optimizer, 'sgd')])
-        return space
-
-    @staticmethod
-    def train(c, epoch, previous, path):
-        file = Path(path) / 'epochs'
-        assert int(file.read_text() if file.exists() else 0) == previous
-        file.write_text(str(epoch))
-        loss = c['lr'] + c['layers']
-        return [{'epoch': i, 'metric': loss + c.get('momentum', 0.5) / i} for i in range(previous + 1, epoch + 1)]
-
-    def test_it_is_resumed(self, tmp_path: Path) -> None:
-        folder = tmp_path / 'run'
-        shutil.copytree(SCHEMA_1, folder)
-        before = results_of(folder)
-        assert len(before) == 22
-        tuner = resume(folder, self.train, configuration_space=self.space())
-        assert tuner.epochs_spent == 60
-        assert results_of(folder)[:22] == before
-        assert tuner.incumbent['metric'] == min(metric for _, _, metric in results_of(folder))
-
-    def test_its_decisions_can_be_taken_again(self) -> None:
-        assert replay(SCHEMA_1, configuration_space=self.space()) == 16
 
 
 def test_damage_is_named_and_changes_nothing_and_salvage_goes_on_from_the_whole_lines(run: Path) -> None:

@@ -19,7 +19,8 @@ from races import NAMES, Quadratic, space, tune
 
 import hpo4dl
 from hpo4dl import ArgumentError, DyHPO, EveryTrialFailedError, RunLockedError, Tuner
-from hpo4dl.analysis.report import read_run, summary
+from hpo4dl.analysis.report import report_text
+from hpo4dl.analysis.run import read_run
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -176,7 +177,7 @@ def test_it_stops_when_little_is_to_be_gained(tmp_path: Path) -> None:
     assert '"expected_gain"' in events[-1]
     expected = tuner.optimizer.expected_gain()
     assert 0 <= expected < 0.5
-    assert f'is expected to improve the metric by {expected:.2g}' in summary(read_run(tuner.run_folder))
+    assert f'is expected to improve the metric by {expected:.2g}' in report_text(read_run(tuner.run_folder))
     # It goes on when less is asked for, and not before.
     for least, more in [(None, 0), (1e-9, 3)]:
         objective, budget = Quadratic(), tuner.epochs_spent + 3

@@ -125,7 +125,9 @@ def test_a_part_may_be_restored_alone(tmp_path: Path) -> None:
     assert torch.equal(other.running_mean, model.running_mean)
 
 
-@pytest.mark.parametrize('value', [object(), np.zeros(3), {1, 2}, {'deep': [Path('x')]}], ids=repr)
+@pytest.mark.parametrize(
+    'value', [object(), np.zeros(3), {1, 2}, {'deep': [Path('x')]}], ids=['object', 'array', 'set', 'path']
+)
 def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path, value: object) -> None:
     with pytest.raises(hpo4dl.ArgumentError, match=r'^extra'):
         save_checkpoint(tmp_path, extra=value)
