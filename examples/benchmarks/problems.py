@@ -23,7 +23,7 @@ LCBENCH = [3945, 7593, 34539, 126025, 126026, 126029, 146212, 167104, 167149, 16
 
 @dataclass
 class Problem:
-    """Curves over a space, and the two values that normalise regret."""
+    """Curves over a space, and the two values that normalize regret."""
 
     name: str
     space: ConfigurationSpace
@@ -38,7 +38,7 @@ class Problem:
     """From a configuration to the seconds that each of its epochs takes; None where the benchmark does not say."""
 
     def regret(self, values: np.ndarray) -> np.ndarray:
-        """Normalised regret of the best seen so far: 0 is the best reachable, 1 the worst; a NaN is no value."""
+        """Normalized regret of the best seen so far: 0 is the best reachable, 1 the worst; a NaN is no value."""
         sign = -1.0 if self.minimize else 1.0
         seen = np.fmax.accumulate(sign * np.asarray(values, dtype=float))
         regret = (sign * self.best - seen) / (sign * (self.best - self.worst))
@@ -135,11 +135,11 @@ def key(values: Iterable[float]) -> tuple[str, ...]:
 def synthetic(seed: int) -> Problem:
     """Saturating curves whose end and speed depend smoothly on six hyperparameters, three of which matter."""
     rng = np.random.default_rng(seed)
-    centre, weight = rng.random(6), np.array([1.0, 0.6, 0.3, 0.03, 0.0, 0.0])
+    center, weight = rng.random(6), np.array([1.0, 0.6, 0.3, 0.03, 0.0, 0.0])
     space = ConfigurationSpace(name=f'synthetic-{seed}', space={f'x{i}': (0.0, 1.0) for i in range(6)})
 
     def curves(x: np.ndarray) -> np.ndarray:
-        end = np.exp(-2 * ((x - centre) ** 2 @ weight))
+        end = np.exp(-2 * ((x - center) ** 2 @ weight))
         rate = 0.2 + 2 * x[:, 1]
         epochs = np.arange(1, 51)
         noise = 0.01 * np.sin(1e4 * (x.sum(1)[:, None] + epochs))

@@ -27,7 +27,7 @@ import numpy as np
 import peers
 import problems
 from compare import (
-    COLOURS,
+    COLORS,
     LEAST,
     by_kind,
     call,
@@ -43,7 +43,7 @@ from compare import (
 
 TUNERS = [tuner for tuner, module in peers.TUNERS.items() if module == 'ours' or tuner == 'syne-asha']
 MARKS = (1 / 64, 1 / 16, 1 / 4, 1)
-"""When regrets are told, in serial races: 1 is the time that one worker needs for EPOCHS epochs of average length."""
+"""Times at which regrets are reported, in serial races: 1 is what EPOCHS epochs of average length take one worker."""
 
 LINES = ('-', '--', ':')
 
@@ -87,7 +87,7 @@ def simulate(
     Returns:
         steps: (trial, previous epoch, epoch, begin, end) in the order of their starts, in simulated seconds.
         times, values: of each epoch, in the order of their ends.
-        utilisation: share of the workers' time spent training, until the last step starts.
+        utilization: share of the workers' time spent training, until the last step starts.
         decisions, decider: how many steps were asked for, and the seconds that asks and tells took.
     """
     now = decider = 0.0
@@ -127,7 +127,7 @@ def simulate(
         'steps': steps,
         'times': times,
         'values': values,
-        'utilisation': busy / (workers * last),
+        'utilization': busy / (workers * last),
         'decisions': len(steps),
         'decider': decider,
     }
@@ -242,7 +242,7 @@ def table(runs: Runs) -> str:
         for row, curve in zip(rows, mean):
             records = [runs[row][race] for race in races]
             columns = [
-                [100 * r['utilisation'], r['decisions'] / r['decider'], *regret_at(r, np.array(MARKS))] for r in records
+                [100 * r['utilization'], r['decisions'] / r['decider'], *regret_at(r, np.array(MARKS))] for r in records
             ]
             value, error = mean_and_error(np.array(columns), names)
             of_mean = first_at(grid, mean[0], mean[0][-1]) / first_at(grid, curve, mean[0][-1])
@@ -274,14 +274,14 @@ def plot(runs: Runs, file: Path) -> None:
             records = [runs[row][race] for race in races]
             grid = np.geomspace(1e-3, max(r['times'][-1] for r in records), 300)
             regret = mean_and_error(np.array([regret_at(r, grid) for r in records]), names)[0]
-            colour, line = COLOURS[counts.index(int(workers)) % 7], LINES[tuners.index(tuner) % 3]
-            left.plot(grid, np.maximum(regret, LEAST), label=row, color=colour, linestyle=line)
+            color, line = COLORS[counts.index(int(workers)) % 7], LINES[tuners.index(tuner) % 3]
+            left.plot(grid, np.maximum(regret, LEAST), label=row, color=color, linestyle=line)
         for tuner in tuners:
             of = [n for n in counts if f'{tuner}, {n}' in rows]
-            busy = [100 * np.mean([runs[f'{tuner}, {n}'][race]['utilisation'] for race in races]) for n in of]
+            busy = [100 * np.mean([runs[f'{tuner}, {n}'][race]['utilization'] for race in races]) for n in of]
             right.plot(of, busy, 'ko', linestyle=LINES[tuners.index(tuner) % 3], label=tuner)
-        left.set(yscale='log', xlabel='time, in serial races', ylabel='normalised regret', title=f'{kind}, mean')
-        right.set(xlabel='workers', ylabel='% of the time that workers train', title='utilisation', ylim=(0, 105))
+        left.set(yscale='log', xlabel='time, in serial races', ylabel='normalized regret', title=f'{kind}, mean')
+        right.set(xlabel='workers', ylabel='% of the time that workers train', title='utilization', ylim=(0, 105))
         right.set_xticks(counts, map(str, counts))
         right.minorticks_off()
         right.legend(frameon=False)

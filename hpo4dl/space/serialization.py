@@ -62,18 +62,19 @@ def plain_value(value: Any) -> Any:
 
 
 def restored_values(
-    plain: Mapping[str, Any], transforms: Mapping[str, UnitTransform], known: Mapping[str, Any]
+    plain: Mapping[str, Any], transforms: Mapping[str, UnitTransform], point: Mapping[str, float]
 ) -> dict[str, Any]:
     """Return, by name, the values that `plain_value` made these of; ArgumentError where no category has this form.
 
-    A category whose repr stands for it is taken from `known`, where it is there: others may share its repr.
+    Coordinates, where `point` has them, tell objects that are known by their repr, which others may share.
     """
     values = dict(plain)
     for name, transform in transforms.items():
-        there = known.get(name)
-        if name in values and there is not None and plain_value(there) is not there:
-            values[name] = there
-        elif name in values and isinstance(transform, (Category, Rank)):
+        if name in values and isinstance(transform, (Category, Rank)):
+            there = transform.from_unit(point[name]) if name in point else None
+            if there is not None and plain_value(there) is not there:
+                values[name] = there
+                continue
             index = index_of([plain_value(value) for value in transform.values], values[name])
             if index is None:
                 raise ArgumentError('configuration', dict(plain), f'for {name!r} {transform.accepted}')

@@ -44,6 +44,8 @@ class Space:
     """The hyperparameters, in the space's order."""
     transforms: dict[str, UnitTransform]
     """What takes each hyperparameter's values to coordinates and back, in the same order."""
+    all_points: Array | None
+    """(m, d) all legal points, where candidates were given or there are few; else None."""
     n_features: int
     """Columns that `features` returns."""
 
@@ -61,19 +63,7 @@ class Space:
         self._exact_values: dict[bytes, dict[str, Any]] = {}
         self.n_features = self.features(np.full((1, len(self.names)), np.nan)).shape[1]
         self._finite = self._enumerated() if candidates is None else self._restricted_to(candidates)
-
-    @classmethod
-    def restored(cls, configuration_space: ConfigurationSpace, candidates: Sequence[Mapping[str, Any]] | None) -> Space:
-        """Return the space, restricted to candidates that `plain` made; errors as above."""
-        space = cls(configuration_space)
-        if candidates is not None:
-            space._finite = space._restricted_to([space.restore(candidate) for candidate in candidates])
-        return space
-
-    @property
-    def all_points(self) -> Array | None:
-        """(m, d) all legal points, where candidates were given or there are few; else None."""
-        return None if self._finite is None else self._finite.points
+        self.all_points = None if self._finite is None else self._finite.points
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         """Return (n, d) points from the space's own distribution, forbidden ones perhaps among them.
@@ -176,12 +166,6 @@ class Space:
         point = np.array([transform.to_unit(values[name]) for name, transform in self.transforms.items()])
         return {name: values[name] for name, is_active in zip(self.names, self._is_active(point)) if is_active}
 
-    def check_point(self, point: Array) -> Array:
-        """Return `point`; raises ArgumentError unless it is (d,), each coordinate in [0, 1], or NaN."""
-        if point.shape != (len(self.names),) or not ((point >= 0) & (point <= 1) | np.isnan(point)).all():
-            raise ArgumentError('point', point, f'{len(self.names)} coordinates in [0, 1], NaN where inactive')
-        return point
-
     def is_legal(self, point: Array) -> bool:
         """Return whether no forbidden clause holds, in ConfigSpace's own judgment."""
         return self._violated_clause(point) is None
@@ -193,9 +177,23 @@ class Space:
     def restore(self, plain: Mapping[str, Any], point: Array | None = None) -> dict[str, Any]:
         """Return the configuration that `plain` made this of; ArgumentError where no category has this plain form.
 
-        `point` (d,), where it is known, tells categories apart that have the same plain form, such as functions.
+        Its point (d,), where it is known, tells categories apart whose text is not theirs alone, such as functions.
         """
-        return restored_values(plain, self.transforms, {} if point is None else self.from_unit(self.check_point(point)))
+        known = {} if point is None else dict(zip(self.names, self.check_point(point).tolist()))
+        return restored_values(plain, self.transforms, known)
+
+    @classmethod
+    def restored(cls, configuration_space: ConfigurationSpace, candidates: Sequence[Mapping[str, Any]] | None) -> Space:
+        """Return the space restricted to candidates as `plain` made them, if any; errors as above."""
+        transforms = {name: transform_of(configuration_space[name]) for name in configuration_space}
+        listed = None if candidates is None else [restored_values(plain, transforms, {}) for plain in candidates]
+        return cls(configuration_space, listed)
+
+    def check_point(self, point: Array) -> Array:
+        """Return the point; raise ArgumentError unless it is (d,), each coordinate in [0, 1], or NaN."""
+        if point.shape != (len(self.names),) or not ((point >= 0) & (point <= 1) | np.isnan(point)).all():
+            raise ArgumentError('point', point, f'{len(self.names)} coordinates in [0, 1], NaN where inactive')
+        return point
 
     def _sample_all(self, u: Array) -> Array:
         """Return (n, d) points as if every hyperparameter were active, of uniform random numbers u (n, d)."""

@@ -187,7 +187,7 @@ def test_digits_three_epochs_and_three_more_are_six(digits: ModuleType, tmp_path
     assert first + digits.objective_function(configuration, 6, 3, str(in_two)) == expected
     models = [torch.load(folder / digits.CHECKPOINT, weights_only=True)['model'] for folder in (at_once, in_two)]
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
-    assert len({result['metric'] for result in expected}) > 1, 'nothing was learnt, so nothing was tested'
+    assert len({result['metric'] for result in expected}) > 1, 'nothing was learned, so nothing was tested'
 
 
 def test_digits_restores_all_that_it_trains_with(digits: ModuleType) -> None:

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import problems
 
+from peers import ablations
+
 TUNERS = {
     'dyhpo': 'ours',
     'dyhpo-next': 'ours',
@@ -35,23 +37,7 @@ TUNERS = {
     'syne-dyhpo': 'syne',
     'smac': 'smac_hyperband',
     'dehb': 'dehb_',
-    **dict.fromkeys(
-        [
-            'last-epoch',
-            'no-curves',
-            'even-noise',
-            'nothing-lasts',
-            'no-own-future',
-            'no-trend',
-            'rank-alone',
-            'asinh-alone',
-            'one-at-first',
-            'random-start',
-            'no-start',
-            'no-turns',
-        ],
-        'ablations',
-    ),
+    **dict.fromkeys(ablations.LEFT_OUT, 'ablations'),
 }
 """Tuners by the module that drives them."""
 
@@ -101,7 +87,7 @@ class Training:
         return curve[:epoch]
 
     def losses(self, configuration: Mapping[str, Any], epoch: int) -> np.ndarray:
-        """The same, as losses to minimise: one minus an accuracy."""
+        """The same, as losses to minimize: one minus an accuracy."""
         values = self(configuration, epoch)
         return values if self.problem.minimize else 1 - values
 
