@@ -180,7 +180,7 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
 
 
 def test_oldest_versions_claimed_are_the_ones_tested() -> None:
-    claimed = set(re.findall(r'^    (\w+) >= ([\d.]+)$', text('setup.cfg'), re.MULTILINE))
+    claimed = set(re.findall(r'^\s+(\w+) >= ([\d.]+)$', text('setup.cfg'), re.MULTILINE))
     tested = dict(re.findall(r'^    (\w+) == ([\d.]+)$', text('tox.ini'), re.MULTILINE))
     assert set(tested) == RUN_TIME_DEPENDENCIES
     assert {(name, version) for name, version in claimed if name in RUN_TIME_DEPENDENCIES} == set(tested.items())
