@@ -10,12 +10,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+    Array = NDArray[np.float64]
+else:
+    Array = Any  # NumPy is not imported here, so that a run can be read without it
+
 Configuration = dict[str, Any]
 Objective = Callable[[Configuration, int, int, str], Any]
 """`f(configuration, epoch, previous_epoch, checkpoint_path)`, see `Tuner`."""
@@ -91,7 +95,7 @@ def copied(configuration: Mapping[str, Any]) -> Configuration:
 
 
 def _copied_value(value: Any) -> Any:
-    if not isinstance(value, (list, dict, set, tuple, bytearray, np.ndarray)):
+    if not isinstance(value, (list, dict, set, tuple, bytearray)) and not hasattr(value, '__array__'):
         return value
     try:
         return copy.deepcopy(value)

@@ -30,14 +30,14 @@ from scipy.stats import rankdata
 
 HERE = Path(__file__).resolve().parent
 MARKS = (25, 50, 100, 200, 300, 500)
-"""Epochs at which regrets and ranks are told."""
+"""Epochs at which regrets and ranks are reported."""
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
-"""Okabe and Ito's, which color-blind readers can tell apart; line styles tell those that share one."""
+"""Okabe and Ito's palette, which color-blind readers can tell apart; tuners that share a color differ by line style."""
 
 COMPARED = [tuner for tuner, module in peers.TUNERS.items() if module != 'ablations']
-"""What is compared where nothing else is asked for."""
+"""Tuners that are compared by default."""
 LEAST = 1e-3
-"""Where regret ends in the plot, whose axis is logarithmic."""
+"""Floor of the regrets that are plotted, on a logarithmic axis."""
 
 
 class Job(NamedTuple):
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def one_thread() -> None:
-    """The processes that are started from now on compute with one thread: a process has a core."""
+    """Let the processes started from now on compute with one thread each."""
     os.environ.update({f'{library}_NUM_THREADS': '1' for library in ('OMP', 'OPENBLAS', 'MKL')})
 
 
@@ -132,7 +132,7 @@ def install(requirements: list[str], venv: Path) -> str:
 
 
 def race(jobs: Sequence[Any], workers: int, run: Callable[[Any], str | None]) -> None:
-    """`run` the jobs, each in a process of its own core; one that fails, since `run` says why, is told and left out."""
+    """`run` the jobs, each in a process of its own; report those that fail, with the reason that `run` returned."""
     context = multiprocessing.get_context('spawn')
     pool = ProcessPoolExecutor(workers, mp_context=context)
     try:
@@ -162,7 +162,7 @@ def run(job: Job) -> str | None:
 
 
 def call(command: list[str], cwd: str | None = None) -> str:
-    """What it prints."""
+    """Run a command and return its output."""
     environment = {**os.environ, 'PYTHONPATH': str(HERE)}
     return subprocess.run(command, cwd=cwd, env=environment, check=True, capture_output=True, text=True).stdout
 

@@ -2,10 +2,10 @@
 
     python examples/benchmarks/overhead.py [--data FOLDER] [--observations 500 1000 2000] [--tuners dyhpo hpo4dl-0.1.0]
 
-A race of 2000 epochs would take hpo4dl 0.1.0 hours. So each tuner is told the curves of random
-configurations, trained to random epochs, until it has so many observations; then it goes on, and what is timed is a
-decision with the learning from what came of it. Ours is timed over 50 of them, in which it is fitted as often as it
-ever is; hpo4dl 0.1.0 over 3, in each of which it refines its fit.
+A race of 2000 epochs would take hpo4dl 0.1.0 hours. So each tuner is told the curves of random configurations, trained
+to random epochs, until it has so many observations. From there on, each decision is timed together with the tell of its
+result. Ours is timed over 50 decisions, in which it is fitted as often as it ever is; hpo4dl 0.1.0 over 3, in each of
+which it refines its fit.
 """
 
 from __future__ import annotations

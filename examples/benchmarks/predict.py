@@ -1,4 +1,4 @@
-"""The surrogate alone: how well it predicts learning curves, seen in part or not at all, and how honest it is about it.
+"""The surrogate alone: how well it predicts learning curves, seen in part or not at all, and how calibrated it is.
 
     python examples/benchmarks/predict.py [--data FOLDER] [--problems lcbench taskset] [--observations 1000]
 
@@ -20,12 +20,11 @@ import problems
 from scipy.special import stdtr, stdtrit
 
 from hpo4dl import DyHPO, Trial
-from hpo4dl.surrogate.model import FREEDOM
 
 STEP = 1e-3
-"""A value's likelihood is that of its surroundings, so far to both sides, over their width: at most 1 / (2 STEP)."""
+"""A value's likelihood is the probability of the interval that ends so far to both sides, over its width."""
 LEAST = -20.0
-"""The least log-likelihood that a value counts with."""
+"""Lower bound of the log-likelihood of one value."""
 
 
 class Predicted(NamedTuple):
@@ -82,28 +81,30 @@ def predict(problem: problems.Problem, observations: int, seed: int) -> tuple[Pr
         points.append(optimizer.space.draw(rng, tried))
     for curve in optimizer.curves.values():
         if optimizer.is_alive(curve.trial_id):
-            rest.append(judged(optimizer, curve, unit(curve.configuration), curve.epoch + 1))
+            rest.append(scored(optimizer, curve, unit(curve.configuration), curve.epoch + 1))
     for _ in range(len(optimizer.curves)):
         tried.add(points[-1].tobytes())
         points.append(optimizer.space.draw(rng, tried))
-        new.append(judged(optimizer, points[-1], unit(optimizer.space.from_unit(points[-1])), 1))
+        new.append(scored(optimizer, points[-1], unit(optimizer.space.from_unit(points[-1])), 1))
     return pooled(rest), pooled(new)
 
 
-def judged(optimizer: DyHPO, trial: Any, values: np.ndarray, first: int) -> Predicted:
-    """A trial's values from epoch `first` on, as predicted; those that are not finite are left out."""
+def scored(optimizer: DyHPO, trial: Any, values: np.ndarray, first: int) -> Predicted:
+    """Score the predictions of a trial's values from epoch `first` on; values that are not finite are left out."""
     epochs = [epoch for epoch in range(first, len(values) + 1) if np.isfinite(values[epoch - 1])]
     y = values[np.array(epochs, dtype=int) - 1]
     if not epochs:
         return Predicted(y, y, y, y)
     mean, scale = optimizer.predict(trial, epochs)
-    low, z, high = ((optimizer.targets_of(y + step) - mean) / scale for step in (-STEP, 0, STEP))
+    targets = (optimizer.transform(optimizer.signed(y + step)) for step in (-STEP, 0, STEP))
+    low, z, high = ((target - mean) / scale for target in targets)
     low, high = np.minimum(low, high), np.maximum(low, high)  # losses have targets that fall
     low, high = np.where(low > 0, -high, low), np.where(low > 0, -low, high)  # where the tail is exact
+    t_dof = optimizer.policy.surrogate.t_dof
     with np.errstate(divide='ignore'):
-        likelihood = np.log((stdtr(FREEDOM, high) - stdtr(FREEDOM, low)) / (2 * STEP))
+        likelihood = np.log((stdtr(t_dof, high) - stdtr(t_dof, low)) / (2 * STEP))
     error = optimizer.metrics_of(mean) - y
-    in_50, in_90 = (abs(z) < stdtrit(FREEDOM, level) for level in (0.75, 0.95))
+    in_50, in_90 = (abs(z) < stdtrit(t_dof, level) for level in (0.75, 0.95))
     return Predicted(np.maximum(likelihood, LEAST), error**2, in_50, in_90)
 
 
@@ -112,7 +113,7 @@ def pooled(parts: list[Predicted]) -> Predicted:
 
 
 def to_unit(problem: problems.Problem, space: Any, rng: np.random.Generator) -> Callable[[Any], np.ndarray]:
-    """Curves of metrics brought to [0, 1] by those of 300: best, and worst (of losses, the median first one)."""
+    """Curves scaled to [0, 1] by the best and worst value of 300 random curves (worst loss: the median first one)."""
     curves = np.array([problem.curve(space.from_unit(point)) for point in space.sample(rng, 300)])
     finite = np.where(np.isfinite(curves), curves, np.nan)
     if problem.minimize:

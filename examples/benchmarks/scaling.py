@@ -43,7 +43,7 @@ from compare import (
 
 TUNERS = [tuner for tuner, module in peers.TUNERS.items() if module == 'ours' or tuner == 'syne-asha']
 MARKS = (1 / 64, 1 / 16, 1 / 4, 1)
-"""When regrets are told, in serial races: 1 is the time that one worker needs for EPOCHS epochs of average length."""
+"""Times at which regrets are reported, in serial races: 1 is what EPOCHS epochs of average length take one worker."""
 
 LINES = ('-', '--', ':')
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .run import Hyperparameter, Run, TrialRecord, to_json
+from ..records.state import TrialRecord
+from .run import Hyperparameter, Run, to_json
 
 MANY = 300
 """From so many trials on, lines and points are thinner."""

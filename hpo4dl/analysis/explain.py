@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..checks import check_count, check_path
 from ..errors import ArgumentError, HPO4DLError
-from ..optimizers.dyhpo import DyHPO, Weighing
+from ..optimizers.dyhpo import Candidates, DyHPO
 from ..optimizers.protocol import Optimizer
 from ..records.run_folder import read_configuration_space
 from ..text import format_configuration, format_table, plural
@@ -112,24 +112,24 @@ def explain(
 def _explained(step: int, chosen: Trial, optimizer: DyHPO, runners_up: int) -> Explanation:
     values = [value for curve in optimizer.curves.values() for value in curve.values]
     best = optimizer.signed(max(values)) if values else None
-    weighed = optimizer.weigh()
-    if weighed is None:
+    candidates = optimizer.score()
+    if candidates is None:
         return Explanation(step, chosen, [], best=best)
-    gains = weighed.log_gain()
+    gains = candidates.log_ei()
     order = np.argsort(-gains, kind='stable')
     shares = np.exp(gains - gains.max())
-    is_new = order >= len(weighed.paused)
+    is_new = order >= len(candidates.paused)
     order = order[~is_new | (np.cumsum(is_new) <= NEW)]  # many of these are near each other
-    options = [_option(weighed, int(i), float(shares[i]), optimizer) for i in order[: runners_up + 1]]
-    to_beat = float(optimizer.metrics_of(weighed.to_beat)[0]) if optimizer.horizon == 'random' else None
-    paused, new = len(weighed.paused), len(weighed.points)
+    options = [_option(candidates, int(i), float(shares[i]), optimizer) for i in order[: runners_up + 1]]
+    to_beat = float(optimizer.metrics_of(candidates.threshold)[0]) if optimizer.horizon == 'random' else None
+    paused, new = len(candidates.paused), len(candidates.points)
     return Explanation(step, chosen, options, paused, new, best, to_beat)
 
 
-def _option(weighed: Weighing, index: int, gain: float, optimizer: DyHPO) -> Option:
-    k, ahead = len(weighed.paused), int(weighed.ahead[index])
-    curve = weighed.paused[index] if index < k else None
-    point = weighed.points[index - k] if curve is None else curve.point
+def _option(candidates: Candidates, index: int, gain: float, optimizer: DyHPO) -> Option:
+    k, ahead = len(candidates.paused), int(candidates.target_epoch[index])
+    curve = candidates.paused[index] if index < k else None
+    point = candidates.points[index - k] if curve is None else curve.point
     configuration = optimizer.space.from_unit(point) if curve is None else curve.configuration
     reached = 0 if curve is None else curve.epoch
     epochs = sorted({ahead, *np.geomspace(reached + 1, optimizer.max_epochs, 25).round().astype(int).tolist()})

@@ -1,10 +1,10 @@
 """Export a run to the formats of other tools.
 
-    csv, parquet    one row per epoch, then one per failed trial; `configuration.NAME` and `info.NAME` are columns
-    json            the dictionary of `run.to_json`
-    configspace     the configuration space, as the installed ConfigSpace writes it
-    optuna          a study in an Optuna storage; every epoch is an intermediate value
-    deepcave        the folder of a SMAC 3 run, which DeepCAVE opens; every epoch is a budget
+csv, parquet    one row per epoch, then one per failed trial; `configuration.NAME` and `info.NAME` are columns
+json            the dictionary of `run.to_json`
+configspace     the configuration space, as the installed ConfigSpace writes it
+optuna          a study in an Optuna storage; every epoch is an intermediate value
+deepcave        the folder of a SMAC 3 run, which DeepCAVE opens; every epoch is a budget
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from typing import Any
 
 from ..errors import ArgumentError, HPO4DLError, StorageError
 from ..extras import import_extra
+from ..records.state import TrialRecord
 from ..text import escape
-from .run import Hyperparameter, Run, TrialRecord, is_number, to_json
+from .run import Hyperparameter, Run, is_number, to_json
 
 FORMATS = ('csv', 'json', 'parquet', 'optuna', 'deepcave', 'configspace')
 ENDINGS = {'parquet': '.parquet', 'optuna': '.log', 'deepcave': '-deepcave'}
@@ -129,7 +130,7 @@ def of_one_type(values: Sequence[Any]) -> list[Any]:
 
 
 def write_study(run: Run, output: str) -> None:
-    """Write a study named after the run; a trial's value is its best metric, trained to the end or paused.
+    """Write a study named after the run; a trial's value is its best metric, whether it is finished or paused.
 
     `output` is a storage URL, an SQLite file (.db), or else a file of Optuna's journal storage, which is fastest.
     """

@@ -62,7 +62,7 @@ def draw(run: Run, importance: tuple[Mapping[str, float], int, int] | None = Non
     figure = new_figure()
     if not run.observations:
         raise HPO4DLError(f'{run.folder}: no trial has given a metric yet, so there is nothing to draw')
-    shown = charts.varying(run)[:charts.MAX_PANELS]
+    shown = charts.varying(run)[: charts.MAX_PANELS]
     rows = [shown[i : i + 4] for i in range(0, len(shown), 4)]
     heights = [4.0, 3.2, 3.6] + [2.6] * len(rows)
     with styled():
@@ -287,7 +287,7 @@ def metric_by(axes: Axes, run: Run, hyperparameter: Hyperparameter) -> PathColle
 
 def importances(axes: Axes, shares: Mapping[str, float], epoch: int, trials: int) -> None:
     """Draw one bar per hyperparameter, the most important one on top."""
-    shown = sorted(shares.items(), key=lambda entry: entry[1])[-charts.MAX_AXES:]
+    shown = sorted(shares.items(), key=lambda entry: entry[1])[-charts.MAX_AXES :]
     axes.barh(range(len(shown)), [share for _, share in shown], color=BLUE)
     axes.set_yticks(range(len(shown)), [label(name, 22) for name, _ in shown])
     axes.set(title=f'Importance at epoch {epoch} (fANOVA, {trials} trials)', xlim=(0, None))
@@ -296,7 +296,6 @@ def importances(axes: Axes, shares: Mapping[str, float], epoch: int, trials: int
 
 
 PAPER = {'facecolor': 'white', 'alpha': 0.75, 'edgecolor': 'none', 'pad': 0.8}
-
 
 
 def metric_axis(axes: Axes, run: Run, metrics: Sequence[float]) -> None:
@@ -312,7 +311,6 @@ def metric_axis(axes: Axes, run: Run, metrics: Sequence[float]) -> None:
         y, va = (0.98, 'top') if run.minimize else (0.02, 'bottom')
         text = f'{axis.outside} of {len(metrics)} beyond this axis'
         axes.text(0.01, y, text, transform=axes.transAxes, va=va, size=7.5, color='#555555', bbox=PAPER)
-
 
 
 def plain_log(axis: Axis, low: float, high: float) -> None:
@@ -339,7 +337,6 @@ def epoch_axis(axes: Axes, run: Run) -> None:
     axes.set_xlim(0.5, charts.last_epoch(run) + 0.5)
     axes.set_xlabel(charts.epoch_label(run))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-
 
 
 def add_lines(axes: Axes, lines: Iterable[Array], **style: Any) -> None:

@@ -22,7 +22,7 @@ def report_text(run: Run, runners_up: int = 5, width: int = 120) -> str:
     settings, trials = run.settings, run.trials.values()
     how = f'{settings.get("optimizer") or "an optimizer object"}, seed {settings.get("seed")}'
     direction = 'smaller' if run.minimize else 'larger'
-    lines = [f'{escape(run.name)}: {escape(how)}, {direction} metrics are better', f'  {escape(run.state())}']
+    lines = [f'{escape(run.name)}: {escape(how)}, {direction} metrics are better', f'  {escape(run.status())}']
     lines += [f'  note: {note}' for note in run.notes]
     lines += ['', *leaderboard(run, runners_up, width), '']
     if run.incumbent:

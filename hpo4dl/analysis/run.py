@@ -10,14 +10,15 @@ import json
 import math
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from ..errors import JournalError
-from ..records.journal import NAME, READABLE, SCHEMA, Event, decode_line
+from ..records.journal import NAME, READABLE, SCHEMA, decode_line
 from ..records.lock import process_start_time
+from ..records.state import Observation, RunState, TrialRecord
 from ..text import escape
 
 
@@ -37,82 +38,19 @@ class Hyperparameter:
     """The values of a rank or category, in order."""
 
 
-@dataclass(frozen=True)
-class Observation:
-    """One epoch of one trial."""
-
-    trial: int
-    epoch: int
-    metric: float
-    info: Mapping[str, Any]
-    """What else the objective function returned with it."""
-    spent: int
-    """Epochs trained over all trials when this one was."""
-    elapsed: float
-    """Seconds that the run had worked then, pauses between two runs of a tuner left out."""
-    seconds: float
-    """Duration of its call, an even share of it."""
-    overhead: float
-    """Duration of the decision before that call, an even share of it."""
-
-
 @dataclass
-class TrialRecord:
-    """One trial: its configuration and what came of it."""
+class Run(RunState):
+    """What a run's folder holds: the state that its journal says, its settings, and every epoch."""
 
-    id: int
-    configuration: dict[str, Any]
-    """Plain values of the active hyperparameters; empty if the journal's line with it is damaged."""
-    metrics: dict[int, float] = field(default_factory=dict)
-    """The learning curve: metrics by epoch."""
-    failed: str | None = None
-    traceback: str | None = None
-    spent: int = 0
-    """Epochs that its calls were asked for."""
-    seconds: float = 0.0
-    """What its calls took."""
-    began: float = 0.0
-    """When its first call began, and its last one ended, in seconds since 1970."""
-    ended: float = 0.0
-    best: Observation | None = None
-
-    @property
-    def epoch(self) -> int:
-        """The last epoch with a metric; 0: none."""
-        return max(self.metrics, default=0)
-
-
-@dataclass
-class Run:
-    """What a run's folder holds."""
-
-    folder: Path
-    settings: dict[str, Any]
+    folder: Path = Path()
+    settings: dict[str, Any] = field(default_factory=dict)
     """What the tuner was started with; empty if the file is missing."""
-    environment: dict[str, Any]
-    hyperparameters: list[Hyperparameter]
-    trials: dict[int, TrialRecord] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    hyperparameters: list[Hyperparameter] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
     """Every epoch with a metric, in the order of the journal."""
-    running: dict[int, Event] = field(default_factory=dict)
-    """Calls that began and gave no result yet: the journal's lines by trial."""
-    lost: list[str] = field(default_factory=list)
-    """Why calls were made again, one by one."""
-    epochs_spent: int = 0
-    elapsed: float = 0.0
-    """Seconds that the run has worked so far."""
-    stopped: str | None = None
-    """Why it ended, if it did."""
-    expected_gain: float | None = None
-    """What training the most promising trial to the end was then expected to improve the metric by, where known."""
     notes: list[str] = field(default_factory=list)
     """What could not be read, as sentences."""
-    incumbent: Observation | None = None
-
-    @property
-    def minimize(self) -> bool:
-        """Whether smaller metrics are better."""
-        return bool(self.settings.get('minimize', False))
 
     @property
     def max_epochs(self) -> int:
@@ -123,10 +61,6 @@ class Run:
     def name(self) -> str:
         """The folder's name."""
         return self.folder.name
-
-    def is_better(self, metric: float, than: float) -> bool:
-        """Whether one metric is better than another, in the run's direction."""
-        return metric < than if self.minimize else metric > than
 
     def ranked(self) -> list[TrialRecord]:
         """Return the trials with a metric, the best one first."""
@@ -143,7 +77,7 @@ class Run:
         return found
 
     def epochs_saved(self) -> int:
-        """Return how many more epochs training all trials to the end, but for failed ones, would take."""
+        """Return how many more epochs training all trials that did not fail to the end would have taken."""
         return sum(max(0, self.max_epochs - t.epoch) for t in self.trials.values() if t.failed is None and t.metrics)
 
     def bounds(self, h: Hyperparameter) -> tuple[float, float]:
@@ -153,7 +87,7 @@ class Run:
         high = h.upper if h.upper is not None else max(raced, default=1.0)
         return float(min([low, *raced])), float(max([high, *raced]))
 
-    def state(self) -> str:
+    def status(self) -> str:
         """Return whether it runs, and where, or why it ended, as a sentence."""
         try:
             owner = json.loads((self.folder / 'lock').read_text(encoding='utf-8'))
@@ -181,75 +115,34 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         hint = f'; runs below it: {", ".join(map(escape, below[-10:]))}' if below else ''
         raise JournalError(f'{escape(path)}: not the folder of a run ({escape(error)}){hint}') from error
     notes: list[str] = []
-    settings = _read_json(path / 'settings.json', dict, notes)
-    run = Run(path, dict(settings.get('settings') or {}), dict(settings.get('environment') or {}), [], notes=notes)
-    _follow(run, _events(content, run))
+    stored = _read_json(path / 'settings.json', dict, notes)
+    settings, environment = (dict(stored.get(key) or {}) for key in ('settings', 'environment'))
+    minimize = bool(settings.get('minimize', False))
+    run = Run(minimize, lenient=True, folder=path, settings=settings, environment=environment, notes=notes)
+    _follow(run, content)
     run.hyperparameters = _hyperparameters(_read_json(path / 'hyperparameters.json', list, notes), run.trials.values())
     return run
 
 
-def _events(content: bytes, run: Run) -> Iterator[Event]:
+def _follow(run: Run, content: bytes) -> None:
+    """Apply the whole lines of a journal, with a note on those that are damaged or do not fit."""
     damaged = []
     for number, line in enumerate(content[: content.rfind(b'\n') + 1].split(b'\n')[:-1], 1):
         event = decode_line(line)
-        if event is None:
+        if number == 1 and event is not None and event.get('schema') not in READABLE:
+            found = f'written with schema {escape(event.get("schema"))}'
+            raise JournalError(f'{run.folder / NAME}: {found}, this hpo4dl reads schema 1 and {SCHEMA}')
+        try:
+            change = None if event is None else run.apply(event)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            change = None
+        if change is None:
             damaged.append(number)
-        elif number == 1 and event.get('schema') not in READABLE:
-            found = escape(event.get('schema'))
-            known = f'this hpo4dl reads schema 1 and {SCHEMA}'
-            raise JournalError(f'{run.folder / NAME}: written with schema {found}, {known}')
-        else:
-            yield event
+        elif change.finished is not None:
+            run.observations += change.finished.observations
     if damaged:
         listed = ', '.join(map(str, damaged[:10])) + (', ...' if len(damaged) > 10 else '')
         run.notes.append(f'{NAME}: {len(damaged)} damaged lines are left out (line {listed})')
-
-
-def _follow(run: Run, events: Iterable[Event]) -> None:
-    """Take the journal's lines into the run."""
-    previous, paused = None, True
-    for event in events:
-        kind, now = event.get('event'), float(event.get('time', 0.0))
-        remade = kind == 'start' and event['trial'] in run.running  # its first attempt was lost
-        if previous is not None and not (kind == 'start' and (paused or remade)):
-            run.elapsed += max(0.0, now - previous)
-        previous, paused = now, kind == 'stop'
-        if kind == 'stop':
-            run.stopped = str(event.get('reason'))
-            gain = event.get('expected_gain')
-            run.expected_gain = float(gain) if is_number(gain) else None
-        elif kind == 'start':
-            run.stopped = run.expected_gain = None
-            run.running[event['trial']] = event
-            trial = run.trials.setdefault(event['trial'], TrialRecord(event['trial'], {}, began=now))
-            trial.configuration = trial.configuration or event.get('configuration', {})
-        elif kind == 'lost':
-            run.lost.append(str(event.get('reason')))
-        elif kind == 'result':
-            trial = run.trials.setdefault(event['trial'], TrialRecord(event['trial'], {}, began=now))
-            _take(run, trial, event, run.running.pop(event['trial'], {}), now)
-
-
-def _take(run: Run, trial: TrialRecord, result: Event, start: Event, now: float) -> None:
-    """One result; `start` is empty where its line is damaged."""
-    entries = result.get('epochs', [])
-    before = start.get('previous_epoch', trial.epoch)
-    asked = start.get('epoch', max([entry['epoch'] for entry in entries], default=before + 1)) - before
-    seconds, overhead = (result.get(key, 0.0) / max(len(entries), 1) for key in ('seconds', 'overhead'))
-    for left, entry in zip(range(len(entries) - 1, -1, -1), entries):
-        epoch, info = entry['epoch'], entry.get('info') or {}
-        spent, elapsed = run.epochs_spent + epoch - before, run.elapsed - left * seconds
-        observation = Observation(trial.id, epoch, entry['metric'], info, spent, elapsed, seconds, overhead)
-        run.observations.append(observation)
-        trial.metrics[observation.epoch] = observation.metric
-        if trial.best is None or run.is_better(observation.metric, trial.best.metric):
-            trial.best = observation
-        if run.incumbent is None or run.is_better(observation.metric, run.incumbent.metric):
-            run.incumbent = observation
-    run.epochs_spent += asked
-    trial.spent += asked
-    trial.seconds += result.get('seconds', 0.0)
-    trial.failed, trial.traceback, trial.ended = result.get('failed'), result.get('traceback'), now
 
 
 def _hyperparameters(described: list[Any], trials: Iterable[TrialRecord]) -> list[Hyperparameter]:
@@ -293,7 +186,7 @@ def to_json(run: Run) -> dict[str, Any]:
     return {
         'name': run.name,
         'folder': str(run.folder),
-        'state': run.state(),
+        'state': run.status(),
         'minimize': run.minimize,
         'max_epochs': run.max_epochs,
         'settings': run.settings,
@@ -302,7 +195,8 @@ def to_json(run: Run) -> dict[str, Any]:
         'epochs_spent': run.epochs_spent,
         'epochs_saved': run.epochs_saved(),
         'seconds': run.elapsed,
-        'incumbent': best and {
+        'incumbent': best
+        and {
             'configuration_id': best.trial,
             'epoch': best.epoch,
             'metric': best.metric,

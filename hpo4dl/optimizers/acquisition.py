@@ -1,7 +1,7 @@
-"""Expected improvement and its multi-fidelity incumbent (Wistuba et al. 2022, Equations 7 and 8). NumPy, no state.
+"""Expected improvement and its multi-fidelity incumbent (Wistuba et al. 2022, Equations 7 and 8).
 
-    mu, sigma    (m,)  posterior mean and standard deviation of the latent value, larger is better
-    f_best       (m,) or float  value of the incumbent to improve on
+    mu, sigma   (m,)           posterior means and standard deviations of latent values, larger is better
+    f_best      (m,) or float  what is to be improved on
 """
 
 from __future__ import annotations
@@ -15,20 +15,12 @@ from scipy.special import erfcx, ndtr
 Array = NDArray[np.float64]
 
 
-def expected_improvement(mu: Array, sigma: Array, f_best: Array | float) -> Array:
-    """(m,) E[max(f - f_best, 0)] for f ~ N(mu, sigma^2): Equation 7. Where sigma is 0, max(mu - f_best, 0)."""
-    gain = mu - f_best
-    with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
-        z = np.where(sigma > 0, gain / sigma, 0.0)
-    phi = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-    return np.where(sigma > 0, gain * ndtr(z) + sigma * phi, np.maximum(gain, 0.0))
-
-
 def log_expected_improvement(mu: Array, sigma: Array, f_best: Array | float) -> Array:
-    """(m,) log of Equation 7, accurate far below the incumbent too, where the value itself is 0 in floating point.
+    """(m,) log EI, EI = E[max(f - f_best, 0)] for f ~ N(mu, sigma^2), sigma > 0: the logarithm of Equation 7.
 
-    With z = (mu - f_best) / sigma < 0, EI = sigma phi(z) (1 - |z| Phi(z) / phi(z)), and Phi(z) / phi(z) =
-    sqrt(pi / 2) erfcx(|z| / sqrt 2); below z = -1e3 the bracket is 1 / z^2, its leading term. sigma must be > 0.
+    EI = sigma (z Phi(z) + phi(z)), z = (mu - f_best) / sigma. Where that is 0 in floating point, for z < 0, it is
+    sigma phi(z) (1 - |z| Phi(z) / phi(z)), and Phi(z) / phi(z) = sqrt(pi / 2) erfcx(|z| / sqrt 2); below z = -1e3 the
+    bracket is 1 / z^2, its leading term.
     """
     z = (mu - f_best) / sigma
     a = np.abs(np.minimum(z, -1.0))
@@ -40,8 +32,6 @@ def log_expected_improvement(mu: Array, sigma: Array, f_best: Array | float) -> 
 
 
 def incumbent_at(epochs: NDArray[np.int64], best_by_epoch: Mapping[int, float]) -> Array:
-    """(m,) Equation 8: the best value seen at each candidate's own fidelity, else the best one seen at all."""
+    """(m,) best values seen at these epochs (m,), or the best of all where an epoch has none: Equation 8."""
     overall = max(best_by_epoch.values())
     return np.array([best_by_epoch.get(int(epoch), overall) for epoch in epochs])
-
-

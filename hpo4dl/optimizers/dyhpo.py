@@ -1,26 +1,26 @@
-"""DyHPO (Wistuba et al. 2022): a race in which a surrogate picks, epoch by epoch, whom to train one step further.
+"""DyHPO (Wistuba et al. 2022): a Gaussian process over all learning curves chooses what to train for one more epoch.
 
-The race starts like ASHA, until thirteen trials have started, or all that many workers begin with, at places that a
-Sobol sequence spreads evenly over the space. From then on, every decision weighs fresh points of the space, neighbours
-of the best trials, and all paused trials, by the expected improvement that the surrogate sees in them at a horizon:
+1. Warm-up. The first `n_warmup` trials (with many workers, all that are started before the first result) are points of
+   a scrambled Sobol sequence, and are promoted as in ASHA.
+2. Fit. `tell` fits the surrogate on a schedule that depends on nothing but the number of tells, and appends each
+   observation in between; `ask` only reads.
+3. Choose. Paused trials, random points and neighbors of the best trials are scored by their expected improvement (EI),
+   and the best one is trained for one more epoch:
+   - horizon='random' (default): EI over the best value seen plus a margin, a number of epochs ahead (the horizon). Both
+     are drawn anew, log-uniformly (after MFPI-random, Rakotoarison et al. 2024, Section 4.2), so that decisions that
+     look near and far, for sure and for large gains, take turns. While no EI exceeds `min_ei`, the horizon is
+     multiplied by `horizon_factor`. A new trial begins with `initial_epochs`.
+   - 'next': the published rule (Algorithm 1): EI over the incumbent of the next epoch, one epoch ahead.
+4. Insurance ('random'). Every `sobol_every`-th trial is the next Sobol point, whatever the model says: where it is
+   wrong, it would not look.
 
-- 'random' (default): a number of epochs ahead, and a margin by which the best value seen at any epoch is to be beaten,
-  both drawn anew for each decision, log-uniformly (after MFPI-random, Rakotoarison et al. 2024, Section 4.2): so
-  decisions that look near and far, and that ask for little and for much, take turns; where nothing is to be expected
-  so near, the decision looks farther; a new point begins with two epochs, where epochs are not few; and every fourth
-  configuration is the next place of the sequence, whatever the surrogate believes: where it is wrong, it would not
-  look;
-- 'next': the published rule: one epoch ahead, improvement on the incumbent of that fidelity (Algorithm 1).
-
-The surrogate learns in `tell`: it is fitted on a schedule that depends on nothing but the number of tells, and
-conditioned on each observation in between; `ask` only reads.
+`Policy` has the constants. Values, and targets, which the output transform makes of them, are larger where better.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -30,79 +30,59 @@ from ConfigSpace import ConfigurationSpace
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
-from ..checks import check_count
+from ..checks import check_choice, check_count
 from ..errors import ArgumentError
-from ..surrogate.model import FREEDOM, Prediction, Rows, Surrogate
+from ..surrogate.kernels import Array
+from ..surrogate.model import Surrogate
+from ..surrogate.prediction import Prediction
 from ..trial import LearningCurve, Trial
 from .acquisition import incumbent_at, log_expected_improvement
 from .base import BaseOptimizer
 from .hyperband import best_first, rung_epochs
-from .output_transform import WORST, Normaliser
-
-Array = NDArray[np.float64]
-
-HORIZONS = ('random', 'next')
-START, ETA = 13, 3
-"""Trials that the race starts like ASHA with, and how many of them compete for each promotion. With more workers, all
-that began before the first value was told compete."""
-FIRST, FEW = 2, 20
-"""Epochs that a new configuration is begun with after the start, and the least `max_epochs` where it is more than one:
-the first value alone often says nothing of it."""
-EVENLY = 4
-"""Each so-many-th configuration stands at the next place of the sequence that the race starts with."""
-LEAST_MARGIN = 0.001
-"""The smallest margin, of targets; the largest is 1, about the standard deviation of all values seen."""
-LEAST_GAIN, FARTHER = 1e-3, 4
-"""Where no expected improvement, of targets, is as large as the one, the horizon is so many times as far."""
-HIDDEN = 0.3
-"""Share of the values that are learned without their curve."""
-SCALE = 0.87
-"""Forecasts are Student's t: most curves go on as predicted, and some do not at all. Their scale is this share of the
-surrogate's deviation, chosen so that intervals hold what they should on the benchmarks
-(examples/benchmarks/README.md)."""
-MAX_ROWS = 800
-"""Observations that the surrogate is conditioned on, those of the best trials, at each fit."""
-MAX_TELLS = 50
-"""Tells from one fit to the next at most; until 500 tells it is a tenth of them."""
+from .output_transform import OutputTransform
+from .policy import Policy
+from .surrogate_inputs import InputBuilder
 
 
 @dataclass(frozen=True)
-class Weighing:
-    """What a decision is taken from: k paused trials, then new points, m together."""
+class Candidates:
+    """The m candidates of one decision, k paused trials and then new points, with their predictions."""
 
     paused: list[LearningCurve]
     points: Array
     """(m - k, d)"""
-    ahead: NDArray[np.int64]
-    """(m,) epochs that values are predicted at."""
-    to_beat: Array
-    """(m,) or (1,) what is to be improved on, as a target (`normaliser`)."""
-    predicted: Prediction
-    """Targets of all m."""
+    target_epoch: NDArray[np.int64]
+    """(m,) the epoch that each is predicted at."""
+    threshold: Array
+    """(m,) or (1,) the target to improve on."""
+    prediction: Prediction
+    """(m,) targets."""
 
-    def log_gain(self, index: NDArray[np.int64] | slice = slice(None)) -> Array:
-        """(m,) log expected improvement, or that of some; an upper bound where a deviation is one."""
-        to_beat = np.broadcast_to(self.to_beat, self.ahead.shape)
-        predicted = self.predicted
-        gain = log_expected_improvement(predicted.mean[index], predicted.deviation[index], to_beat[index])
-        return np.where(np.isnan(gain), -math.inf, gain)
+    def log_ei(self, index: NDArray[np.int64] | slice = slice(None)) -> Array:
+        """(m,) log expected improvement, or that of some; an upper bound where the standard deviation is one."""
+        threshold = np.broadcast_to(self.threshold, self.target_epoch.shape)
+        log_ei = log_expected_improvement(self.prediction.mean[index], self.prediction.std[index], threshold[index])
+        return np.where(np.isnan(log_ei), -math.inf, log_ei)
 
-    def by_gain(self, least: float = -math.inf) -> Iterator[int]:
-        """Those of a log expected improvement > `least`, the largest first; computed for none that cannot be next."""
-        gain = self.log_gain()
+    def by_ei(self, min_log_ei: float = -math.inf) -> Iterator[int]:
+        """Candidates whose log EI exceeds `min_log_ei`, the largest first.
+
+        Standard deviations become exact only of those that may be next: the leaders by upper bound, in growing batches.
+        """
+        log_ei = self.log_ei()
         batch = 30
         while True:
-            best = int(gain.argmax())
-            if gain[best] <= least:
+            best = int(log_ei.argmax())
+            if log_ei[best] <= min_log_ei:
                 return
-            if self.predicted.is_exact[best]:
-                gain[best] = -math.inf
+            if self.prediction.is_exact[best]:
+                log_ei[best] = -math.inf
                 yield best
             else:
-                next_ones = np.argsort(-gain, kind='stable')[:batch]
-                next_ones = next_ones[~self.predicted.is_exact[next_ones]]
-                self.predicted.refine(next_ones)
-                gain[next_ones] = self.log_gain(next_ones)
+                leaders = np.argsort(-log_ei, kind='stable')[:batch]
+                leaders = leaders[~self.prediction.is_exact[leaders]]
+                self.prediction.refine(leaders)
+                log_ei[leaders] = self.log_ei(leaders)
                 batch *= 2
 
 
@@ -111,9 +91,10 @@ class DyHPO(BaseOptimizer):
 
     Args:
         configuration_space, max_epochs, minimize, seed, initial_configurations, candidates: as in `BaseOptimizer`.
-        num_configurations: new points weighed before each decision; default 1000.
+        num_configurations: new points scored before each decision; default 1000.
         device: where the surrogate is fitted; default the CPU.
         horizon: 'random' (default), or 'next', the published rule.
+        policy: the constants of the method; default `Policy()`.
     """
 
     def __init__(
@@ -124,123 +105,154 @@ class DyHPO(BaseOptimizer):
         num_configurations: int = 1000,
         device: str | None = None,
         horizon: str = 'random',
+        policy: Policy | None = None,
         **race: Any,
     ) -> None:
         super().__init__(configuration_space, max_epochs, **race)
-        if horizon not in HORIZONS:
-            raise ArgumentError('horizon', horizon, ' or '.join(map(repr, HORIZONS)))
         self.num_configurations = check_count('num_configurations', num_configurations)
-        self.horizon = horizon
-        self._begin = FIRST if horizon == 'random' and max_epochs >= FEW else 1
-        self._surrogate = Surrogate(self.space.n_features, self.seed, device)
-        self._normalise: Normaliser | None = None
+        self.horizon = check_choice('horizon', horizon, ('random', 'next'))
+        self.policy = Policy() if policy is None else policy
+        if not isinstance(self.policy, Policy):
+            raise ArgumentError('policy', policy, 'a Policy')
+        self.surrogate = Surrogate(self.space.n_features, self.seed, self.policy.surrogate, device)
+        self.transform: OutputTransform | None = None
+        """From values to targets, as of the last fit; None before any value."""
+        self._builder = InputBuilder(self.space, self.max_epochs, self.seed, self.policy)
+        is_long = horizon == 'random' and max_epochs >= self.policy.short_race
+        self._initial_epochs = self.policy.initial_epochs if is_long else 1
         self._tells = 0
-        self._competitors = START
         self._next_fit = 2
+        self._n_warmup = self.policy.n_warmup
 
-    def _learn(self, trial: Trial) -> None:
-        self._tells += 1
-        if self._tells == 1:
-            self._competitors = max(START, len(self.curves))
-        curve = self.curves[trial.id]
-        if self._tells < self._next_fit:
-            if self._normalise is not None:
-                self._surrogate.append(*self._observed([curve], since=trial.previous_epoch))
-            return
-        values = [value for curve in self.curves.values() for value in curve.values]
-        if values:
-            self._next_fit = self._tells + max(1, min(self._tells // 10, MAX_TELLS))
-            self._normalise = Normaliser.of(np.array(values))
-            self._surrogate.fit(*self._observed(self._by_best()))
+    def in_warmup(self) -> bool:
+        """Whether the next step is one of the warm-up."""
+        return self._warmup_step() is not None
 
-    def weigh(self) -> Weighing | None:
-        """What the next decision will be taken from.
+    def score(self) -> Candidates | None:
+        """The candidates of the next decision, all predictions exact.
 
-        None when nothing is weighed: the race starts, the sequence has its turn, or there is nothing left to train.
+        None where that decision needs none: in the warm-up, at a Sobol point's turn, or when nothing is left to train.
         """
-        if self._normalise is None or self._unweighed() is not None:
+        if self.transform is None or self._scheduled_step() is not None:
             return None
-        weighed = self._weigh(self._normalise)
-        if weighed is not None:
-            weighed.predicted.refine(np.arange(len(weighed.ahead)))
-        return weighed
+        candidates = self._score(self.transform)
+        if candidates is not None:
+            candidates.prediction.refine(np.arange(len(candidates.target_epoch)))
+        return candidates
 
     def forecast(self, trial: LearningCurve | Array, epochs: Sequence[int], quantiles: Sequence[float]) -> Array:
-        """(quantiles, epochs) the quantiles of the metrics that a trial, or a new point (d,), is expected to have.
+        """(quantiles, epochs) quantiles of the metrics of a trial, or of a new point (d,).
 
         Raises:
             ArgumentError: no value has been told yet.
         """
         mean, scale = self.predict(trial, epochs)
         levels = np.asarray(quantiles, dtype=float)
-        standard = stdtrit(FREEDOM, 1 - levels if self.minimize else levels)
+        standard = stdtrit(self.policy.surrogate.t_dof, 1 - levels if self.minimize else levels)
         return self.metrics_of(mean + standard[:, None] * scale)
 
     def predict(self, trial: LearningCurve | Array, epochs: Sequence[int]) -> tuple[Array, Array]:
-        """What `forecast` tells of, as targets (`normaliser`): (epochs,) means and (epochs,) scales.
+        """(epochs,) means and (epochs,) scales of targets, which are Student's t with `t_dof` degrees of freedom.
 
-        Each target is distributed as its mean, plus its scale times Student's t with `FREEDOM` degrees of freedom.
+        Raises:
+            ArgumentError: no value has been told yet.
         """
-        if self._normalise is None:
+        if self.transform is None:
             raise ArgumentError('trial', trial, 'a race that has a value: the surrogate knows nothing yet')
         curve = trial if isinstance(trial, LearningCurve) else LearningCurve(-1, {}, np.asarray(trial))
-        rows = self._rows([curve] * len(epochs), epochs)
-        mean, deviation = self._surrogate.predict(rows)
-        variance = deviation**2 + self._surrogate.noise(rows)
-        return mean, SCALE * np.sqrt(variance * self._surrogate.surprise(curve.trial_id))
-
-    def targets_of(self, metrics: Array) -> Array:
-        """The targets of the surrogate that stand for metrics, of any shape; once a value was told."""
-        assert self._normalise is not None
-        return self._normalise(self.signed(metrics))
+        inputs = self._builder.inputs(self.transform, [curve] * len(epochs), epochs)
+        mean, std = self.surrogate.predict(inputs)
+        variance = (std**2 + self.surrogate.noise(inputs)) * self.surrogate.variance_factor(curve.trial_id)
+        return mean, self.policy.forecast_scale * np.sqrt(variance)
 
     def metrics_of(self, targets: Array) -> Array:
-        """The metrics that stand for targets of the surrogate, of any shape; once a value was told."""
-        assert self._normalise is not None
-        return self.signed(self._normalise.inverse(targets))
+        """The metrics of these targets, of any shape; once a value has been told."""
+        assert self.transform is not None
+        return self.signed(self.transform.inverse(targets))
 
     def expected_gain(self) -> float:
-        """What training the most promising trial, or new point, to the end is expected to improve the best metric by.
+        """Expected improvement of the best metric, in its unit, by training the most promising candidate to the end.
 
-        In the metric's units. Infinite as long as the race starts: nothing can be said then. It is a lower bound of
-        what the race will bring, which trains more than one (README, `stop_when_gain_below`).
+        Infinite in the warm-up, of which nothing can be said. It is a lower bound of what the race will gain, which
+        trains more than one (README, `stop_when_gain_below`).
         """
-        if self._normalise is None or self._first() is not None:
+        if self.transform is None or self.in_warmup():
             return math.inf
-        weighed = self._weigh(self._normalise, (self.max_epochs, 0.0))
-        if weighed is None:
+        candidates = self._score(self.transform, (self.max_epochs, 0.0))
+        if candidates is None:
             return 0.0
-        top, predicted = list(islice(weighed.by_gain(), 20)), weighed.predicted
-        spread = ndtri((np.arange(200) + 0.5) / 200)
-        values = self._normalise.inverse(predicted.mean[top, None] + predicted.deviation[top, None] * spread)
-        return float(np.maximum(values - self._best(), 0).mean(1).max())
+        top, prediction = list(islice(candidates.by_ei(), 20)), candidates.prediction
+        normal = ndtri((np.arange(200) + 0.5) / 200)
+        values = self.transform.inverse(prediction.mean[top, None] + prediction.std[top, None] * normal)
+        return float(np.maximum(values - self._best_value(), 0).mean(1).max())
+
+    def _learn(self, trial: Trial) -> None:
+        self._tells += 1
+        if self._tells == 1:
+            self._n_warmup = max(self.policy.n_warmup, len(self.curves))
+        if self._tells < self._next_fit:
+            if self.transform is not None:
+                curve = self.curves[trial.id]
+                self.surrogate.append(*self._builder.observations(self.transform, [curve], trial.previous_epoch))
+            return
+        values = [value for curve in self.curves.values() for value in curve.values]
+        if values:
+            interval = min(int(self._tells * self.policy.fit_interval), self.policy.max_tells_between_fits)
+            self._next_fit = self._tells + max(1, interval)
+            self.transform = OutputTransform.fit(np.array(values), self.policy)
+            self.surrogate.fit(*self._builder.observations(self.transform, self._by_best_value()))
 
     def _decide(self) -> Trial | None:
-        trial = self._unweighed()
+        trial = self._scheduled_step()
         if trial is not None:
             return trial
-        if self._normalise is None:  # all were started, and there is no value yet
+        if self.transform is None:  # all were started, and there is no value yet
             paused = self._paused()
-            return self._continue(paused[0], paused[0].epoch + 1) if paused else None
-        weighed = self._weigh(self._normalise)
-        if weighed is None:
+            return self._next_epoch(paused[0]) if paused else None
+        candidates = self._score(self.transform)
+        if candidates is None:
             return None
-        for index in weighed.by_gain():
-            if index < len(weighed.paused):
-                return self._continue(weighed.paused[index], weighed.paused[index].epoch + 1)
-            point = weighed.points[index - len(weighed.paused)]
+        for index in candidates.by_ei():
+            if index < len(candidates.paused):
+                return self._next_epoch(candidates.paused[index])
+            point = candidates.points[index - len(candidates.paused)]
             if self.space.is_legal(point):
-                return self._start(self._begin, np.array(point))
-        return self._start(self._begin)
+                return self._start(self._initial_epochs, np.array(point))
+        return self._start(self._initial_epochs)
+
+    def _scheduled_step(self) -> Trial | None:
+        """The next step where the model has no say: of the warm-up, or a Sobol point when it is its turn."""
+        trial = self._warmup_step()
+        if trial is None and self.horizon == 'random' and len(self.curves) % self.policy.sobol_every == 0:
+            return self._start(self._initial_epochs, self._sobol_point())
+        return trial
+
+    def _warmup_step(self) -> Trial | None:
+        """The next step of the warm-up; None when it is over, or waits for running trials."""
+        rungs = [0, *rung_epochs(self.max_epochs, self.policy.eta)[:-1]]
+        warmup = [c for c in self.curves.values() if c.trial_id < self._n_warmup and c.failed is None]
+        for rung, above in reversed(list(zip(rungs, rungs[1:]))):
+            reached = best_first([curve for curve in warmup if curve.epoch >= rung], rung)
+            for curve in reached[: len(reached) // self.policy.eta if rung else None]:
+                if curve.epoch < above and curve.trial_id not in self.running:
+                    return self._next_epoch(curve)
+        if self._initial or len(self.curves) < self.policy.n_warmup or self.transform is None:
+            return self._start(1, None if self._initial else self._sobol_point())
+        return None
+
+    def _next_epoch(self, curve: LearningCurve) -> Trial:
+        return self._continue(curve, curve.epoch + 1)
+
+    def _sobol_point(self) -> Array | None:
+        return self.space.sobol_point(self.seed, len(self.curves), self._tried) if self.policy.sobol else None
 
     def _paused(self) -> list[LearningCurve]:
         return [c for c in self.curves.values() if self.is_alive(c.trial_id) and c.trial_id not in self.running]
 
-    def _by_best(self) -> list[LearningCurve]:
+    def _by_best_value(self) -> list[LearningCurve]:
         return sorted(self.curves.values(), key=lambda c: -max(c.values, default=-math.inf))
 
-    def _best(self) -> float:
-        """The best value seen at any epoch."""
+    def _best_value(self) -> float:
         return max(max(curve.values) for curve in self.curves.values() if curve.values)
 
     def _best_by_epoch(self) -> dict[int, float]:
@@ -250,33 +262,9 @@ class DyHPO(BaseOptimizer):
                 best[epoch] = max(value, best.get(epoch, -math.inf))
         return best
 
-    def _first(self) -> Trial | None:
-        """The next step of the start; None when it is over, or waits for what is running."""
-        rungs = [0, *rung_epochs(self.max_epochs, ETA)[:-1]]
-        competing = (curve for curve in self.curves.values() if curve.trial_id < self._competitors)
-        started = [curve for curve in competing if curve.failed is None]
-        for rung, above in reversed(list(zip(rungs, rungs[1:]))):
-            reached = best_first([curve for curve in started if curve.epoch >= rung], rung)
-            for curve in reached[: len(reached) // ETA if rung else None]:
-                if curve.epoch < above and curve.trial_id not in self.running:
-                    return self._continue(curve, curve.epoch + 1)
-        if self._initial or len(self.curves) < START or self._normalise is None:
-            return self._start(1, None if self._initial else self._spread())
-        return None
-
-    def _unweighed(self) -> Trial | None:
-        """What comes next whatever the surrogate believes: a step of the start, or the sequence when it is its turn."""
-        first = self._first()
-        if first is None and self.horizon == 'random' and len(self.curves) % EVENLY == 0:
-            return self._start(self._begin, self._spread())
-        return first
-
-    def _spread(self) -> Array | None:
-        return self.space.sobol_point(self.seed, len(self.curves), self._tried)
-
-    def _weigh(self, normalise: Normaliser, horizon: tuple[int, float] | None = None) -> Weighing | None:
-        """Paused trials and new points, with their predictions at a horizon: epochs ahead, and margin."""
-        known = self._surrogate.trials()
+    def _score(self, transform: OutputTransform, fixed: tuple[int, float] | None = None) -> Candidates | None:
+        """Predict paused trials and new points at a horizon, over a margin: those given by `fixed`, or drawn."""
+        known = self.surrogate.trials()
         paused = self._paused()
         paused = [c for c in paused if c.trial_id in known] or paused
         points = self._new_points()
@@ -285,114 +273,45 @@ class DyHPO(BaseOptimizer):
         epoch = np.array([curve.epoch for curve in paused] + [0] * len(points), dtype=np.int64)
         # A trial that begins counts as if it were as predicted, so that the next one begins elsewhere. One that goes on
         # does not: believed, it would leave too little to be gained near it, which is where the best trials are.
-        begins = [trial for trial in self.running.values() if not trial.previous_epoch]
-        running = self._rows([self.curves[trial.id] for trial in begins], [trial.epoch for trial in begins])
-        at = self._rows(paused, epoch[: len(paused)] + 1)
-        candidates = self._surrogate.candidates(at, self.space.features(points), running)
+        begun = [trial for trial in self.running.values() if not trial.previous_epoch]
+        running = self._builder.inputs(transform, [self.curves[t.id] for t in begun], [t.epoch for t in begun])
+        inputs = self._builder.inputs(transform, paused, epoch[: len(paused)] + 1)
+        posterior = self.surrogate.candidates(inputs, self.space.features(points), running)
 
-        def at_horizon(further: int, margin: float, best: Array) -> Weighing:
-            ahead = np.minimum(epoch + further, self.max_epochs)
-            t, t_new = self._log_epochs(ahead[: len(paused)]), float(self._log_epochs([further])[0])
-            return Weighing(paused, points, ahead, best + margin, candidates.predict(t, t_new))
+        def at_horizon(horizon: int, threshold: Array) -> Candidates:
+            target_epoch = np.minimum(epoch + horizon, self.max_epochs)
+            t = self._builder.log_epochs(target_epoch[: len(paused)])
+            t_new = float(self._builder.log_epochs([horizon])[0])
+            return Candidates(paused, points, target_epoch, threshold, posterior.predict(t, t_new))
 
-        if horizon is None and self.horizon == 'next':
-            return at_horizon(1, 0.0, normalise(incumbent_at(epoch + 1, self._best_by_epoch())))
-        best = normalise(np.array([self._best()]))
-        further, margin = horizon or draw_horizon(self._rng('horizon'), self.max_epochs)
-        weighed = at_horizon(further, margin, best)
-        while further < self.max_epochs and next(weighed.by_gain(math.log(LEAST_GAIN)), None) is None:
-            further = min(FARTHER * further, self.max_epochs)
-            weighed = at_horizon(further, margin, best)
-        return weighed
+        if fixed is None and self.horizon == 'next':
+            return at_horizon(1, transform(incumbent_at(epoch + 1, self._best_by_epoch())))
+        horizon, margin = fixed or draw_horizon(self._rng('horizon'), self.max_epochs, self.policy)
+        threshold = transform(np.array([self._best_value()])) + margin
+        candidates = at_horizon(horizon, threshold)
+        while horizon < self.max_epochs and next(candidates.by_ei(math.log(self.policy.min_ei)), None) is None:
+            horizon = min(self.policy.horizon_factor * horizon, self.max_epochs)
+            candidates = at_horizon(horizon, threshold)
+        return candidates
 
     def _new_points(self) -> Array:
-        """(m, d) points that were not tried: three of four fresh, the others near the best trials."""
-        n = self.num_configurations
-        near = n // 4 if self.space.all_points is None else 0
-        points = [self.space.sample(self._rng('sample'), n - near)]
-        best = [curve for curve in self._by_best() if curve.values][:5]
-        if near and best:
-            around = np.array([curve.point for curve in best])
-            rng = self._rng('neighbours')
-            points += [self.space.neighbours(rng, around, near // 2, scale) for scale in (0.1, 0.03)]
-        fresh = [p for p in np.concatenate(points) if p.tobytes() not in self._tried]
-        if not fresh and self.space.all_points is not None:
-            left = self.space.draw(self._rng('draw'), self._tried)
-            fresh = [] if left is None else [left]
-        return np.array(fresh).reshape(-1, len(self.space.names))
-
-    def _observed(self, curves: Iterable[LearningCurve], since: int = 0) -> tuple[Rows, Array]:
-        """Observations and their normalised values: curves thinned to log-spaced epochs, those > `since` alone."""
-        assert self._normalise is not None
-        chosen: list[LearningCurve] = []
-        epochs: list[int] = []
-        targets: list[float] = []
-        shares: list[float] = []
-        for curve in curves:
-            z = self._normalise(np.array(curve.values))
-            kept = [i for i in _thinned(len(z)) if curve.epochs[i] > since]
-            epochs += [curve.epochs[i] for i in kept]
-            targets += [float(z[i]) for i in kept]
-            if curve.failed is not None and curve.epoch < self.max_epochs:
-                kept.append(len(z))
-                epochs.append(curve.epoch + 1)
-                targets.append(WORST)
-            chosen += [curve] * len(kept)
-            shares += draw_shares([self.seed, curve.trial_id], len(z) + 1)[kept].tolist()
-            if len(targets) >= MAX_ROWS:
-                break
-        return self._rows(chosen, epochs, shares), np.array(targets)
-
-    def _rows(
-        self,
-        curves: Sequence[LearningCurve],
-        epochs: Sequence[int] | NDArray[np.int64],
-        shares: Sequence[float] | None = None,
-    ) -> Rows:
-        """Each curve at its epoch, with the values before it, or the first `shares` (n,) of them."""
-        length = np.array([bisect_left(c.epochs, epoch) for c, epoch in zip(curves, epochs)], dtype=np.int64)
-        if shares is not None:
-            length = np.ceil(length * np.array(shares)).astype(np.int64)
-        padded = np.zeros((len(curves), length.max(initial=0)))
-        for row, curve, n in zip(padded, curves, length):
-            row[:n] = curve.values[:n]
-        if self._normalise is not None:
-            padded = np.where(np.arange(padded.shape[1]) < length[:, None], self._normalise(padded), 0.0)
-        return Rows(
-            trial=np.array([curve.trial_id for curve in curves], dtype=np.int64),
-            x=self.space.features(np.array([curve.point for curve in curves]).reshape(-1, len(self.space.names))),
-            t=self._log_epochs(epochs),
-            curve=padded,
-            length=length,
-        )
-
-    def _log_epochs(self, epochs: Sequence[int] | NDArray[np.int64]) -> Array:
-        """(n,) log(epoch) / log(max_epochs)."""
-        logs: Array = np.log(np.maximum(np.asarray(epochs, dtype=float), 1))
-        return logs / math.log(max(self.max_epochs, 2))
+        """(m, d) points that were not tried: random ones, and neighbors of the best trials."""
+        n, policy = self.num_configurations, self.policy
+        n_near = int(n * policy.neighbor_fraction) if self.space.all_points is None else 0
+        points = [self.space.sample(self._rng('sample'), n - n_near)]
+        parents = [curve.point for curve in self._by_best_value() if curve.values][: policy.neighbor_parents]
+        if n_near and parents:
+            rng, n_each = self._rng('neighbours'), n_near // len(policy.neighbor_stds)
+            points += [self.space.neighbours(rng, np.array(parents), n_each, std) for std in policy.neighbor_stds]
+        untried = [p for p in np.concatenate(points) if p.tobytes() not in self._tried]
+        if not untried and self.space.all_points is not None:
+            last = self.space.draw(self._rng('draw'), self._tried)
+            untried = [] if last is None else [last]
+        return np.array(untried).reshape(-1, len(self.space.names))
 
 
-def draw_horizon(rng: np.random.Generator, max_epochs: int) -> tuple[int, float]:
-    """Epochs ahead, from 1 to max_epochs, and the margin, from `LEAST_MARGIN` to 1; both log-uniform."""
-    further, margin = rng.random(2)
-    return round(float(max_epochs**further)), float(LEAST_MARGIN**margin)
-
-
-def draw_shares(seed: Sequence[int], n: int) -> Array:
-    """(n,) how much of a curve is shown with each of its values: none with a probability of `HIDDEN`, else uniform.
-
-    Values are learned with less of the curve than there was before them, since that is how they are predicted, many
-    epochs ahead. Shown whole, the curve explains everything, and what has none is predicted as if it began.
-    """
-    hidden, share = np.random.default_rng(seed).random((n, 2)).T
-    return np.where(hidden < HIDDEN, 0.0, share)
-
-
-def _thinned(n: int) -> list[int]:
-    """Indices 0, 1, 2, 3, 5, 8, 12, ... of a curve of n values, and its last."""
-    kept, step = [], 0
-    while step < n - 1:
-        kept.append(step)
-        step = max(step + 1, round(step * 1.5))
-    return [*kept, n - 1] if n else []
-
+def draw_horizon(rng: np.random.Generator, max_epochs: int, policy: Policy) -> tuple[int, float]:
+    """Draw the horizon, in epochs, and the margin, in targets; both are log-uniform."""
+    u, v = rng.random(2)
+    (low, high), (least, most) = policy.horizon_range, policy.margin_range
+    return round(float(max_epochs ** (low + (high - low) * u))), float(least**v * most ** (1 - v))

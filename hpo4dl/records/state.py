@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from ..errors import JournalError
 from ..trial import Array, Configuration, Trial, copied
 from .journal import Event
@@ -256,7 +254,10 @@ class RunState:
             self.trials[known.id] = known
         if not known.configuration and 'configuration' in event:
             point = event.get('point')
-            known.point = None if point is None else np.array(point, dtype=float)  # null is NaN: inactive
+            if point is not None and not self.lenient:
+                import numpy as np  # not at the top: to look at a run, which is lenient, needs no NumPy
+
+                known.point = np.array(point, dtype=float)  # null is NaN: inactive
             known.configuration = self.restore(event['configuration'], known.point)
         return known
 

@@ -1,9 +1,13 @@
-"""When a hyperparameter is active: ConfigSpace's conditions as comparisons of coordinates."""
+"""When a hyperparameter is active: ConfigSpace's conditions as comparisons of coordinates.
+
+The coordinate of an inactive one is NaN, which is unequal to every number and neither below nor above
+one: an inactive parent meets no condition but "differs".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from graphlib import TopologicalSorter
 from typing import Any
 
@@ -12,66 +16,51 @@ from ConfigSpace import ConfigurationSpace
 from numpy.typing import NDArray
 
 from ..trial import Array
-from .transforms import Coordinate
+from .transforms import UnitTransform
 
-Mask = NDArray[np.bool_]
+Condition = Callable[[Array], NDArray[np.bool_]]
+"""Takes points (n, d) to whether each of them meets it."""
 
-
-@dataclass(frozen=True)
-class Condition:
-    """A condition on one parent: how its coordinate compares with those of given values."""
-
-    parent: int
-    relation: Any
-    u: Array
-
-    def is_met(self, points: Array) -> Mask:
-        """(n,) of points (n, d)."""
-        return np.asarray(self.relation(points[:, self.parent], self.u))
+RELATIONS = {'LessThanCondition': np.less, 'GreaterThanCondition': np.greater, 'NotEqualsCondition': np.not_equal}
 
 
-RELATIONS = {
-    'LessThanCondition': np.less,
-    'GreaterThanCondition': np.greater,
-    'NotEqualsCondition': np.not_equal,  # an inactive parent differs from every value
-}
+def compile_conditions(space: ConfigurationSpace, transforms: Mapping[str, UnitTransform]) -> dict[int, Condition]:
+    """Return the condition of each conditional hyperparameter by its column in `points`, parents before children."""
+    columns = {name: j for j, name in enumerate(transforms)}
 
-
-@dataclass(frozen=True)
-class Junction:
-    """Several conditions, all or any of which are to be met."""
-
-    reduction: Any
-    parts: Sequence[Condition | Junction]
-
-    def is_met(self, points: Array) -> Mask:
-        """(n,) of points (n, d)."""
-        return np.asarray(self.reduction([part.is_met(points) for part in self.parts]))
-
-
-def compile_conditions(
-    space: ConfigurationSpace, names: Sequence[str], columns: Sequence[Coordinate]
-) -> dict[str, Condition | Junction]:
-    """The condition of each conditional hyperparameter, parents before their children."""
-
-    def compiled(condition: Any) -> Condition | Junction:
+    def compiled(condition: Any) -> Condition:
         kind = type(condition).__name__
         if hasattr(condition, 'components'):
             both = np.logical_and if kind == 'AndConjunction' else np.logical_or
-            return Junction(both.reduce, [compiled(component) for component in condition.components])
-        parent = names.index(condition.parent.name)
+            return partial(_joined, both.reduce, [compiled(component) for component in condition.components])
+        parent = condition.parent.name
         values = condition.values if kind == 'InCondition' else [condition.value]
-        compared = np.array([columns[parent].threshold(value) for value in values])
-        return Condition(parent, RELATIONS.get(kind, np.isin), compared)
+        u = np.array([transforms[parent].condition_value(value) for value in values])
+        return partial(_compared, RELATIONS.get(kind, np.isin), columns[parent], u)
 
-    conditions = {_literals(condition)[0].child.name: condition for condition in space.conditions}
-    parents = {child: {literal.parent.name for literal in _literals(conditions[child])} for child in conditions}
+    conditions = {_comparisons(condition)[0].child.name: condition for condition in space.conditions}
+    parents = {child: {c.parent.name for c in _comparisons(condition)} for child, condition in conditions.items()}
     ordered = [name for name in TopologicalSorter(parents).static_order() if name in conditions]
-    return {child: compiled(conditions[child]) for child in ordered}
+    return {columns[child]: compiled(conditions[child]) for child in ordered}
 
 
-def _literals(condition: Any) -> list[Any]:
-    """The conditions on a single parent that it is made of."""
+def deactivate(points: Array, conditions: Mapping[int, Condition]) -> Array:
+    """Set NaN, in place, where conditions are not met, and return the points."""
+    for child, is_met in conditions.items():
+        points[~is_met(points), child] = np.nan
+    return points
+
+
+def _compared(relation: Any, parent: int, u: Array, points: Array) -> NDArray[np.bool_]:
+    return np.asarray(relation(points[:, parent], u))
+
+
+def _joined(reduction: Any, parts: Sequence[Condition], points: Array) -> NDArray[np.bool_]:
+    return np.asarray(reduction([is_met(points) for is_met in parts]))
+
+
+def _comparisons(condition: Any) -> list[Any]:
+    """Return the conditions on a single parent that a condition of ConfigSpace is made of."""
     if not hasattr(condition, 'components'):
         return [condition]
-    return [literal for component in condition.components for literal in _literals(component)]
+    return [comparison for component in condition.components for comparison in _comparisons(component)]

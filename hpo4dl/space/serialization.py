@@ -1,31 +1,32 @@
-"""A space, and a configuration's values, as JSON."""
+"""A space, and the values of a configuration, as JSON."""
 
 from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 
 from ..errors import ArgumentError
+from .transforms import Category, Rank, UnitTransform, index_of, native
 
 LISTS = ('choices', 'weights', 'sequence')
 FIELDS = ('default_value', 'value', *LISTS, 'lower', 'upper', 'log', 'mu', 'sigma', 'alpha', 'beta')
 
 
 def read_space(text: str) -> ConfigurationSpace:
-    """The space that `write_space` wrote."""
+    """Return the space that `write_space` wrote."""
     return ConfigurationSpace.from_json(io.StringIO(text))
 
 
 def write_space(space: ConfigurationSpace) -> str:
-    """ConfigSpace's own JSON.
+    """Return a space as ConfigSpace's own JSON.
 
     Raises:
-        ArgumentError: what `read_space` would read of it is not this space: there are categories other than strings
-            and numbers.
+        ArgumentError: `read_space` would not read the same, as where a category is neither text nor a number.
     """
     try:
         text = json.dumps(space.to_serialized_dict(), default=np.generic.item)
@@ -41,7 +42,7 @@ def write_space(space: ConfigurationSpace) -> str:
 
 
 def describe(space: ConfigurationSpace) -> list[dict[str, Any]]:
-    """The space in plain words for JSON: an entry a hyperparameter, then one a condition and a forbidden clause."""
+    """Return the space in plain words for JSON: hyperparameters, then conditions, then forbidden clauses."""
     entries: list[dict[str, Any]] = []
     for name in space:
         entry: dict[str, Any] = {'name': name, 'type': type(space[name]).__name__.replace('Hyperparameter', '')}
@@ -56,5 +57,26 @@ def describe(space: ConfigurationSpace) -> list[dict[str, Any]]:
 
 def plain_value(value: Any) -> Any:
     """Return a value as JSON can hold it: what is no text, number or None by its repr."""
-    value = value.item() if isinstance(value, np.generic) else value
+    value = native(value)
     return value if value is None or isinstance(value, (str, int, float)) else repr(value)
+
+
+def restored_values(
+    plain: Mapping[str, Any], transforms: Mapping[str, UnitTransform], point: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return, by name, the values that `plain_value` made these of; ArgumentError where no category has this form.
+
+    Coordinates, where `point` has them, tell objects that are known by their repr, which others may share.
+    """
+    values = dict(plain)
+    for name, transform in transforms.items():
+        if name in values and isinstance(transform, (Category, Rank)):
+            there = transform.from_unit(point[name]) if name in point else None
+            if there is not None and plain_value(there) is not there:
+                values[name] = there
+                continue
+            index = index_of([plain_value(value) for value in transform.values], values[name])
+            if index is None:
+                raise ArgumentError('configuration', dict(plain), f'for {name!r} {transform.accepted}')
+            values[name] = transform.values[index]
+    return values

@@ -1,10 +1,19 @@
-"""One hyperparameter as one coordinate u in [0, 1].
+"""One hyperparameter as one coordinate of the unit cube.
+
+    u                       (n,) coordinates in [0, 1], but one in `from_unit`; NaN where the hyperparameter is inactive
+    sample(u)               (n,) the coordinates of draws, of uniform random numbers
+    from_unit(u)            the value at u, a native Python object
+    to_unit(value)          the coordinate of a value; None if it is not accepted
+    condition_value(value)  the coordinate that a condition compares with
+    features(u)             (n, n_features) what the surrogate sees of u
+    perturb(rng, u, scale)  (n,) coordinates of other values, numbers with noise of standard deviation `scale`
 
 The coordinate of a number is its cumulative probability under the hyperparameter's own distribution: a uniform u is a
-draw from it. Where there are few values (categories, ranks, small integers) each has a cell, and u is its centre.
+draw from it. Where there are few values (categories, ranks, small integers) each has a cell, and u is its center.
 
-Coordinates are *canonical*: `locate(decode(u))` is u, to the last bit. For that they lie on a grid that is coarse (12
-decimals) against the rounding errors of logarithms and quantiles, whose last digits differ from machine to machine.
+Coordinates are *canonical*: `to_unit(from_unit(u))` is u, to the last bit. For that they lie on a grid that is coarse
+(12 decimals) against the rounding errors of logarithms and inverse distribution functions, whose last digits differ
+from machine to machine.
 """
 
 from __future__ import annotations
@@ -23,85 +32,103 @@ from numpy.typing import NDArray
 from ..trial import Array
 from .distributions import Beta, Distribution, FlatTails, Log, Normal, Uniform
 
-FEW = 10_000
+MAX_TABULATED = 10_000
 """Integers of at most that many values are tabulated."""
 
 
 class Choices:
-    """A hyperparameter that takes one of few values.
+    """What all hyperparameters of few values (m,) have in common.
 
-    Args:
-        values: (m,) the values, ascending if they are numbers.
-        probability: (m,) of each, up to a factor.
-        kind: 'category'; 'rank', whose neighbours are the next ranks; or 'number'.
+    `probability` (m,) is up to a factor, and `width` (m,) that of the cells; default: all are equally wide.
     """
 
-    def __init__(self, values: Sequence[Any], probability: Array, kind: str) -> None:
-        self.values = [value.item() if isinstance(value, np.generic) else value for value in values]
-        self.kind = kind
-        m = len(self.values)
+    def __init__(self, values: Sequence[Any], probability: Array, width: Array | None = None) -> None:
+        m = len(values)
+        self.values = [native(value) for value in values]
         self.probability = probability / probability.sum()
         self.possible = np.flatnonzero(self.probability)
-        self.can_move = len(self.possible) > 1
-        self.n_features = 0 if m == 1 else m if kind == 'category' else 1
-        width = self.probability if kind == 'number' else np.full(m, 1 / m)
-        self.centres: Array = np.round(np.cumsum(width) - width / 2, 12)
-        self._borders = (self.centres[1:] + self.centres[:-1]) / 2
-        self._cumulative = np.cumsum(self.probability[self.possible])
+        self.is_movable = len(self.possible) > 1
         self.accepted = f'one of {self.values}'
-        if kind == 'number':
-            self.accepted = f'an integer from {self.values[0]} to {self.values[-1]}'
+        width = np.full(m, 1 / m) if width is None else width
+        self.centers: Array = np.round(np.cumsum(width) - width / 2, 12)
+        self._borders = (self.centers[1:] + self.centers[:-1]) / 2
+        self._cdf = np.cumsum(self.probability[self.possible])
+        self.n_features = self.features(self.centers).shape[1] if m > 1 else 0
 
     def index(self, u: Array) -> NDArray[np.intp]:
         return np.searchsorted(self._borders, u)
 
     def sample(self, u: Array) -> Array:
-        """Coordinates of draws, from uniform u."""
-        drawn = np.searchsorted(self._cumulative[:-1], u, side='right')
-        return np.asarray(self.centres[self.possible[drawn]])
+        drawn = np.searchsorted(self._cdf[:-1], u, side='right')
+        return np.asarray(self.centers[self.possible[drawn]])
 
-    def decode(self, u: float) -> Any:
+    def from_unit(self, u: float) -> Any:
         return self.values[int(self.index(np.array(u)))]
 
-    def locate(self, value: Any) -> float | None:
-        """The coordinate of a value; None if it is not accepted."""
-        if self.kind != 'number':
-            index = find(self.values, value)
-            return None if index is None else float(self.centres[index])
-        if not _is_within(value, self.values[0], self.values[-1], whole=True):
-            return None
-        return float(self.centres[int(value) - self.values[0]])
+    def to_unit(self, value: Any) -> float | None:
+        index = index_of(self.values, value)
+        return None if index is None else float(self.centers[index])
 
-    def threshold(self, value: Any) -> float:
-        """The coordinate that a condition compares with; between those of two numbers for one that lies between."""
-        if self.kind == 'number':
-            return float(np.interp(value, self.values, self.centres, left=-1.0, right=2.0))
-        return float(self.centres[find(self.values, value)])
+    def condition_value(self, value: Any) -> float:
+        return float(self.centers[index_of(self.values, value)])
 
-    def move(self, rng: np.random.Generator, u: Array, scale: float) -> Array:
-        """Another value than each u's."""
-        index, n = self.index(u), len(u)
-        if self.kind == 'category':
-            place = np.searchsorted(self.possible, index)
-            is_possible = self.probability[index] > 0
-            other = (rng.random(n) * (len(self.possible) - is_possible)).astype(np.intp)
-            return np.asarray(self.centres[self.possible[other + (is_possible & (other >= place))]])
-        moved = self.index(_reflect(u + scale * rng.standard_normal(n))) if self.kind == 'number' else index
-        step = np.where(rng.random(n) < 0.5, 1, -1)
+    def features(self, u: Array) -> Array:
+        return np.nan_to_num(u, nan=0.5)[:, None]
+
+    def _or_next(self, rng: np.random.Generator, moved: NDArray[np.intp], index: NDArray[np.intp]) -> Array:
+        """Return the coordinates of the values `moved`; of a random neighbor where that is `index` itself."""
+        step = np.where(rng.random(len(index)) < 0.5, 1, -1)
         step = np.where((index + step < 0) | (index + step == len(self.values)), -step, step)
-        return np.asarray(self.centres[np.where(moved == index, index + step, moved)])
+        return np.asarray(self.centers[np.where(moved == index, index + step, moved)])
 
-    def encode(self, u: Array) -> Array:
-        """(n, n_features)"""
-        if self.kind != 'category':
-            return np.nan_to_num(u, nan=0.5)[:, None]
+
+class Category(Choices):
+    """One of a few values in no order."""
+
+    def perturb(self, rng: np.random.Generator, u: Array, scale: float) -> Array:
+        index = self.index(u)
+        place = np.searchsorted(self.possible, index)
+        is_possible = self.probability[index] > 0
+        other = (rng.random(len(u)) * (len(self.possible) - is_possible)).astype(np.intp)
+        return np.asarray(self.centers[self.possible[other + (is_possible & (other >= place))]])
+
+    def features(self, u: Array) -> Array:
+        """Return one-hot / sqrt(2), so that any two categories are 1 apart; 0 where u is inactive."""
         one_hot = self.index(u)[:, None] == np.arange(len(self.values))
         return np.where(np.isnan(u)[:, None], 0.0, one_hot / math.sqrt(2))
 
 
+class Rank(Choices):
+    """One of a few values in an order, which are all equally far from the next."""
+
+    def perturb(self, rng: np.random.Generator, u: Array, scale: float) -> Array:
+        index = self.index(u)
+        return self._or_next(rng, index, index)
+
+
+class SmallInteger(Choices):
+    """One of a few successive integers; each cell is as wide as its integer is probable."""
+
+    def __init__(self, values: Sequence[int], probability: Array) -> None:
+        super().__init__(values, probability, probability / probability.sum())
+        self.accepted = f'an integer from {self.values[0]} to {self.values[-1]}'
+
+    def to_unit(self, value: Any) -> float | None:
+        is_accepted = _is_within(value, self.values[0], self.values[-1], whole=True)
+        return float(self.centers[int(value) - self.values[0]]) if is_accepted else None
+
+    def condition_value(self, value: Any) -> float:
+        """Return, for a number between two integers, a coordinate between theirs."""
+        return float(np.interp(value, self.values, self.centers, left=-1.0, right=2.0))
+
+    def perturb(self, rng: np.random.Generator, u: Array, scale: float) -> Array:
+        moved = self.index(_reflect(u + scale * rng.standard_normal(len(u))))
+        return self._or_next(rng, moved, self.index(u))
+
+
 @dataclass(frozen=True)
 class Number:
-    """A hyperparameter with a continuum of values, or too many to tabulate.
+    """A hyperparameter with a continuum of values, or too many integers to tabulate.
 
     Args:
         distribution: of its values.
@@ -115,14 +142,14 @@ class Number:
     upper: float
     whole: bool
     origin: float
-    can_move = True
+    is_movable = True
     n_features = 1
 
     @cached_property
     def grid(self) -> float:
         """Coordinates are multiples of 1 / grid."""
         u = np.linspace(0, 1, 1001)
-        error = np.max(np.abs(self.distribution.cumulative(self.distribution.quantile(u)) - u))
+        error = np.max(np.abs(self.distribution.cdf(self.distribution.ppf(u)) - u))
         # Two decimals fewer than survive the way to the value and back; few do if the range is narrow and far from 0.
         return float(10.0 ** int(np.clip(-np.log10(max(error, 1e-16)) - 2, 2, 12)))
 
@@ -130,114 +157,104 @@ class Number:
     def accepted(self) -> str:
         return f'{"an integer" if self.whole else "a number"} from {self.lower} to {self.upper}'
 
-    def coordinate(self, value: Array) -> Array:
-        u = np.clip(self.distribution.cumulative(value), 0, 1)
+    def cdf(self, value: Array) -> Array:
+        u = np.clip(self.distribution.cdf(value), 0, 1)
         return np.asarray(np.rint(u * self.grid) / self.grid + 0.0)  # + 0.0: no negative zero, bytes are compared
 
-    def value(self, u: Array) -> Array:
-        value = self.distribution.quantile(u)
+    def ppf(self, u: Array) -> Array:
+        value = self.distribution.ppf(u)
         if self.whole:
             value = self.origin + np.rint(value - self.origin)
         return np.clip(value, self.lower, self.upper)
 
     def sample(self, u: Array) -> Array:
-        """Coordinates of draws, from uniform u."""
         u = np.rint(u * self.grid) / self.grid
         # Where integers lie closer than the grid, u may be rounded to a neighbor's: go on until it stays.
         for _ in range(3 if self.whole else 0):
-            before, u = u, self.coordinate(self.value(u))
+            before, u = u, self.cdf(self.ppf(u))
             if np.array_equal(before, u):
                 break
         return u
 
-    def decode(self, u: float) -> Any:
-        """The value; the shortest of 10 and 13 digits if that means the same, so that 0.001 comes back as 0.001."""
-        value = float(self.value(np.array(u)))
+    def from_unit(self, u: float) -> Any:
+        """Return the value; the shortest of 10 and 13 digits if that means the same, so that 0.001 stays 0.001."""
+        value = float(self.ppf(np.array(u)))
         if self.whole:
             return int(value)
         for short in (float(f'{value:.10g}'), float(f'{value:.13g}')):
-            error = abs(self.distribution.cumulative(np.array(short)) - u)
+            error = abs(self.distribution.cdf(np.array(short)) - u)
             if self.lower <= short <= self.upper and error < 0.4 / self.grid:
                 return short
         return value
 
-    def locate(self, value: Any) -> float | None:
-        """The coordinate of a value; None if it is not accepted."""
+    def to_unit(self, value: Any) -> float | None:
         if not _is_within(value, self.lower, self.upper, self.whole):
             return None
-        u = self.coordinate(np.array([float(value)]))
+        u = self.cdf(np.array([float(value)]))
         return float((self.sample(u) if self.whole else u)[0])
 
-    def threshold(self, value: Any) -> float:
-        """The coordinate that a condition compares with."""
-        return float(self.coordinate(np.clip(float(value), self.lower, self.upper)))
+    def condition_value(self, value: Any) -> float:
+        return float(self.cdf(np.clip(float(value), self.lower, self.upper)))
 
-    def move(self, rng: np.random.Generator, u: Array, scale: float) -> Array:
-        """Another value than each u's."""
+    def perturb(self, rng: np.random.Generator, u: Array, scale: float) -> Array:
         moved = self.sample(_reflect(u + scale * rng.standard_normal(len(u))))
         if self.whole:
-            value, step = self.value(u), np.where(rng.random(len(u)) < 0.5, 1, -1)
+            value, step = self.ppf(u), np.where(rng.random(len(u)) < 0.5, 1, -1)
             step = np.where((value + step < self.lower) | (value + step > self.upper), -step, step)
-            moved = np.where(moved == u, self.sample(self.coordinate(value + step)), moved)
+            moved = np.where(moved == u, self.sample(self.cdf(value + step)), moved)
         return moved
 
-    def encode(self, u: Array) -> Array:
-        """(n, 1)"""
+    def features(self, u: Array) -> Array:
         return np.nan_to_num(u, nan=0.5)[:, None]
 
 
-Coordinate = Choices | Number
+UnitTransform = Category | Rank | SmallInteger | Number
 
 
-def hyperparameter_coordinate(hyperparameter: Any) -> Coordinate:
-    """What a ConfigSpace hyperparameter is in the cube."""
+def transform_of(hyperparameter: Any) -> UnitTransform:
+    """Return the transform of a ConfigSpace hyperparameter."""
     if isinstance(hyperparameter, kinds.Constant):
-        return Choices([hyperparameter.value], np.ones(1), 'category')
+        return Category([hyperparameter.value], np.ones(1))
     if isinstance(hyperparameter, kinds.CategoricalHyperparameter):
-        return Choices(hyperparameter.choices, np.array(hyperparameter.probabilities, dtype=float), 'category')
+        return Category(hyperparameter.choices, np.array(hyperparameter.probabilities, dtype=float))
     if isinstance(hyperparameter, kinds.OrdinalHyperparameter):
-        return Choices(hyperparameter.sequence, np.ones(len(hyperparameter.sequence)), 'rank')
+        return Rank(hyperparameter.sequence, np.ones(len(hyperparameter.sequence)))
 
     whole, is_normal = isinstance(hyperparameter, kinds.IntegerHyperparameter), hasattr(hyperparameter, 'mu')
     lower, upper = hyperparameter.lower, hyperparameter.upper
-    low, high = float(lower), float(upper)
-    if whole:  # an integer stands for the numbers that are rounded to it
-        low, high = lower - 0.5, upper + 0.5
+    low, high = (lower - 0.5, upper + 0.5) if whole else (lower, upper)  # an integer stands for what is rounded to it
     if hyperparameter.log:
         low, high = math.log(low), math.log(high)
     distribution: Distribution = Uniform(low, high)
     if hasattr(hyperparameter, 'alpha'):
         distribution = FlatTails(Beta(low, high, hyperparameter.alpha, hyperparameter.beta))
     elif is_normal:
-        normal = Normal(low, high, *_moments(hyperparameter))
-        if normal._standard[-1] > 1e-290:
-            distribution = FlatTails(normal)
+        mean, deviation = float(hyperparameter.mu), float(hyperparameter.sigma)
+        if hyperparameter.log:  # ConfigSpace gives both on the linear scale, and converts them like this
+            mean, deviation = math.log(mean), max(abs(math.log(lower + deviation)), 1e-9)
+        normal = Normal(low, high, mean, deviation)
+        distribution = FlatTails(normal) if normal.standard[-1] > 1e-290 else distribution
     if hyperparameter.log:
         distribution = Log(distribution)
 
-    if whole and upper - lower < FEW:
+    if whole and upper - lower < MAX_TABULATED:
         values = range(lower, upper + 1)
-        between = distribution.cumulative(np.array(values[:-1]) + 0.5)
-        return Choices(values, np.diff([0.0, *between, 1.0]).clip(0), 'number')
+        between = distribution.cdf(np.array(values[:-1]) + 0.5)
+        return SmallInteger(values, np.diff([0.0, *between, 1.0]).clip(0))
     return Number(distribution, lower, upper, whole, origin=0 if is_normal else lower)
 
 
-def _moments(hyperparameter: Any) -> tuple[float, float]:
-    """Mean and standard deviation of a normal hyperparameter, on its scale."""
-    mu, sigma = float(hyperparameter.mu), float(hyperparameter.sigma)
-    if hyperparameter.log:  # ConfigSpace gives both on the linear scale, and converts sigma like this
-        return math.log(mu), max(abs(math.log(hyperparameter.lower + sigma)), 1e-9)
-    return mu, sigma
+def native(value: Any) -> Any:
+    """Return a NumPy scalar as the Python object that it stands for; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
-def find(values: Sequence[Any], value: Any) -> int | None:
-    """Where `value` is among `values`: the object itself, else the first equal one."""
-    for i, known in enumerate(values):
-        if known is value:
-            return i
-    if hasattr(value, '__array__') and not isinstance(value, np.generic):
-        return None  # its == would return an array
-    return next((i for i, known in enumerate(values) if known == value), None)
+def index_of(values: Sequence[Any], value: Any) -> int | None:
+    """Return where `value` is among `values`: the object itself, else the first equal one; None if it is not."""
+    found = [i for i, known in enumerate(values) if known is value]
+    if not found and not (hasattr(value, '__array__') and not isinstance(value, np.generic)):  # an array's == is one
+        found = [i for i, known in enumerate(values) if known == value]
+    return found[0] if found else None
 
 
 def _is_within(value: Any, lower: float, upper: float, whole: bool) -> bool:
@@ -246,5 +263,5 @@ def _is_within(value: Any, lower: float, upper: float, whole: bool) -> bool:
 
 
 def _reflect(u: Array) -> Array:
-    """Back into [0, 1], as if its ends were mirrors."""
+    """Return u brought back into [0, 1], as if its ends were mirrors."""
     return np.asarray(1 - np.abs(1 - np.mod(u, 2)))

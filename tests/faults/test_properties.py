@@ -7,6 +7,7 @@ import math
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from ConfigSpace import (
@@ -57,7 +58,7 @@ class Faulty:
         file.write_text(str(epoch))
         metric = configuration['x'] + ord(configuration['kind']) % 7 + configuration.get('lr', 0.5)
         entries = [{'epoch': i, 'metric': metric + 1 / i} for i in range(previous_epoch + 1, epoch + 1)]
-        fault = self.faults[hash((repr(sorted(configuration.items())), previous_epoch)) % len(self.faults)]
+        fault = self.faults[crc32(repr((sorted(configuration.items()), previous_epoch)).encode()) % len(self.faults)]
         if fault == 'raises':
             raise ValueError('as it was told')
         if fault == 'exits':

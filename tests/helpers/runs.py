@@ -112,6 +112,17 @@ def large(folder: Path, trials: int = 5000) -> Path:
     return written(folder, curves, minimize=False, max_epochs=50, hyperparameters=told)
 
 
+def events_of(run: Path, kind: str | None = None) -> list[dict]:
+    """The journal's events, read without hpo4dl."""
+    events = map(json.loads, (run / 'journal.jsonl').read_text(encoding='utf-8').splitlines())
+    return [event for event in events if kind in (None, event['event'])]
+
+
+def results_of(run: Path) -> list[tuple[int, int, float]]:
+    """Trial, epoch and metric of everything acknowledged."""
+    return [(r['trial'], e['epoch'], e['metric']) for r in events_of(run, 'result') for e in r['epochs']]
+
+
 def content(folder: Path) -> dict[str, str]:
     """Every file below the folder by its digest."""
     files = sorted(path for path in folder.rglob('*') if path.is_file())

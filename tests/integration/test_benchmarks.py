@@ -19,6 +19,8 @@ import pytest
 from ConfigSpace import ConfigurationSpace, Float
 from scipy.stats import t as student
 
+from hpo4dl.optimizers.policy import Policy
+
 BENCHMARKS = Path(__file__).parents[2] / 'examples' / 'benchmarks'
 
 
@@ -403,19 +405,21 @@ def test_lcbench_has_the_time_of_each_epoch(
     assert problem.worst == pytest.approx(drawn.min() + 0.01, rel=1e-6)
 
 
-def test_a_forecast_is_judged_by_students_t(modules: tuple[ModuleType, ...]) -> None:
+def test_a_forecast_is_scored_by_students_t(modules: tuple[ModuleType, ...]) -> None:
     predict = importlib.import_module('predict')
     y = np.array([0.2, 0.3, np.nan, 0.9, 0.5])
     mean, scale = np.array([0.21, 0.1, 0.5, 0.5]), np.array([0.01, 1, 0.1, 9])
     itself = lambda values: values  # noqa: E731
-    optimizer = SimpleNamespace(predict=lambda *_: (mean, scale), targets_of=itself, metrics_of=itself)
-    judged = predict.judged(optimizer, None, y, 1)
+    optimizer = SimpleNamespace(
+        predict=lambda *_: (mean, scale), signed=itself, transform=itself, metrics_of=itself, policy=Policy()
+    )
+    scored = predict.scored(optimizer, None, y, 1)
     held = student(df=3, loc=mean, scale=scale)
     told = y[np.isfinite(y)]
-    assert judged.log_likelihood == pytest.approx(held.logpdf(told), abs=1e-2)  # the density hardly changes within STEP
-    assert judged.squared_error == pytest.approx((mean - told) ** 2)
-    assert judged.in_50.tolist() == (abs(held.cdf(told) - 0.5) < 0.25).tolist() == [False, True, False, True]
-    assert judged.in_90.tolist() == (abs(held.cdf(told) - 0.5) < 0.45).tolist() == [True, True, False, True]
+    assert scored.log_likelihood == pytest.approx(held.logpdf(told), abs=1e-2)  # the density hardly changes within STEP
+    assert scored.squared_error == pytest.approx((mean - told) ** 2)
+    assert scored.in_50.tolist() == (abs(held.cdf(told) - 0.5) < 0.25).tolist() == [False, True, False, True]
+    assert scored.in_90.tolist() == (abs(held.cdf(told) - 0.5) < 0.45).tolist() == [True, True, False, True]
 
 
 def test_overhead_is_told_at_the_number_of_observations(

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
-from races import NAMES, Quadratic, tune
+from objectives import Quadratic, curve, take_checkpoint
+from races import NAMES, tune
+from runs import events_of
 
 from hpo4dl import StorageError, Tuner, replay
 from hpo4dl.records import checkpoints as module
 
 
-class Sized:
-    """Leaves 1000 bytes a trial and looks at how much is there; checks `previous_epoch` as `Quadratic` does."""
+class Sized(Quadratic):
+    """Leaves 1000 bytes a trial and looks at how much is there."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
         self.most = 0
-        self.calls: list[tuple[float, int, int]] = []
 
     def __call__(self, configuration, epoch, previous_epoch, checkpoint_path):
-        file = Path(checkpoint_path) / 'weights'
-        assert int(file.read_text() if file.exists() else 0) == previous_epoch
-        file.write_text(str(epoch).zfill(1000))
+        take_checkpoint(checkpoint_path, epoch, previous_epoch, length=1000)
         self.calls.append((configuration['x'], previous_epoch, epoch))
-        self.most = max(self.most, sum(path.stat().st_size for path in self.folder.rglob('weights')))
-        loss = (configuration['x'] - 2) ** 2
-        return [{'epoch': i, 'metric': loss + 1 / i} for i in range(previous_epoch + 1, epoch + 1)]
-
-
-def events(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / 'journal.jsonl').read_text().splitlines()]
+        self.most = max(self.most, sum(path.stat().st_size for path in self.folder.rglob('epochs')))
+        return curve(configuration['x'], epoch, previous_epoch)
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -49,7 +43,7 @@ def test_max_disk_bounds_all_checkpoints_and_says_what_it_costs(tmp_path: Path, 
     reached: dict[int, int] = {}
     best = (float('inf'), -1)
     retrained = 0
-    for event in events(tuner.run_folder):
+    for event in events_of(tuner.run_folder):
         if event['event'] == 'evict':
             assert event['trial'] != best[1], 'never the incumbent'
             evicted[event['trial']] = reached[event['trial']]
@@ -64,7 +58,7 @@ def test_max_disk_bounds_all_checkpoints_and_says_what_it_costs(tmp_path: Path, 
                 reached[event['trial']] = entry['epoch']
                 best = min(best, (entry['metric'], event['trial']))
     if name in ('asha', 'dyhpo'):
-        assert 'evict' in {event['event'] for event in events(tuner.run_folder)}
+        assert 'evict' in {event['event'] for event in events_of(tuner.run_folder)}
     assert replay(tuner.run_folder) > 0
     again = Tuner.resume(tuner.run_folder, objective, max_budget=budget + 5, progress=False)
     again.run()
@@ -76,7 +70,7 @@ def test_the_least_promising_go_first(tmp_path: Path) -> None:
     tuner.run()
     best: dict[int, float] = {}
     left: set[int] = set()
-    for event in events(tuner.run_folder):
+    for event in events_of(tuner.run_folder):
         if event['event'] == 'result':
             left.add(event['trial'])
             for entry in event['epochs']:
@@ -98,7 +92,7 @@ def test_an_eviction_is_in_the_journal_before_it_happens(tmp_path: Path, monkeyp
         patch.setattr(module.Checkpoints, 'drop', drop)
         with pytest.raises(KeyboardInterrupt):
             tuner.run()
-    assert events(tuner.run_folder)[-1]['event'] == 'evict'
+    assert events_of(tuner.run_folder)[-1]['event'] == 'evict'
     again = Tuner.resume(tuner.run_folder, Sized(tmp_path), progress=False)
     again.run()
     assert again.epochs_spent <= 40

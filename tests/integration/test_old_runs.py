@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from decisions import FILE, sobol
 from old_runs import DATA, contents, space, train, train_or_fail
+from runs import events_of, results_of
 
 from hpo4dl import Tuner, replay
 from hpo4dl.tools.cli import main
@@ -29,15 +30,9 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return Path(shutil.copytree(DATA / request.param, tmp_path / request.param))
 
 
-def results_of(run: Path) -> list[tuple[int, int, float]]:
-    events = map(json.loads, (run / 'journal.jsonl').read_text(encoding='utf-8').splitlines())
-    return [(r['trial'], e['epoch'], e['metric']) for r in events if r['event'] == 'result' for e in r['epochs']]
-
-
 def steps_of(run: Path) -> set[tuple[int, int]]:
     """Of each decision, the trial and the epoch that it had reached."""
-    events = map(json.loads, (run / 'journal.jsonl').read_text(encoding='utf-8').splitlines())
-    return {(e['trial'], e.get('acknowledged', e['previous_epoch'])) for e in events if e['event'] == 'start'}
+    return {(e['trial'], e.get('acknowledged', e['previous_epoch'])) for e in events_of(run, 'start')}
 
 
 def test_they_hold_what_makes_them_worth_keeping() -> None:

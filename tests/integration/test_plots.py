@@ -85,7 +85,7 @@ def test_limits_hold_the_good_ones_however_bad_the_others(tmp_path: Path) -> Non
     axis = charts.limits(run, [0.1 + 0.01 * i for i in range(20)] + [1e34])
     assert (axis.low, axis.outside) == (0.1, 1)
     assert 0.29 < axis.high < 1
-    run.settings['minimize'] = False
+    run.minimize = False
     axis = charts.limits(run, [0.9 - 0.01 * i for i in range(20)] + [-1e34])
     assert (axis.high, axis.outside) == (0.9, 1)
     assert 0 < axis.low < 0.71
@@ -122,7 +122,7 @@ def test_losses_over_decades_are_drawn_by_their_logarithm(tmp_path: Path) -> Non
     lines = panels['Configurations: dark is better'].collections[0].get_segments()
     heights = [line[-1][1] for line in lines if line[-1][1] < 1]
     assert np.ptp(np.diff(heights)) < 1e-9, 'equal factors are equal distances'
-    run.settings['minimize'] = False
+    run.minimize = False
     assert plots.draw(run).axes[0].get_yscale() == 'linear'
 
 

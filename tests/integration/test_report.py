@@ -76,7 +76,7 @@ def test_pauses_between_two_runs_of_a_tuner_are_no_time(tmp_path: Path) -> None:
     assert run.elapsed == 4 + 3
     assert run.epochs_spent == 3
     assert run.stopped is None
-    assert 'interrupted' in run.state()
+    assert 'interrupted' in run.status()
 
 
 @pytest.mark.parametrize('cut_at', range(0, 4001, 199))
@@ -122,7 +122,7 @@ def test_files_that_are_gone_are_said(tmp_path: Path) -> None:
 def test_who_works_on_it(tmp_path: Path) -> None:
     folder = written(tmp_path / 'run', [({'x': 1.0}, [0.9], None)])
     lock = {'host': socket.gethostname(), 'pid': os.getpid(), 'birth': birth(os.getpid())}
-    assert read_run(folder).state() == 'stopped: time_limit: over'
+    assert read_run(folder).status() == 'stopped: time_limit: over'
     for owner, said in [
         (lock, f'process {os.getpid()} on this host works on it'),
         ({**lock, 'birth': 'another'}, 'stopped: time_limit: over'),
@@ -130,7 +130,7 @@ def test_who_works_on_it(tmp_path: Path) -> None:
         ('half a li', 'stopped: time_limit: over'),
     ]:
         (folder / 'lock').write_text(json.dumps(owner))
-        assert read_run(folder).state() == said
+        assert read_run(folder).status() == said
 
 
 def test_no_run_is_an_error_that_helps(tmp_path: Path) -> None:

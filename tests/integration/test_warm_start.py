@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import ConfigSpace.hyperparameters as kinds
 import pytest
-from ConfigSpace import ConfigurationSpace, EqualsCondition, ForbiddenEqualsClause
+from ConfigSpace import EqualsCondition, ForbiddenEqualsClause
+from spaces import build
 
 import hpo4dl
 from hpo4dl import Tuner, warm_start
 from hpo4dl.space.unit_cube import Space
-
-
-def build(hyperparameters: Sequence[Any], conditions: Sequence[Any] = (), forbidden: Sequence[Any] = ()) -> Any:
-    space = ConfigurationSpace()
-    space.add([*hyperparameters, *conditions, *forbidden])
-    return space
 
 
 def lr(lower: float = 1e-4, upper: float = 1.0, **options: Any) -> Any:

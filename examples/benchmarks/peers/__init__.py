@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import problems
 
+from peers import ablations
+
 TUNERS = {
     'dyhpo': 'ours',
     'dyhpo-next': 'ours',
@@ -35,23 +37,7 @@ TUNERS = {
     'syne-dyhpo': 'syne',
     'smac': 'smac_hyperband',
     'dehb': 'dehb_',
-    **dict.fromkeys(
-        [
-            'last-epoch',
-            'no-curves',
-            'even-noise',
-            'nothing-lasts',
-            'no-own-future',
-            'no-trend',
-            'rank-alone',
-            'asinh-alone',
-            'one-at-first',
-            'random-start',
-            'no-start',
-            'no-turns',
-        ],
-        'ablations',
-    ),
+    **dict.fromkeys(ablations.LEFT_OUT, 'ablations'),
 }
 """Tuners by the module that drives them."""
 

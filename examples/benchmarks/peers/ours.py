@@ -11,15 +11,15 @@ import numpy as np
 REQUIREMENTS: list[str] = []
 
 
-def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
-    optimizer = ask_and_tell(tuner, problem, seed)
+def race(tuner: str, problem: Any, seed: int, training: Any, **arguments: Any) -> None:
+    optimizer = ask_and_tell(tuner, problem, seed, **arguments)
     while (trial := optimizer.ask()) is not None:
         values = training(trial.configuration, trial.epoch)
         optimizer.tell(trial, values[trial.previous_epoch :].tolist())
 
 
-def ask_and_tell(tuner: str, problem: Any, seed: int) -> Any:
-    """The optimizer itself."""
+def ask_and_tell(tuner: str, problem: Any, seed: int, **arguments: Any) -> Any:
+    """The optimizer itself; `arguments` are its own, beside those that the problem gives."""
     import hpo4dl
 
     make = {
@@ -29,7 +29,8 @@ def ask_and_tell(tuner: str, problem: Any, seed: int) -> Any:
         'hyperband': hpo4dl.Hyperband,
         'random': hpo4dl.RandomSearch,
     }[tuner]
-    return make(problem.space, problem.max_epochs, minimize=problem.minimize, seed=seed, candidates=problem.candidates)
+    arguments = {'minimize': problem.minimize, 'candidates': problem.candidates, **arguments}
+    return make(problem.space, problem.max_epochs, seed=seed, **arguments)
 
 
 def after(problem: Any, lengths: list[int]) -> Callable[[], None]:

@@ -12,35 +12,13 @@ import ConfigSpace.hyperparameters as kinds
 import numpy as np
 import pytest
 import scipy.stats
-from ConfigSpace import ConfigurationSpace
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spaces import build, category, integer, ordinal, uniform
 
 from hpo4dl.space.unit_cube import Space
 
-MANY = int(os.environ.get('HPO4DL_MANY_POINTS', '500'))  # raise it to look for rarer failures
-
-
-def build(hyperparameters: Sequence[Any]) -> Any:
-    space = ConfigurationSpace()
-    space.add(hyperparameters)
-    return space
-
-
-def uniform(name: str = 'x', lower: float = 0.0, upper: float = 1.0, **options: Any) -> Any:
-    return kinds.UniformFloatHyperparameter(name, lower, upper, **options)
-
-
-def integer(name: str = 'x', lower: int = 0, upper: int = 9, **options: Any) -> Any:
-    return kinds.UniformIntegerHyperparameter(name, lower, upper, **options)
-
-
-def category(name: str = 'x', choices: Sequence[Any] = 'abc', **options: Any) -> Any:
-    return kinds.CategoricalHyperparameter(name, list(choices), **options)
-
-
-def ordinal(name: str = 'x', sequence: Sequence[Any] = 'abc') -> Any:
-    return kinds.OrdinalHyperparameter(name, list(sequence))
+MANY = int(os.environ.get('HPO4DL_MANY_POINTS', '200'))  # raise it to look for rarer failures
 
 
 def normal(mu: float = 0.0, sigma: float = 1.0, **options: Any) -> Any:
@@ -200,7 +178,7 @@ CLOSED_FORMS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize('name', CLOSED_FORMS)
 def test_floats_have_the_distribution_of_the_closed_form(name: str) -> None:
     space = Space(build([HYPERPARAMETERS[name]()]))
-    (values,) = columns(space, space.sample(np.random.default_rng(1), 2000))
+    (values,) = columns(space, space.sample(np.random.default_rng(1), 1500))
     assert scipy.stats.kstest(values, CLOSED_FORMS[name]).pvalue > 1e-3
 
 
@@ -211,10 +189,10 @@ FLOATS = [name for name, make in HYPERPARAMETERS.items() if isinstance(make().de
 def test_floats_have_the_distribution_of_configspace(name: str) -> None:
     hyperparameter = HYPERPARAMETERS[name]()
     space = Space(build([hyperparameter]))
-    (values,) = columns(space, space.sample(np.random.default_rng(2), 1500))
+    (values,) = columns(space, space.sample(np.random.default_rng(2), 1000))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        theirs = [c['x'] for c in seeded(build([hyperparameter])).sample_configuration(1500)]
+        theirs = [c['x'] for c in seeded(build([hyperparameter])).sample_configuration(1000)]
     assert scipy.stats.ks_2samp(values, theirs).pvalue > 1e-3
 
 
@@ -259,7 +237,7 @@ def chi_square(values: Sequence[Any], expected: dict[Any, float]) -> float:
 def test_discrete_values_have_the_probabilities_of_the_closed_form(name: str) -> None:
     # Beside it a float, lest the space is finite, whose sample is without replacement.
     space = Space(build([HYPERPARAMETERS[name](), uniform('y')]))
-    values = columns(space, space.sample(np.random.default_rng(4), 8000))[space.names.index('x')]
+    values = columns(space, space.sample(np.random.default_rng(4), 4000))[space.names.index('x')]
     known, probabilities = DISCRETE[name]
     assert chi_square(values, dict(zip(known, probabilities))) > 1e-3
 

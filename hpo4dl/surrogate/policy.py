@@ -1,0 +1,50 @@
+"""The constants of the surrogate, a part of `hpo4dl.optimizers.policy.Policy`, which says where values come from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+Prior = tuple[float, float]
+"""Mean and standard deviation of a normal distribution."""
+
+
+@dataclass(frozen=True)
+class SurrogatePolicy:
+    """How the surrogate is fitted, and the priors of its parameters."""
+
+    first_fit_steps: int = 100
+    """Steps of Adam of the first fit."""
+    refit_steps: int = 15
+    """Steps of Adam of each later fit, which goes on from the last one. Measured: 8 and 10 are a little worse."""
+    learning_rate: float = 0.05
+    """Adam's step size for the parameters of the kernel."""
+    weight_learning_rate: float = 5e-3
+    """Adam's step size for the weights of the curve encoder."""
+    max_fit_rows: int = 256
+    """Rows of the marginal likelihood that a fit maximizes; it bounds a fit's time. Predictions use all rows."""
+    code_dim: int = 4
+    """Outputs of the curve encoder."""
+    min_noise: float = 1e-4
+    """Least variance of the noise of a target, so that the covariance can be factored."""
+    noise_decay: float = 0.1
+    """The t within which the noise of first epochs falls to 1 / e."""
+    t_dof: float = 3.0
+    """Degrees of freedom of forecasts, a Student-t process (Shah et al. 2014): a few curves go on as none predicted."""
+    weight_prior_std: float = 0.2
+    """Prior standard deviation of the encoder's weights around their initial values. Measured: 1 is a little worse. A
+    prior centered at 0 drives all layers to 0, the mode of a product of factors, and switches the curve term off."""
+
+    # Priors of the logarithms of the kernel's parameters (kernels.py), and of the mean of targets.
+    l_x: Prior = (math.sqrt(2), math.sqrt(3))
+    """log(d) / 2 is added to the mean, for d features (Hvarfner et al. 2024)."""
+    l_t: Prior = (-0.7, 0.75)
+    l_c: Prior = (0.0, 0.75)
+    s_m: Prior = (-1.2, 1.0)
+    s_x: Prior = (0.0, 0.5)
+    s_d: Prior = (math.log(0.1), 1.0)
+    s_c: Prior = (-4.0, 1.5)
+    r: Prior = (0.0, 1.0)
+    s_n: Prior = (-7.5, 1.5)
+    s_1: Prior = (-3.0, 1.5)
+    mean: Prior = (0.0, 1.0)
