@@ -181,9 +181,8 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
 
 
 def test_oldest_versions_claimed_are_the_ones_tested() -> None:
-    claimed = dict(
-        re.findall(r'^\s+(\w+) >= ([\d.]+)$', text('setup.cfg').partition('extras_require')[0], re.MULTILINE)
-    )
+    required = text('setup.cfg').partition('extras_require')[0]
+    claimed = dict(re.findall(r'^\s+(\w+) >= ([\d.]+)$', required, re.MULTILINE))
     tested = dict(re.findall(r'^    (\w+) == ([\d.]+)$', text('tox.ini'), re.MULTILINE))
     assert set(tested) == RUN_TIME_DEPENDENCIES
     assert {name: Version(v) for name, v in claimed.items()} == {name: Version(v) for name, v in tested.items()}
