@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import os
 import statistics
 import time
@@ -26,8 +25,6 @@ from hpo4dl import Tuner
 
 BATCH_SIZE = 64
 CHECKPOINT = 'checkpoint.pt'
-# Checkpoints hold nothing but tensors and numbers; torch before 1.13 cannot be told so.
-LOAD = {'weights_only': True} if 'weights_only' in inspect.signature(torch.load).parameters else {}
 
 
 def search_space() -> ConfigurationSpace:
@@ -45,8 +42,7 @@ def search_space() -> ConfigurationSpace:
             'momentum': momentum,
         }
     )
-    add = space.add if hasattr(space, 'add') else space.add_condition  # the latter before ConfigSpace 1.0
-    add(EqualsCondition(momentum, optimizer, 'sgd'))
+    space.add(EqualsCondition(momentum, optimizer, 'sgd'))
     return space
 
 
@@ -117,7 +113,7 @@ def objective_function(
     model = build_model(configuration)
     optimizer = build_optimizer(configuration, model)
     if previous_epoch > 0:
-        state = torch.load(checkpoint, **LOAD)
+        state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state['model'])
         optimizer.load_state_dict(state['optimizer'])
         torch.set_rng_state(state['rng'])
@@ -150,7 +146,7 @@ def tune(optimizer: str, seed: int, options: argparse.Namespace) -> dict[str, An
     seconds = time.perf_counter() - begin
 
     model = build_model(incumbent['configuration'])
-    model.load_state_dict(torch.load(tuner.run_folder / 'best_trial' / CHECKPOINT, **LOAD)['model'])
+    model.load_state_dict(torch.load(tuner.run_folder / 'best_trial' / CHECKPOINT, weights_only=True)['model'])
     incumbent['test'] = accuracy(model, 'test')
     print(
         f'seed {seed}, {optimizer:>9}: {tuner.epochs_spent} epochs in {seconds:.0f} s, '

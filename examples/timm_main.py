@@ -58,8 +58,7 @@ def search_space(models: list[str]) -> ConfigurationSpace:
             'rand_augment': Integer('rand_augment', (0, 10), default=0),
         }
     )
-    add = space.add if hasattr(space, 'add') else space.add_condition  # the latter before ConfigSpace 1.0
-    add(EqualsCondition(momentum, optimizer, 'sgd'))
+    space.add(EqualsCondition(momentum, optimizer, 'sgd'))
     return space
 
 

@@ -1,11 +1,7 @@
-"""Checks of arguments: each returns the value as it is used, or raises an `ArgumentError`.
-
-Beside them, `import_extra` checks for a package that only an extra installs.
-"""
+"""Checks of arguments: each returns the value as it is used, or raises an `ArgumentError`."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
 import os
@@ -14,9 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from .errors import ArgumentError, HPO4DLError
+from .errors import ArgumentError
 
 
 def check_objective_function(value: object) -> None:
@@ -75,18 +70,6 @@ def check_list(argument: str, value: Any) -> Sequence[Any]:
     return value
 
 
-def check_device(value: object) -> str | None:
-    """Raises ArgumentError unless torch can compute on the device; None is the CPU."""
-    if value is None:
-        return None
-    try:
-        device = torch.device(value)  # type: ignore[call-overload]
-        torch.zeros(1, device=device).item()
-    except Exception as error:  # torch raises RuntimeError, AssertionError, TypeError
-        raise ArgumentError('device', value, f"'cpu', or an accelerator that torch can use here ({error})") from error
-    return str(device)
-
-
 def check_choice(argument: str, value: Any, choices: Sequence[str]) -> str:
     """Raises ArgumentError unless `value` is one of the choices."""
     if value not in choices:
@@ -104,11 +87,3 @@ def check_size(argument: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
         raise ArgumentError(argument, value, "bytes > 0, as a whole number or a text such as '20GB' or '512MiB'")
     return int(value)
-
-
-def import_extra(module: str, extra: str) -> Any:
-    """A module of a package that `pip install hpo4dl` does not bring; an HPO4DLError names the extra that does."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise HPO4DLError(f'this needs {module}: pip install "hpo4dl[{extra}]" ({error})') from error

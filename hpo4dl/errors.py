@@ -39,5 +39,9 @@ class EveryTrialFailedError(HPO4DLError, RuntimeError):
     """No call of the objective function gave a usable metric: the message says what the failures had in common."""
 
 
+class MissingPartError(HPO4DLError, ImportError):
+    """What was called for is not in this copy of the package, which `hpo4dl vendor --core` made."""
+
+
 class ExecutorError(HPO4DLError, RuntimeError):
     """The executor cannot train: it is missing, broken, its workers do not start, or a job left no result."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .text import format_seconds
 from .trial import Trial
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ Callback = Callable[[Event], object]
 
 def log_line(event: Event) -> None:
     """One log line a result, at level INFO."""
-    logger.info('%s', describe(event))
+    logger.info('%s', event_line(event))
 
 
 class Line:
@@ -54,7 +55,7 @@ class Line:
 
     def __call__(self, event: Event) -> None:
         width = shutil.get_terminal_size().columns - 1
-        sys.stderr.write('\r' + describe(event)[:width].ljust(width))
+        sys.stderr.write('\r' + event_line(event)[:width].ljust(width))
         sys.stderr.flush()
 
     def close(self) -> None:
@@ -78,7 +79,7 @@ class Bar:
         if self._bar is None:  # what an earlier run of the tuner spent says nothing about how fast this one is
             before = event.epochs_spent - (event.trial.epoch - event.trial.previous_epoch)
             self._bar = self._tqdm(total=event.max_budget, initial=before, unit='epoch', dynamic_ncols=True)
-        self._bar.set_postfix_str(' | '.join(standing(event)), refresh=False)
+        self._bar.set_postfix_str(' | '.join(status_parts(event)), refresh=False)
         self._bar.update(event.epochs_spent - self._bar.n)
 
     def close(self) -> None:
@@ -102,17 +103,17 @@ def progress_display() -> Bar | Line:
     return Bar(tqdm)
 
 
-def describe(event: Event) -> str:
+def event_line(event: Event) -> str:
     """The event in one line: epochs spent, time left, the incumbent, the newest result."""
     spent = f'{event.epochs_spent}/{event.max_budget}' if event.max_budget else f'{event.epochs_spent}'
     parts = [f'{spent} epochs']
     if event.max_budget:
         left = event.seconds / event.epochs_spent * (event.max_budget - event.epochs_spent)
-        parts.append(f'{clock(left)} left')
-    return ' | '.join([*parts, *standing(event)])
+        parts.append(f'{format_seconds(left)} left')
+    return ' | '.join([*parts, *status_parts(event)])
 
 
-def standing(event: Event) -> list[str]:
+def status_parts(event: Event) -> list[str]:
     """The incumbent, the newest result, and how many calls are running."""
     parts = []
     if event.incumbent:
@@ -123,10 +124,3 @@ def standing(event: Event) -> list[str]:
     if event.running:
         parts.append(f'{event.running} running')
     return parts
-
-
-def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss or m:ss."""
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    return f'{hours}:{m:02d}:{s:02d}' if hours else f'{m}:{s:02d}'

@@ -1,18 +1,28 @@
-"""A trial, and the learning curve that it leaves.
+"""The words that all parts share: a trial, its learning curve, a call of the objective function and its outcome.
 
-A *trial* is one configuration in the race. Its *fidelity* is the epoch that it has been trained to. Inside the
-optimizers larger values are better everywhere; the sign is turned once, in `BaseOptimizer.tell`.
+A *trial* is one configuration in the race. Its *fidelity* is the epoch that it has been trained to. A *step* trains it
+from one epoch to a later one; an *attempt* is one call of the objective function for a step, and may be lost and made
+again. Inside the optimizers larger values are better everywhere; the sign is turned once, in `BaseOptimizer.tell`.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+else:
+    Array = Any  # NumPy is not imported here, so that a run can be read without it
 
 Configuration = dict[str, Any]
+Objective = Callable[[Configuration, int, int, str], Any]
+"""`f(configuration, epoch, previous_epoch, checkpoint_path)`, see `Tuner`."""
 
 
 @dataclass(frozen=True)
@@ -23,15 +33,17 @@ class Trial:
     configuration: Configuration
     previous_epoch: int
     epoch: int
+    point: Array | None = field(default=None, repr=False, compare=False)
+    """(d,) the configuration's coordinates in the unit cube, NaN where inactive; None: not known."""
 
 
 @dataclass
 class LearningCurve:
-    """What is known of one trial: where it lies in the unit cube and its values so far, larger is better."""
+    """What an optimizer knows of one trial: where it lies in the unit cube and its values, larger is better."""
 
     trial_id: int
     configuration: Configuration
-    point: NDArray[np.float64]
+    point: Array
     """(d,) coordinates in the unit cube, NaN where the hyperparameter is inactive."""
     epoch: int = 0
     """The epoch that it has been trained to."""
@@ -40,3 +52,52 @@ class LearningCurve:
     values: list[float] = field(default_factory=list)
     failed: str | None = None
     """Why it is not trained further, if it is not."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One call of the objective function: its number, and where it works. All that a worker is told."""
+
+    number: int
+    trial: Trial
+    """What is called: trained from `previous_epoch` to `epoch`."""
+    folder: str
+    """The attempt's own folder, which becomes the `checkpoint_path`."""
+    source: str | None
+    """The folder that it starts as a copy of; itself: it is left as it is; None: it starts empty."""
+    started_file: str
+    """A file that a worker makes when it begins: limits of time start there."""
+
+
+@dataclass
+class Outcome:
+    """What became of one call of the objective function. Plain data."""
+
+    metrics: dict[int, float] = field(default_factory=dict)
+    """The usable metrics by epoch, in the user's own sign."""
+    info: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """The user's further keys by epoch, JSON-ready."""
+    failed: str | None = None
+    """Why the trial cannot go on, in one line; None if it can."""
+    traceback: str | None = None
+    """Where the exception was raised, if one was."""
+    seconds: float = 0.0
+    """Duration of the call."""
+    size: int = 0
+    """Bytes of the checkpoint that it left."""
+    storage: str | None = None
+    """What the file system refused, if it did: no fault of the trial's, and no result."""
+
+
+def copied(configuration: Mapping[str, Any]) -> Configuration:
+    """The configuration as the receiver's own: changing it, or a list or dict in it, changes nothing of ours."""
+    return {name: _copied_value(value) for name, value in configuration.items()}
+
+
+def _copied_value(value: Any) -> Any:
+    if not isinstance(value, (list, dict, set, tuple, bytearray)) and not hasattr(value, '__array__'):
+        return value
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # of what cannot be copied, such as a lock in a list
+        return value

@@ -2,10 +2,10 @@
 
     python examples/benchmarks/predict.py [--data FOLDER] [--problems lcbench taskset] [--observations 1000]
 
-Random configurations are trained to random epochs until there are so many observations. Then the rest of each of these
-curves is predicted, and the whole curves of as many configurations that were never trained. The table has the mean
-log-likelihood and squared error of these values (as in Table 1 of Rakotoarison et al. 2024; metrics are scaled to
-[0, 1] by random curves), and the share of them that the central 50% and 90% intervals hold.
+Random configurations are trained to random epochs until there are so many observations. Then every value that is still
+to come on these curves is predicted, and so are whole curves of as many configurations that were never trained. Metrics
+are scaled to [0, 1], by the range of random curves. The table has the mean log-likelihood and squared error of these
+values (as in Table 1 of Rakotoarison et al. 2024), and the share of them that the central 50% and 90% intervals hold.
 """
 
 from __future__ import annotations

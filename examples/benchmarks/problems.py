@@ -1,8 +1,8 @@
 """The problems that tuners are compared on: curves that are known, so that an epoch costs nothing.
 
-    lcbench-TASK    the LCBench surrogate of YAHPO Gym (Pfisterer et al. 2022, Zimmer et al. 2021), 52 epochs
-    taskset-TABLE   a table of TaskSet (Metz et al. 2020) as DyHPO ships it, 51 epochs of 1000 configurations
-    synthetic-N     made-up curves that need no data, 50 epochs
+lcbench-TASK    the LCBench surrogate of YAHPO Gym (Pfisterer et al. 2022, Zimmer et al. 2021), 52 epochs
+taskset-TABLE   a table of TaskSet (Metz et al. 2020) as DyHPO ships it, 51 epochs of 1000 configurations
+synthetic-N     made-up curves that need no data, 50 epochs
 """
 
 from __future__ import annotations
@@ -135,11 +135,11 @@ def key(values: Iterable[float]) -> tuple[str, ...]:
 def synthetic(seed: int) -> Problem:
     """Saturating curves whose end and speed depend smoothly on six hyperparameters, three of which matter."""
     rng = np.random.default_rng(seed)
-    centre, weight = rng.random(6), np.array([1.0, 0.6, 0.3, 0.03, 0.0, 0.0])
+    center, weight = rng.random(6), np.array([1.0, 0.6, 0.3, 0.03, 0.0, 0.0])
     space = ConfigurationSpace(name=f'synthetic-{seed}', space={f'x{i}': (0.0, 1.0) for i in range(6)})
 
     def curves(x: np.ndarray) -> np.ndarray:
-        end = np.exp(-2 * ((x - centre) ** 2 @ weight))
+        end = np.exp(-2 * ((x - center) ** 2 @ weight))
         rate = 0.2 + 2 * x[:, 1]
         epochs = np.arange(1, 51)
         noise = 0.01 * np.sin(1e4 * (x.sum(1)[:, None] + epochs))

@@ -87,7 +87,7 @@ def simulate(
     Returns:
         steps: (trial, previous epoch, epoch, begin, end) in the order of their starts, in simulated seconds.
         times, values: of each epoch, in the order of their ends.
-        utilisation: share of the workers' time spent training, until the last step starts.
+        utilization: share of the workers' time spent training, until the last step starts.
         decisions, decider: how many steps were asked for, and the seconds that asks and tells took.
     """
     now = decider = 0.0
@@ -127,7 +127,7 @@ def simulate(
         'steps': steps,
         'times': times,
         'values': values,
-        'utilisation': busy / (workers * last),
+        'utilization': busy / (workers * last),
         'decisions': len(steps),
         'decider': decider,
     }
@@ -242,7 +242,7 @@ def table(runs: Runs) -> str:
         for row, curve in zip(rows, mean):
             records = [runs[row][race] for race in races]
             columns = [
-                [100 * r['utilisation'], r['decisions'] / r['decider'], *regret_at(r, np.array(MARKS))] for r in records
+                [100 * r['utilization'], r['decisions'] / r['decider'], *regret_at(r, np.array(MARKS))] for r in records
             ]
             value, error = mean_and_error(np.array(columns), names)
             of_mean = first_at(grid, mean[0], mean[0][-1]) / first_at(grid, curve, mean[0][-1])
@@ -278,10 +278,10 @@ def plot(runs: Runs, file: Path) -> None:
             left.plot(grid, np.maximum(regret, LEAST), label=row, color=color, linestyle=line)
         for tuner in tuners:
             of = [n for n in counts if f'{tuner}, {n}' in rows]
-            busy = [100 * np.mean([runs[f'{tuner}, {n}'][race]['utilisation'] for race in races]) for n in of]
+            busy = [100 * np.mean([runs[f'{tuner}, {n}'][race]['utilization'] for race in races]) for n in of]
             right.plot(of, busy, 'ko', linestyle=LINES[tuners.index(tuner) % 3], label=tuner)
         left.set(yscale='log', xlabel='time, in serial races', ylabel='normalized regret', title=f'{kind}, mean')
-        right.set(xlabel='workers', ylabel='% of the time that workers train', title='utilisation', ylim=(0, 105))
+        right.set(xlabel='workers', ylabel='% of the time that workers train', title='utilization', ylim=(0, 105))
         right.set_xticks(counts, map(str, counts))
         right.minorticks_off()
         right.legend(frameon=False)

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from ..checks import check_count, check_path
 from ..errors import ArgumentError, HPO4DLError
 from ..optimizers.dyhpo import Candidates, DyHPO
-from ..optimizers.random_search import RandomSearch
-from ..optimizers.registry import Optimizer
-from ..records.run_folder import read_configuration_space, read_settings
+from ..optimizers.protocol import Optimizer
+from ..records.run_folder import read_configuration_space
+from ..text import format_configuration, format_table, plural
 from ..trial import Trial
-from .replay import Decision, decisions
-from .report import plural, table, told
+from .replay import count_decisions, decisions
 
 Array = NDArray[np.float64]
 
@@ -96,8 +95,7 @@ def explain(
     check_count('runners_up', runners_up, least=0)
     folder = Path(check_path('run_folder', run_folder))
     space = read_configuration_space(folder) if configuration_space is None else configuration_space
-    bystander = RandomSearch(space, read_settings(folder).max_epochs)  # it only takes note
-    taken = sum(_note(decision) for decision in decisions(run_folder, bystander, space))
+    taken = count_decisions(folder)
     wanted = taken if step is None else check_count('step', step)
     if not 1 <= wanted <= taken:
         raise ArgumentError('step', step, f'one of the {plural(taken, "decision")} of the run, from 1')
@@ -107,13 +105,8 @@ def explain(
             raise HPO4DLError(f'{run_folder}: {kind} predicts nothing that could explain its decisions, DyHPO does')
         if number == wanted:
             return _explained(number, decision.wanted, decision.optimizer, runners_up)
-        _note(decision)
+        decision.optimizer.replay(decision.wanted)
     raise AssertionError('the journal became shorter')
-
-
-def _note(decision: Decision) -> int:
-    decision.optimizer.replay(decision.wanted)
-    return 1
 
 
 def _explained(step: int, chosen: Trial, optimizer: DyHPO, runners_up: int) -> Explanation:
@@ -152,7 +145,7 @@ def explanation_text(explanation: Explanation, width: int = 120) -> str:
     chosen = explanation.chosen
     from_where = f'from epoch {chosen.previous_epoch}' if chosen.previous_epoch else 'from scratch'
     lines = [f'decision {explanation.step}: train trial {chosen.id} {from_where} to epoch {chosen.epoch}']
-    lines.append(f'  configuration           {told(chosen.configuration)}')
+    lines.append(f'  configuration           {format_configuration(chosen.configuration)}')
     if explanation.best is not None:
         lines.append(f'  best metric until then  {explanation.best:.6g}')
     if not explanation.options:
@@ -167,7 +160,7 @@ def explanation_text(explanation: Explanation, width: int = 120) -> str:
         last = f'{list(option.values.values())[-1]:.5g}' if option.values else '-'
         reached = str(max(option.values, default=0))
         name = f'{place}. {option.name()}'
-        told_of = told(option.configuration)
-        rows.append([name, reached, last, str(option.ahead), median, low, high, f'{option.gain:.2f}', told_of])
-    lines += ['', *table(rows, width), '', 'gain: expected improvement, as a share of the largest']
+        numbers = [str(option.ahead), median, low, high, f'{option.gain:.2f}']
+        rows.append([name, reached, last, *numbers, format_configuration(option.configuration)])
+    lines += ['', *format_table(rows, width), '', 'gain: expected improvement, as a share of the largest']
     return '\n'.join(lines)

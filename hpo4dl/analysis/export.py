@@ -1,10 +1,10 @@
-"""A run in the formats of other tools, each as that tool reads it.
+"""Export a run to the formats of other tools.
 
-    csv, parquet    a row an epoch, then one a failure; hyperparameters are `configuration.NAME`, the rest `info.NAME`
-    json            everything that `report.to_json` tells
-    configspace     the configuration space, as the installed ConfigSpace writes it
-    optuna          a study in an Optuna storage; every epoch is an intermediate value
-    deepcave        the folder of a SMAC 3 run, which DeepCAVE opens; every epoch is a budget
+csv, parquet    one row per epoch, then one per failed trial; `configuration.NAME` and `info.NAME` are columns
+json            the dictionary of `run.to_json`
+configspace     the configuration space, as the installed ConfigSpace writes it
+optuna          a study in an Optuna storage; every epoch is an intermediate value
+deepcave        the folder of a SMAC 3 run, which DeepCAVE opens; every epoch is a budget
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..checks import import_extra
 from ..errors import ArgumentError, HPO4DLError, StorageError
-from ..space.unit_cube import read_space, write_space
-from .report import Hyperparameter, Run, TrialRecord, bounds, is_number, printable, to_json
+from ..extras import import_extra
+from ..records.state import TrialRecord
+from ..text import escape
+from .run import Hyperparameter, Run, is_number, to_json
 
 FORMATS = ('csv', 'json', 'parquet', 'optuna', 'deepcave', 'configspace')
 ENDINGS = {'parquet': '.parquet', 'optuna': '.log', 'deepcave': '-deepcave'}
-"""Formats that are no text are written to the run's name with this ending, if not told where."""
-FEWEST = 10
-"""Trials that importances are computed from at least."""
+"""Formats that are not text: without an output they are written to a file of the run's name with this ending."""
+MIN_TRIALS = 10
+"""Number of trials that importances need."""
 
 
 def export(run: Run, to: str, output: str | None = None) -> str | None:
@@ -68,7 +69,7 @@ def export(run: Run, to: str, output: str | None = None) -> str | None:
 
 
 def rows(run: Run) -> list[dict[str, Any]]:
-    """A row an epoch, in the order of the journal, then one a failed trial."""
+    """Return one row per epoch, in the order of the journal, then one per failed trial."""
     table = []
     for o in run.observations:
         row: dict[str, Any] = {'trial': o.trial, 'epoch': o.epoch, 'metric': o.metric, 'failed': None}
@@ -83,7 +84,7 @@ def rows(run: Run) -> list[dict[str, Any]]:
 
 
 def as_csv(run: Run) -> str:
-    """`rows` as CSV; what is missing is empty."""
+    """Return `rows` as CSV; missing values are empty."""
     table = rows(run)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in table for key in row)), lineterminator='\n')
@@ -93,30 +94,32 @@ def as_csv(run: Run) -> str:
 
 
 def as_json(run: Run) -> str:
-    """`to_json` as text."""
+    """Return `to_json` as text."""
     return json.dumps(to_json(run), indent=1) + '\n'
 
 
 def as_configspace(run: Run) -> str:
-    """The space, read and written again, so that the ConfigSpace that is installed here reads it."""
+    """Return the space as JSON of the installed ConfigSpace."""
+    from ..space.serialization import read_space, write_space  # brings ConfigSpace
+
     path = run.folder / 'configuration_space.json'
     try:
         return write_space(read_space(path.read_text(encoding='utf-8')))
     except Exception as error:  # whatever ConfigSpace raises
-        raise HPO4DLError(f'{path}: this ConfigSpace cannot read it: {printable(repr(error))}') from error
+        raise HPO4DLError(f'{path}: this ConfigSpace cannot read it: {escape(repr(error))}') from error
 
 
 def write_parquet(run: Run, path: Path) -> None:
-    """`rows` as a Parquet file; a column of mixed types holds JSON."""
+    """Write `rows` as a Parquet file; a column of mixed types holds JSON."""
     pyarrow, parquet = import_extra('pyarrow', 'parquet'), import_extra('pyarrow.parquet', 'parquet')
     table = rows(run)
     names = list(dict.fromkeys(key for row in table for key in row))
-    columns = {name: uniform([row.get(name) for row in table]) for name in names}
+    columns = {name: of_one_type([row.get(name) for row in table]) for name in names}
     parquet.write_table(pyarrow.table(columns), path)
 
 
-def uniform(values: Sequence[Any]) -> list[Any]:
-    """The values as they are if they are all truth values, all text or all numbers, else each as JSON."""
+def of_one_type(values: Sequence[Any]) -> list[Any]:
+    """Return the values if they are all booleans, all text or all numbers, else each of them as JSON."""
     given = [value for value in values if value is not None]
     if all(isinstance(value, bool) for value in given) or all(isinstance(value, str) for value in given):
         return list(values)
@@ -127,9 +130,9 @@ def uniform(values: Sequence[Any]) -> list[Any]:
 
 
 def write_study(run: Run, output: str) -> None:
-    """A study named after the run; a trial's value is its best metric, whether it was trained to the end or paused.
+    """Write a study named after the run; a trial's value is its best metric, whether it is finished or paused.
 
-    `output` is a storage URL, an SQLite file (.db), or else a file of Optuna's journal storage, the fastest to write.
+    `output` is a storage URL, an SQLite file (.db), or else a file of Optuna's journal storage, which is fastest.
     """
     optuna = import_extra('optuna', 'optuna')
     storage: Any = output if '://' in output else f'sqlite:///{output}'
@@ -138,7 +141,7 @@ def write_study(run: Run, output: str) -> None:
         storage = optuna.storages.JournalStorage(backend)
     direction = 'minimize' if run.minimize else 'maximize'
     try:
-        study = quietly_create(storage=storage, study_name=run.name, direction=direction)
+        study = create_study(storage=storage, study_name=run.name, direction=direction)
     except optuna.exceptions.DuplicatedStudyError as error:
         raise ArgumentError('output', output, f'a storage without a study {run.name!r}') from error
     study.set_user_attr('hpo4dl', json.dumps({'settings': run.settings, 'environment': run.environment}))
@@ -150,9 +153,9 @@ def write_study(run: Run, output: str) -> None:
 
 
 def study_trial(trial: TrialRecord, value: float | None, state: str, distributions: dict[str, Any]) -> Any:
-    """One trial as Optuna's; its epochs are the intermediate values."""
+    """Return a trial as Optuna's FrozenTrial, with its learning curve as intermediate values."""
     optuna = import_extra('optuna', 'optuna')
-    told = {'hpo4dl_trial': trial.id, 'trained_to': trial.epoch, 'failed': trial.failed}
+    attributes = {'hpo4dl_trial': trial.id, 'trained_to': trial.epoch, 'failed': trial.failed}
     done = None if state == 'RUNNING' else datetime.fromtimestamp(trial.ended or trial.began)
     return optuna.trial.FrozenTrial(
         number=-1,
@@ -163,35 +166,35 @@ def study_trial(trial: TrialRecord, value: float | None, state: str, distributio
         datetime_complete=done,
         params=trial.configuration,
         distributions={name: distributions[name] for name in trial.configuration},
-        user_attrs=told,
+        user_attrs=attributes,
         system_attrs={},
         intermediate_values=trial.metrics,
     )
 
 
 def distribution(h: Hyperparameter, run: Run) -> Any:
-    """Optuna's distribution of a hyperparameter."""
+    """Return Optuna's distribution of a hyperparameter."""
     of = import_extra('optuna', 'optuna').distributions
     if h.kind != 'number':
         return of.CategoricalDistribution(h.values)
-    low, high = bounds(h, run)
+    low, high = run.bounds(h)
     if h.integer:
         return of.IntDistribution(math.ceil(low), math.floor(high), log=h.log and low >= 1)
     return of.FloatDistribution(low, high, log=h.log and low > 0)
 
 
 def importance(run: Run, epoch: int | None = None) -> tuple[dict[str, float], int, int]:
-    """How much each hyperparameter matters for the metric at one epoch: fANOVA (Hutter et al. 2014), Optuna's.
+    """Compute each hyperparameter's share of the metric's variance at one epoch by fANOVA (Hutter et al. 2014).
 
-    Only trials with a metric at that epoch count: metrics of different epochs say more of the epochs than of the
-    hyperparameters. Conditional hyperparameters are left out, as that method asks for values in all trials.
+    Only trials with a metric at that epoch count: metrics of different epochs differ more by epoch than by
+    configuration. Conditional hyperparameters are left out, because fANOVA needs their values in all trials.
 
     Args:
         run: what `read_run` returned.
-        epoch: default: the last one that half of the trials have reached. Those that reach later ones were chosen.
+        epoch: default: the last one that half of the trials reached; later ones hold promising trials only.
 
     Returns:
-        A share a hyperparameter, the largest first; the epoch; and the number of trials it was computed from.
+        The shares by hyperparameter, the largest first; the epoch; and the number of trials with a metric there.
 
     Raises:
         HPO4DLError: Optuna or scikit-learn is not installed, or there are too few trials.
@@ -202,9 +205,9 @@ def importance(run: Run, epoch: int | None = None) -> tuple[dict[str, float], in
         epochs = range(run.max_epochs, 0, -1)
         epoch = next((e for e in epochs if 2 * sum(e in trial.metrics for trial in trials) >= len(trials)), 1)
     reached = [trial for trial in trials if epoch in trial.metrics]
-    if len(reached) < FEWEST:
-        raise HPO4DLError(f'importances need {FEWEST} trials at least; at epoch {epoch} there are {len(reached)}')
-    study = quietly_create()
+    if len(reached) < MIN_TRIALS:
+        raise HPO4DLError(f'importances need {MIN_TRIALS} trials at least; at epoch {epoch} there are {len(reached)}')
+    study = create_study()
     distributions = {h.name: distribution(h, run) for h in run.hyperparameters}
     study.add_trials([study_trial(trial, trial.metrics[epoch], 'COMPLETE', distributions) for trial in reached])
     import_extra('sklearn', 'optuna')  # fANOVA's forest
@@ -212,8 +215,8 @@ def importance(run: Run, epoch: int | None = None) -> tuple[dict[str, float], in
     return dict(optuna.importance.get_param_importances(study, evaluator=evaluator)), epoch, len(reached)
 
 
-def quietly_create(**arguments: Any) -> Any:
-    """Optuna's `create_study`, which else logs a line."""
+def create_study(**arguments: Any) -> Any:
+    """Call Optuna's `create_study` without its log line."""
     optuna = import_extra('optuna', 'optuna')
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -224,11 +227,11 @@ def quietly_create(**arguments: Any) -> Any:
 
 
 def write_smac(run: Run, folder: Path) -> None:
-    """A folder as SMAC 3 writes its runs, which DeepCAVE opens. Costs are minimised: metrics to maximise are negated.
+    """Write a folder as SMAC 3 writes its runs, which DeepCAVE opens. SMAC minimizes: metrics to maximize are negated.
 
-    DeepCAVE has a format of its own, which DeepCAVE 1.4.1 writes but cannot read. Of SMAC's it takes every entry's
-    start for the start of the run. All are 0 here, so that its times of a run are right; its objective 'Time' then is
-    when an epoch ended, not what it took.
+    DeepCAVE's own format is not used, because DeepCAVE 1.4.1 cannot read it. DeepCAVE takes each entry's start time for
+    the start of the run, so all start times are 0: a run's duration is right, but its objective 'Time' is the time at
+    which an epoch ended, not its duration.
     """
     if not run.observations:
         raise HPO4DLError(f'{run.folder}: no trial has given a metric yet, so DeepCAVE would find nothing')

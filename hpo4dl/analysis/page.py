@@ -1,7 +1,7 @@
-"""A run as one page for the browser that needs nothing else: no network, no server, no other file.
+"""A run as one self-contained HTML page: it needs no network, no server and no other file.
 
-What the run holds goes into the page as JSON, and from there into the document as text, never as markup. `watch` serves
-the page on this machine alone, and the data anew as the run goes on.
+The run goes into the page as JSON, and from there into the document as text, never as markup. `watch` serves the page
+to this machine alone, and newer data while the run goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from ..errors import ArgumentError, HPO4DLError
 from ..records.journal import NAME
-from .report import Run, read_run, to_json
+from .charts import page_data
+from .run import Run, read_run
 
 TEMPLATE = Path(__file__).with_name('page.html')
 DATA = '<script id="data" type="application/json">null</script>'
@@ -23,14 +24,14 @@ POLL = 'const POLL = 0;'
 
 
 def page(run: Run, poll: int = 0, version: str = '') -> str:
-    """The page as HTML.
+    """Return the page as HTML.
 
     Args:
         run: what `read_run` returned.
-        poll: milliseconds after which the page asks its server for newer data; 0: never.
-        version: names the state of these data for that.
+        poll: milliseconds between two requests for newer data; 0: never.
+        version: the `fingerprint` of these data.
     """
-    data = json.dumps({**to_json(run), 'version': version}).replace('<', '\\u003c')  # no tag can end the script
+    data = json.dumps({**page_data(run), 'version': version}).replace('<', '\\u003c')  # no tag can end the script
     html = TEMPLATE.read_text(encoding='utf-8').replace(POLL, f'const POLL = {poll:d};')
     return html.replace(DATA, DATA.replace('null', data))
 
@@ -40,7 +41,7 @@ def watch(folder: str | os.PathLike[str], port: int = 8008, poll: int = 2000) ->
 
     Raises:
         JournalError: the folder holds no run.
-        ArgumentError: the port is none.
+        ArgumentError: the port cannot be used.
     """
     with server(Path(folder), port, poll) as serving:
         print(f'http://localhost:{serving.server_address[1]}/  (Ctrl-C ends it)', flush=True)
@@ -48,9 +49,9 @@ def watch(folder: str | os.PathLike[str], port: int = 8008, poll: int = 2000) ->
 
 
 def server(folder: Path, port: int, poll: int) -> ThreadingHTTPServer:
-    """What `watch` serves with: `/` is the page, `/data` the newest data, 204 where `have` names them already.
+    """Return the server of `watch`: `/` is the page, `/data` the newest data, or status 204 if `have` is their version.
 
-    It answers to local names alone, so that no other site's page can read a run through the user's browser.
+    It answers requests for local host names only, so that no other site can read a run through the user's browser.
     """
     read_run(folder)  # an error now rather than in the browser
 
@@ -60,13 +61,13 @@ def server(folder: Path, port: int, poll: int) -> ThreadingHTTPServer:
             address = urlsplit(self.path)
             if host not in ('localhost', '127.0.0.1') or address.path not in ('/', '/data'):
                 return self.send_error(404)
-            version = newest(folder)
+            version = fingerprint(folder)
             try:
                 if address.path == '/':
                     return self.answer('text/html', page(read_run(folder), poll, version))
                 if parse_qs(address.query).get('have') == [version]:
                     return self.answer('application/json', '', 204)
-                data = {**to_json(read_run(folder)), 'version': version}
+                data = {**page_data(read_run(folder)), 'version': version}
                 return self.answer('application/json', json.dumps(data))
             except HPO4DLError as error:
                 return self.answer('text/plain', str(error), 500)
@@ -81,7 +82,7 @@ def server(folder: Path, port: int, poll: int) -> ThreadingHTTPServer:
             self.wfile.write(content)
 
         def log_message(self, *arguments: Any) -> None:
-            """Nothing is logged."""
+            """Log nothing."""
 
     for candidate in (port, 0):
         try:
@@ -93,8 +94,8 @@ def server(folder: Path, port: int, poll: int) -> ThreadingHTTPServer:
     raise ArgumentError('port', port, 'a number from 0 to 65535')
 
 
-def newest(folder: Path) -> str:
-    """What changes whenever the run does."""
+def fingerprint(folder: Path) -> str:
+    """Return a text that changes whenever the run does."""
     found = []
     for name in (NAME, 'lock'):
         try:

@@ -11,20 +11,22 @@ from ConfigSpace import ConfigurationSpace
 
 from ..checks import check_path
 from ..errors import ArgumentError, JournalError
-from ..optimizers.registry import Optimizer, build
+from ..optimizers.protocol import Optimizer
 from ..records.journal import Journal
-from ..records.run_folder import read_configuration_space, read_settings
-from ..records.state import Ledger
+from ..records.run_folder import read_configuration_space
+from ..records.state import RunState
+from ..session import build_optimizer
+from ..settings import Settings
 from ..space.unit_cube import Space
 from ..trial import Trial
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A decision that is to be taken now, and the one that the run took."""
+    """A decision of a run, and the optimizer that is about to take it again."""
 
     optimizer: Optimizer
-    """In the state that it was in then."""
+    """In the state that it had then."""
     wanted: Trial
     at: str
     """File and line."""
@@ -35,31 +37,35 @@ def decisions(
     optimizer: Optimizer | None = None,
     configuration_space: ConfigurationSpace | None = None,
 ) -> Iterator[Decision]:
-    """A run's decisions one after the other, with the optimizer as it was; arguments and errors as in `replay`.
+    """Yield a run's decisions with the optimizer as it was before each; arguments and errors as in `replay`.
 
-    Whoever iterates has each one taken, before the next: by the optimizer's `ask`, or its `replay`.
+    The caller brings the optimizer past each decision, by `ask` or by `replay`, before it takes the next one.
     """
     folder = Path(check_path('run_folder', run_folder))
-    settings = read_settings(folder)
+    settings = Settings.read(folder)
     if configuration_space is None:
         configuration_space = read_configuration_space(folder)
+    space = Space.restored(configuration_space, settings.candidates)
     if optimizer is None:
         if settings.optimizer is None:
             raise ArgumentError('optimizer', None, 'an object like the one that the run was started with')
         unbounded = replace(settings, max_budget=1)  # Hyperband may have been resumed for more than one round
-        optimizer = build(unbounded, configuration_space)
-    journal = Journal(folder)
-    ledger = Ledger(Space(configuration_space), settings.minimize)
-    for number, event in enumerate(journal, 1):
-        if event['event'] == 'start':
-            step = ledger.start(event)
-            if step is not None:
-                yield Decision(optimizer, step.wanted, f'{journal.path}, line {number}')
-        elif event['event'] == 'result':
-            ending = ledger.result(event)
-            optimizer.tell(ending.step.trial, ending.report.metrics, ending.report.failed)
-        elif event['event'] == 'salvage':
-            raise JournalError(f'{journal.path}, line {number}: lines were lost: decisions cannot be taken again')
+        optimizer = build_optimizer(unbounded, space)
+    journal, state = Journal(folder), RunState(settings.minimize, space.restore)
+    for number, change in enumerate(state.follow(journal), 1):
+        if state.salvaged:
+            raise JournalError(f'{journal}, line {number}: lines were lost: decisions cannot be taken again')
+        if change.asked is not None:
+            yield Decision(optimizer, change.asked.wanted, f'{journal}, line {number}')
+        if change.finished is not None:
+            optimizer.tell(change.finished.step.trial, change.finished.metrics, change.finished.failed)
+
+
+def count_decisions(run_folder: str | os.PathLike[str]) -> int:
+    """Count a run's decisions; errors as in `replay`."""
+    folder = Path(check_path('run_folder', run_folder))
+    state = RunState(Settings.read(folder).minimize)
+    return sum(change.asked is not None for change in state.follow(Journal(folder)))
 
 
 def replay(
@@ -67,7 +73,7 @@ def replay(
     optimizer: Optimizer | None = None,
     configuration_space: ConfigurationSpace | None = None,
 ) -> int:
-    """Ask the optimizer for every decision of a run again, and tell it every result, in the order of the journal.
+    """Ask the optimizer for every decision of a run again, and tell it the results in the order of the journal.
 
     Decisions depend on the seed and on that order alone, however many workers there were. Nothing is written.
 

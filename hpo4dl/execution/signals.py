@@ -27,9 +27,9 @@ class Signals:
         self.received = None
         previous = {}
         if threading.current_thread() is threading.main_thread():
-            for number in numbers():
+            for number in stop_signals():
                 if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                    previous[number] = signal.signal(number, of_this_process(self._receive))
+                    previous[number] = signal.signal(number, only_in_this_process(self._receive))
         try:
             yield
         finally:
@@ -43,19 +43,19 @@ class Signals:
         logger.warning('%s: the calls that run are the last ones; once more to leave at once', self.received)
 
 
-def shield() -> None:
+def ignore_stop_signals() -> None:
     """In a worker process of ours: the tuner says when to stop, whoever else the signal was sent to."""
-    for number in numbers():
-        signal.signal(number, of_this_process(lambda _: None))
+    for number in stop_signals():
+        signal.signal(number, only_in_this_process(lambda _: None))
 
 
-def numbers() -> list[int]:
+def stop_signals() -> list[int]:
     """The stopping signals that this system has."""
     return [getattr(signal, name) for name in STOPPING if hasattr(signal, name)]
 
 
-def of_this_process(act: Callable[[int], object]) -> Callable[[int, FrameType | None], None]:
-    """A handler that acts in this process alone; a child that was forked, such as a data loader's, dies of it."""
+def only_in_this_process(act: Callable[[int], object]) -> Callable[[int, FrameType | None], None]:
+    """A handler for this process; forked children, such as data loaders', die of the signal as by default."""
     owner = os.getpid()
 
     def handler(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Call the objective function once, here or in a worker, and turn whatever comes of it into a report.
+"""Call the objective function once, here or in a worker, and turn whatever comes of it into an `Outcome`.
 
 What the function returns is read like this, entry by entry in the order of the epochs: what is usable is used, and
 the first thing that is not makes the trial failed, with the reason.
@@ -7,8 +7,8 @@ the first thing that is not makes the trial failed, with the reason.
 - `epoch`: a whole number among those asked for, each at most once, the last one asked for among them;
 - `metric`: a finite number; numpy and torch scalars and tensors of one element are numbers too.
 
-`work` is all that a worker does: the attempt's folder, the call, the folder forced to the disk, the report, which is
-plain data whatever the function raised or returned.
+`run_attempt` is all that a worker does: it makes the attempt's folder, calls the function, forces the folder to the
+disk, and returns the outcome, which is plain data whatever the function raised or returned.
 """
 
 from __future__ import annotations
@@ -21,60 +21,22 @@ import secrets
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from ..files import REFUSED, copy_tree, remove_tree, sync_tree
-from ..trial import Configuration, Trial
+from ..text import brief, one_line
+from ..trial import Attempt, Objective, Outcome, Trial, copied
 
-MAX_INFORMATION = 100_000
+MAX_EXTRA_INFO = 100_000
 """Characters of JSON that the user's own keys of one epoch may take in the journal."""
 
-Objective = Callable[[Configuration, int, int, str], Any]
-
-
-@dataclass
-class Outcome:
-    """What became of one call of the objective function."""
-
-    metrics: dict[int, float] = field(default_factory=dict)
-    """The usable metrics by epoch, in the user's own sign."""
-    info: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """The user's further keys by epoch, JSON-ready."""
-    failed: str | None = None
-    """Why the trial cannot go on, in one line; None if it can."""
-    traceback: str | None = None
-    """Where the exception was raised, if one was."""
-    seconds: float = 0.0
-    """Duration of the call."""
-    size: int = 0
-    """Bytes of the checkpoint that it left."""
-    storage: str | None = None
-    """What the file system refused, if it did: no fault of the trial's, and no result."""
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One call of the objective function: its number, and where it works. All that a worker is told."""
-
-    number: int
-    trial: Trial
-    """What is called: trained from `previous_epoch` to `epoch`."""
-    folder: str
-    """The attempt's own folder, which becomes the `checkpoint_path`."""
-    source: str | None
-    """The folder that it starts as a copy of; itself: it is left as it is; None: it starts empty."""
-    mark: str
-    """A file that a worker makes when it begins: limits of time start there."""
-
-
-def work(objective_function: Objective, attempt: Attempt) -> Outcome:
-    """Train one step in a worker. Never raises but for KeyboardInterrupt in the tuner's own process, see `InProcess`.
+def run_attempt(objective_function: Objective, attempt: Attempt) -> Outcome:
+    """Train one step in a worker. Never raises but for KeyboardInterrupt in the tuner's own process.
 
     Engines may run a call twice, so the folder may hold what another one left.
     """
@@ -89,15 +51,15 @@ def work(objective_function: Objective, attempt: Attempt) -> Outcome:
         if attempt.source != attempt.folder:
             remove_tree(Path(attempt.folder))
         return Outcome(storage=f'{attempt.folder}: cannot be made: {one_line(error)}')
-    report = call(objective_function, attempt.trial, attempt.folder)
+    outcome = call_objective(objective_function, attempt.trial, attempt.folder)
     try:
         os.makedirs(attempt.folder, exist_ok=True)  # an objective function may have removed it
-        report.size = sync_tree(Path(attempt.folder))
-        if report.failed is not None:
+        outcome.size = sync_tree(Path(attempt.folder))
+        if outcome.failed is not None:
             probe(Path(attempt.folder))
     except OSError as error:
-        report.storage = f'{attempt.folder}: cannot be written: {one_line(error)}'
-    return report
+        outcome.storage = f'{attempt.folder}: cannot be written: {one_line(error)}'
+    return outcome
 
 
 def probe(folder: Path) -> None:
@@ -115,29 +77,29 @@ def probe(folder: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def work_elsewhere(objective_function: Objective, attempt: Attempt) -> Outcome:
-    """`work` in a worker: it leaves a mark when it begins, and a KeyboardInterrupt is a failure like any other."""
+def run_attempt_in_worker(objective_function: Objective, attempt: Attempt) -> Outcome:
+    """`run_attempt` elsewhere: it makes `started_file`, and a KeyboardInterrupt is a failure like any other."""
     try:
-        os.makedirs(os.path.dirname(attempt.mark), exist_ok=True)
-        os.close(os.open(attempt.mark, os.O_WRONLY | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0), 0o666))
+        os.makedirs(os.path.dirname(attempt.started_file), exist_ok=True)
+        os.close(os.open(attempt.started_file, os.O_WRONLY | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0), 0o666))
     except OSError as error:
-        return Outcome(storage=f'{attempt.mark}: cannot be written: {one_line(error)}')
+        return Outcome(storage=f'{attempt.started_file}: cannot be written: {one_line(error)}')
     try:
-        return work(objective_function, attempt)
+        return run_attempt(objective_function, attempt)
     except KeyboardInterrupt as error:
         return Outcome(failed=one_line(error), traceback=traceback.format_exc(limit=-20)[-10_000:])
 
 
-def call(objective_function: Objective, trial: Trial, checkpoint_path: str | os.PathLike[str]) -> Outcome:
+def call_objective(objective_function: Objective, trial: Trial, checkpoint_path: str | os.PathLike[str]) -> Outcome:
     """Train one step; never raises but for KeyboardInterrupt. What the objective function forked ends here."""
     begin, process = time.perf_counter(), os.getpid()
     try:
         returned = objective_function(
-            dict(trial.configuration), trial.epoch, trial.previous_epoch, os.fspath(checkpoint_path)
+            copied(trial.configuration), trial.epoch, trial.previous_epoch, os.fspath(checkpoint_path)
         )
         if os.getpid() != process:
             end_fork(None)
-        report = read(returned, trial)
+        outcome = parse_result(returned, trial)
     except KeyboardInterrupt:
         if os.getpid() != process:
             end_fork(KeyboardInterrupt())
@@ -145,9 +107,9 @@ def call(objective_function: Objective, trial: Trial, checkpoint_path: str | os.
     except BaseException as error:  # SystemExit and what users derive from BaseException included
         if os.getpid() != process:
             end_fork(error)
-        report = Outcome(failed=one_line(error), traceback=traceback.format_exc(limit=-20)[-10_000:])
-    report.seconds = time.perf_counter() - begin
-    return report
+        outcome = Outcome(failed=one_line(error), traceback=traceback.format_exc(limit=-20)[-10_000:])
+    outcome.seconds = time.perf_counter() - begin
+    return outcome
 
 
 def end_fork(error: BaseException | None) -> NoReturn:
@@ -169,13 +131,13 @@ def end_fork(error: BaseException | None) -> NoReturn:
     os._exit(code & 0xFF)
 
 
-def read(returned: object, trial: Trial) -> Outcome:
+def parse_result(returned: object, trial: Trial) -> Outcome:
     """Check what the objective function returned for `trial`."""
-    report = Outcome()
+    outcome = Outcome()
     entries = [returned] if isinstance(returned, Mapping) else returned
     if not isinstance(entries, (list, tuple)):
-        report.failed = f'returned {brief(returned)}; accepted: a dict or a list of dicts with epoch and metric'
-        return report
+        outcome.failed = f'returned {brief(returned)}; accepted: a dict or a list of dicts with epoch and metric'
+        return outcome
     problems: list[tuple[float, str]] = []
     for entry in entries:
         if not isinstance(entry, Mapping) or 'epoch' not in entry or 'metric' not in entry:
@@ -185,22 +147,22 @@ def read(returned: object, trial: Trial) -> Outcome:
         if epoch is None or not trial.previous_epoch < epoch <= trial.epoch:
             asked = f'{trial.previous_epoch + 1} to {trial.epoch}'
             problems.append((0, f'returned epoch {brief(entry["epoch"])}; asked for were {asked}'))
-        elif epoch in report.metrics or any(at == epoch for at, _ in problems):
+        elif epoch in outcome.metrics or any(at == epoch for at, _ in problems):
             problems.append((epoch, f'returned epoch {epoch} more than once'))
         elif metric is None or not math.isfinite(metric):
             problems.append((epoch, f'the metric of epoch {epoch} is {brief(entry["metric"])}, not a finite number'))
         else:
-            report.metrics[epoch] = metric
-            report.info[epoch] = information(entry)
-    if not problems and trial.epoch not in report.metrics:
-        last = max(report.metrics, default=None)
+            outcome.metrics[epoch] = metric
+            outcome.info[epoch] = extra_info(entry)
+    if not problems and trial.epoch not in outcome.metrics:
+        last = max(outcome.metrics, default=None)
         problems.append((trial.epoch, f'asked to train to epoch {trial.epoch}, the last one returned is {last}'))
     if problems:
-        first, report.failed = min(problems)
-        for epoch in [e for e in report.metrics if first and e > first]:
-            del report.metrics[epoch], report.info[epoch]
-    report.metrics = dict(sorted(report.metrics.items()))
-    return report
+        first, outcome.failed = min(problems)
+        for epoch in [e for e in outcome.metrics if first and e > first]:
+            del outcome.metrics[epoch], outcome.info[epoch]
+    outcome.metrics = dict(sorted(outcome.metrics.items()))
+    return outcome
 
 
 def as_number(value: object) -> float | None:
@@ -224,14 +186,14 @@ def as_epoch(value: object) -> int | None:
     return int(number) if number is not None and math.isfinite(number) and number == int(number) else None
 
 
-def information(entry: Mapping[Any, Any]) -> dict[str, Any]:
-    """The user's own keys, JSON-ready; a note of their size in their place where they exceed MAX_INFORMATION."""
-    told = {str(k)[:1000]: plain(v) for k, v in entry.items() if k not in ('epoch', 'metric')}
-    size = len(json.dumps(told))
-    return told if size <= MAX_INFORMATION else {'not_recorded': f'{size} characters, more than {MAX_INFORMATION}'}
+def extra_info(entry: Mapping[Any, Any]) -> dict[str, Any]:
+    """The user's own keys, JSON-ready; a note of their size in their place where they exceed MAX_EXTRA_INFO."""
+    info = {str(k)[:1000]: json_ready(v) for k, v in entry.items() if k not in ('epoch', 'metric')}
+    size = len(json.dumps(info))
+    return info if size <= MAX_EXTRA_INFO else {'not_recorded': f'{size} characters, more than {MAX_EXTRA_INFO}'}
 
 
-def plain(value: object, depth: int = 0) -> Any:
+def json_ready(value: object, depth: int = 0) -> Any:
     """`value` as JSON can hold it: containers and finite numbers as such, all else as text of <= 1000 characters."""
     if value is None or isinstance(value, bool):
         return value
@@ -240,28 +202,10 @@ def plain(value: object, depth: int = 0) -> Any:
     if isinstance(value, str):
         return value[:1000]
     if isinstance(value, Mapping) and depth < 10:
-        return {str(k)[:1000]: plain(v, depth + 1) for k, v in value.items()}
+        return {str(k)[:1000]: json_ready(v, depth + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple)) and depth < 10:
-        return [plain(v, depth + 1) for v in value]
+        return [json_ready(v, depth + 1) for v in value]
     number = as_number(value)
     if number is not None and math.isfinite(number):
         return number
     return brief(value, 1000)
-
-
-def brief(value: object, length: int = 200) -> str:
-    """`repr(value)`, cut to `length` characters; never raises."""
-    try:
-        text = repr(value)
-    except Exception as error:
-        text = f'<{type(value).__name__} whose repr raises {type(error).__name__}>'
-    return text if len(text) <= length else text[: length - 3] + '...'
-
-
-def one_line(error: BaseException) -> str:
-    """An exception as one line: its type and message."""
-    try:
-        message = ' '.join(str(error).split())
-    except Exception:
-        message = '(its message cannot be read)'
-    return f'{type(error).__name__}: {message}'[:1000]

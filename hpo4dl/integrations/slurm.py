@@ -27,19 +27,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
-from time import time as wall_clock
 from typing import Any
 
 from ..checks import check_choice, check_number, check_path
 from ..errors import ArgumentError, ExecutorError
-from ..execution.worker import one_line
+from ..text import one_line
 
 LOOK = 1.0
 """Seconds between two looks for the result of a job."""
 ASK = 30.0
 """Seconds between two calls of squeue."""
-FAREWELL = 30.0
-"""Seconds before the end of the job that the tuner itself runs in, at which it ends."""
 ENDED = {'BOOT_FAIL', 'CANCELLED', 'COMPLETED', 'DEADLINE', 'FAILED', 'NODE_FAIL', 'OUT_OF_MEMORY', 'PREEMPTED'}
 ENDED |= {'REVOKED', 'TIMEOUT'}
 """The states in which a job does not run, and will not."""
@@ -258,14 +255,3 @@ def outside_of_jobs() -> Iterator[None]:
         yield
     finally:
         os.environ.update(hidden)
-
-
-def allocation_left() -> float:
-    """Seconds until a tuner that runs in a Slurm job is to end; infinite elsewhere.
-
-    Slurm tells the end in SLURM_JOB_END_TIME, seconds since 1970; 22.05 does not, where a job script can set it
-    (examples/clusters/requeue.sbatch). One that is past means nothing: somebody prolonged the job.
-    """
-    end = os.environ.get('SLURM_JOB_END_TIME', '')
-    left = int(end) - wall_clock() if end.isdecimal() else 0.0
-    return left - FAREWELL if left > 0 else math.inf

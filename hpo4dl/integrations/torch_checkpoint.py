@@ -9,13 +9,12 @@
 
 Beside what is named, the global random state is saved and restored: Python's, NumPy's, torch's and the CUDA devices'.
 The order of the data, augmentation and dropout are drawn from it, so that three epochs and three more are the same as
-six. The file holds tensors and plain values only, and is loaded with `weights_only=True`: no code in it can run. (torch
-before 1.13 cannot be told so: there, load your own files only.) hpo4dl itself never looks into a checkpoint.
+six. The file holds tensors and plain values only, and is loaded with `weights_only=True`: no code in it can run. hpo4dl
+itself never looks into a checkpoint.
 """
 
 from __future__ import annotations
 
-import inspect
 import os
 import random
 from collections import OrderedDict
@@ -30,7 +29,6 @@ from ..errors import ArgumentError, StorageError
 from ..files import replacing
 
 NAME = 'checkpoint.pt'
-LOAD = {'weights_only': True} if 'weights_only' in inspect.signature(torch.load).parameters else {}
 
 
 def save_checkpoint(checkpoint_path: str | os.PathLike[str], /, **parts: Any) -> None:
@@ -45,7 +43,7 @@ def save_checkpoint(checkpoint_path: str | os.PathLike[str], /, **parts: Any) ->
         ArgumentError: a part holds something else, such as an object or a NumPy array.
         StorageError: the file could not be written; the older one stays.
     """
-    content = {name: plain(state_of(part), name) for name, part in parts.items()}
+    content = {name: to_plain_data(part_state(part), name) for name, part in parts.items()}
     path = Path(checkpoint_path) / NAME
     try:
         for half in path.parent.glob(f'.{NAME}.*.new'):  # of a call in place that was killed while it saved
@@ -72,27 +70,25 @@ def load_checkpoint(checkpoint_path: str | os.PathLike[str], /, **parts: Any) ->
     """
     path = Path(checkpoint_path) / NAME
     try:
-        saved = torch.load(path, map_location='cpu', **LOAD)
+        saved = torch.load(path, map_location='cpu', weights_only=True)
         content, state = saved['parts'], saved['random_state']
     except Exception as error:  # whatever torch raises of a file that is not one of ours
         raise StorageError(f'{path}: cannot be read as a checkpoint: {error}') from error
     for name, part in parts.items():
         if name not in content:
             raise ArgumentError(name, part, f'what {path} holds: {", ".join(content)}')
-        if part is None:
-            continue
         if isinstance(part, torch.Generator):
             part.set_state(content[name])
         elif hasattr(part, 'load_state_dict'):
             part.load_state_dict(content[name])
-        else:
+        elif part is not None:
             raise ArgumentError(name, part, 'an object with load_state_dict(); plain values are returned')
     set_random_state(state)
     return {name: value for name, value in content.items() if name not in parts}
 
 
 def random_state() -> dict[str, Any]:
-    """The global random state of Python, NumPy, torch and, where CUDA is in use, its devices, as plain values."""
+    """Return the global random state of Python, NumPy, torch and, if CUDA is in use, its devices, as plain values."""
     version, numbers, gauss = random.getstate()
     numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
     return {
@@ -116,26 +112,26 @@ def set_random_state(state: dict[str, Any]) -> None:
             torch.cuda.set_rng_state(own, device)
 
 
-def state_of(part: Any) -> Any:
-    """The part's state where it has one; else the part itself is a plain value."""
+def part_state(part: Any) -> Any:
+    """Return the part's state where it has one; else the part itself, which is a plain value."""
     if isinstance(part, torch.Generator):
         return part.get_state()
     return part.state_dict() if hasattr(part, 'state_dict') else part
 
 
-def plain(value: Any, name: str) -> Any:
-    """`value` with nothing in it that `torch.load(weights_only=True)` refuses; raises ArgumentError about `name`."""
+def to_plain_data(value: Any, name: str) -> Any:
+    """Return a copy that `torch.load(weights_only=True)` accepts; raises ArgumentError about `name` where none is."""
     if isinstance(value, np.generic):
-        return plain(value.item(), name)
+        return to_plain_data(value.item(), name)
     if isinstance(value, torch.Tensor) or type(value) in (type(None), bool, int, float, str, torch.Size):
         return value
     if isinstance(value, Mapping):
         copy: dict[Any, Any] = OrderedDict() if isinstance(value, OrderedDict) else {}
-        copy.update((key, plain(entry, f'{name}[{key!r}]')) for key, entry in value.items())
+        copy.update((key, to_plain_data(entry, f'{name}[{key!r}]')) for key, entry in value.items())
         if hasattr(value, '_metadata'):  # modules keep their versions there
             copy._metadata = value._metadata  # type: ignore[attr-defined]
         return copy
     if isinstance(value, (list, tuple)):
-        copies = [plain(entry, f'{name}[{i}]') for i, entry in enumerate(value)]
+        copies = [to_plain_data(entry, f'{name}[{i}]') for i, entry in enumerate(value)]
         return copies if isinstance(value, list) else tuple(copies)
     raise ArgumentError(name, value, 'numbers, strings, tensors, lists, tuples and dicts of them')

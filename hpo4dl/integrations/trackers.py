@@ -16,7 +16,7 @@ import re
 import time
 from typing import Any
 
-from ..checks import import_extra
+from ..extras import import_extra
 from ..progress import Event
 
 MAX_OPEN = 50

@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from ..checks import check_count, check_flag, check_seed
 from ..errors import ArgumentError
 from ..space.unit_cube import Space
-from ..trial import LearningCurve, Trial
+from ..trial import LearningCurve, Trial, copied
 
 Metric = TypeVar('Metric', float, NDArray[np.float64])
 
@@ -29,7 +30,7 @@ class BaseOptimizer:
     """The state of a race and its ask-and-tell interface; subclasses decide.
 
     Args:
-        configuration_space: what to search.
+        configuration_space: what to search, or a `Space` of it (with its candidates, if any).
         max_epochs: epochs of one configuration at most, >= 1.
         minimize: whether smaller metrics are better; default False.
         seed: an integer >= 0; None draws one, which `seed` then holds.
@@ -42,7 +43,7 @@ class BaseOptimizer:
 
     def __init__(
         self,
-        configuration_space: ConfigurationSpace,
+        configuration_space: ConfigurationSpace | Space,
         max_epochs: int,
         *,
         minimize: bool = False,
@@ -50,7 +51,8 @@ class BaseOptimizer:
         initial_configurations: Sequence[Mapping[str, object]] = (),
         candidates: Sequence[Mapping[str, object]] | None = None,
     ) -> None:
-        self.space = Space(configuration_space, candidates)
+        given = configuration_space
+        self.space: Space = given if isinstance(given, Space) else Space(given, candidates)
         self.max_epochs = check_count('max_epochs', max_epochs)
         self.minimize = check_flag('minimize', minimize)
         self.seed = check_seed(seed)
@@ -65,14 +67,16 @@ class BaseOptimizer:
     def ask(self) -> Trial | None:
         """The next step to train, or None when there is none now: nothing is left, or only what is running."""
         trial = self._decide()
-        if trial is not None:
-            self.replay(trial)
-        return trial
+        if trial is None:
+            return None
+        self.replay(trial)
+        return replace(trial, configuration=copied(trial.configuration))
 
     def replay(self, trial: Trial) -> None:
         """Take note that `trial` was asked for: what `ask` does beside deciding. For resuming from a journal."""
         if trial.id not in self.curves:
-            point = self.space.to_unit(trial.configuration)
+            known = trial.point
+            point = self.space.to_unit(trial.configuration) if known is None else self.space.check_point(known)
             self._tried.add(point.tobytes())
             if self._initial and self._initial[0].tobytes() == point.tobytes():
                 self._initial.popleft()
@@ -154,10 +158,10 @@ class BaseOptimizer:
             point = self._initial[0]
         if point is None:
             point = self.space.draw(self._rng('draw'), self._tried)
-        return None if point is None else Trial(len(self.curves), self.space.from_unit(point), 0, epoch)
+        return None if point is None else Trial(len(self.curves), self.space.from_unit(point), 0, epoch, point)
 
     def _continue(self, curve: LearningCurve, epoch: int) -> Trial:
-        return Trial(curve.trial_id, curve.configuration, curve.epoch, epoch)
+        return Trial(curve.trial_id, curve.configuration, curve.epoch, epoch, curve.point)
 
     def _by_epoch(self, trial: Trial, metrics: Sequence[float] | Mapping[int, float] | None) -> dict[int, float]:
         if metrics is None:

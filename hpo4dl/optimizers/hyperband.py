@@ -214,4 +214,4 @@ def best_paused(race: BaseOptimizer, eta: int) -> Trial | None:
         return None
     best = best_first(paused, race.max_epochs)[0]
     epoch = next(epoch for epoch in rung_epochs(race.max_epochs, eta) if epoch > best.epoch)
-    return Trial(best.trial_id, best.configuration, best.epoch, epoch)
+    return Trial(best.trial_id, best.configuration, best.epoch, epoch, best.point)

@@ -1,16 +1,13 @@
-"""The optimizers by name, and what the tuner needs of one."""
+"""The optimizers by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
-
-from ConfigSpace import ConfigurationSpace
+from collections.abc import Sequence
+from typing import Any
 
 from ..errors import ArgumentError
-from ..records.run_folder import Settings
 from ..space.unit_cube import Space
-from ..trial import Trial
+from ..trial import Configuration
 from .base import BaseOptimizer
 from .dyhpo import DyHPO
 from .hyperband import ASHA, Hyperband
@@ -24,26 +21,6 @@ OPTIMIZERS: dict[str, type[BaseOptimizer]] = {
 }
 
 
-class Optimizer(Protocol):
-    """What the tuner needs of an optimizer. `DyHPO`, `Hyperband`, `ASHA` and `RandomSearch` have it.
-
-    One that has `checkpoint_priority(trial_id) -> float` beside it says whose checkpoints stay longest under
-    `max_disk`; otherwise the best metric of each trial does.
-    """
-
-    def ask(self) -> Trial | None:
-        """The next step to train; None: nothing is left."""
-
-    def tell(self, trial: Trial, metrics: Mapping[int, float] | None = None, failed: str | None = None) -> None:
-        """What became of it: the user's metrics by epoch, and why the trial cannot go on, if it cannot."""
-
-    def replay(self, trial: Trial) -> None:
-        """On resume, in the place of `ask`: take note that this step was decided on."""
-
-    def is_alive(self, trial_id: int) -> bool:
-        """Whether the trial may be asked for again, so that its checkpoint is needed."""
-
-
 def check_optimizer(value: object) -> None:
     """Raises ArgumentError unless `value` is a known name or has the optimizer protocol."""
     methods = ('ask', 'tell', 'replay', 'is_alive')
@@ -53,30 +30,39 @@ def check_optimizer(value: object) -> None:
         raise ArgumentError('optimizer', value, f'{names}, or an object with {", ".join(methods)}')
 
 
-def check_agrees(optimizer: BaseOptimizer, settings: Settings, space: Space) -> None:
+def check_agrees(optimizer: BaseOptimizer, max_epochs: int, minimize: bool, space: Space) -> None:
     """Raises ArgumentError unless an optimizer of ours was made for this race, and has not begun another one."""
     theirs = (optimizer.minimize, optimizer.max_epochs, optimizer.space.names, optimizer.asks)
-    ours = (settings.minimize, settings.max_epochs, space.names, 0)
+    ours = (minimize, max_epochs, space.names, 0)
     for what, given, accepted in zip(('minimize', 'max_epochs', 'hyperparameters', 'steps asked for'), theirs, ours):
         if given != accepted:
             agreeing = f'an object that agrees with the tuner, whose {what}: {accepted}; its own: {given}'
             raise ArgumentError('optimizer', optimizer, agreeing)
 
 
-def build(settings: Settings, configuration_space: ConfigurationSpace) -> Optimizer:
-    """The optimizer that the settings name."""
-    space = Space(configuration_space)
+def build(
+    name: str,
+    space: Space,
+    *,
+    max_epochs: int,
+    minimize: bool,
+    seed: int,
+    initial_configurations: Sequence[Configuration],
+    num_configurations: int,
+    device: str | None,
+    is_bounded: bool,
+) -> BaseOptimizer:
+    """Make the optimizer of that name; of a race that nothing else bounds, Hyperband goes once round its brackets."""
     special: dict[str, Any] = {}
-    if settings.optimizer == 'dyhpo':
-        special = {'num_configurations': settings.num_configurations, 'device': settings.device}
-    if settings.optimizer == 'hyperband' and settings.max_budget is settings.time_limit is settings.target is None:
+    if name == 'dyhpo':
+        special = {'num_configurations': num_configurations, 'device': device}
+    if name == 'hyperband' and not is_bounded:
         special = {'rounds': 1}
-    return OPTIMIZERS[str(settings.optimizer)](
-        configuration_space,
-        settings.max_epochs,
-        minimize=settings.minimize,
-        seed=settings.seed,
-        initial_configurations=[space.restore(c) for c in settings.initial_configurations],
-        candidates=settings.candidates and [space.restore(c) for c in settings.candidates],
+    return OPTIMIZERS[name](
+        space,
+        max_epochs,
+        minimize=minimize,
+        seed=seed,
+        initial_configurations=initial_configurations,
         **special,
     )

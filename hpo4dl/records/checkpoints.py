@@ -18,13 +18,12 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from ..errors import StorageError
-from ..execution.worker import Attempt
 from ..files import copy_tree, remove_tree, swap, sync_folder, sync_tree, tree_size
-from ..trial import Trial
+from ..trial import Attempt, Trial
 from .identity import MARK
 
 OURS = {'trial': r'trial_\d+', 'removed': r'removed_\d+', 'attempt': r'attempt_\d+|began_\d+|in_place'}
@@ -54,31 +53,32 @@ class Checkpoints:
         self.in_place = mode == 'in-place'
         self.best_size = 0
         """Bytes of `best`."""
+        self._tells_to_sweep = 0
 
-    def begin(self, number: int, trial: Trial, left: int | None) -> Attempt:
-        """Where an attempt works; the worker makes the folder, which the tuner must not have looked at before (NFS).
+    def begin(self, number: int, trial: Trial, older: int | None) -> Attempt:
+        """Name the folder of a new attempt. Only the worker makes it: NFS remembers that the tuner did not find it.
 
         Args:
             number: of the attempt.
             trial: what is called.
-            left: the trial's acknowledged attempt, None if it starts anew.
+            older: the trial's acknowledged attempt, None if it starts anew.
         """
         path = self._path(trial.id, number)
-        if left is None:
+        if older is None:
             remove_tree(path)
-        source = None if left is None else str(self._path(trial.id, left))
-        return Attempt(number, trial, str(path), source, str(self._mark(trial.id, number)))
+        source = None if older is None else str(self._path(trial.id, older))
+        return Attempt(number, trial, str(path), source, str(self._started_file(trial.id, number)))
 
     def adopt(self, trial_id: int, number: int, older: int | None) -> None:
         """The attempt's line is in the journal: its folder is the trial's from now on."""
-        self._mark(trial_id, number).unlink(missing_ok=True)
+        self._started_file(trial_id, number).unlink(missing_ok=True)
         if older is not None and not self.in_place:
             remove_tree(self._path(trial_id, older))
 
-    def discard(self, trial_id: int, number: int, left: int | None) -> None:
+    def discard(self, trial_id: int, number: int, older: int | None) -> None:
         """The attempt failed or was lost: what it wrote is of no use."""
-        self._mark(trial_id, number).unlink(missing_ok=True)
-        if not self.in_place or left is None:
+        self._started_file(trial_id, number).unlink(missing_ok=True)
+        if not self.in_place or older is None:
             remove_tree(self._path(trial_id, number))
 
     def drop(self, trial_id: int) -> None:
@@ -125,13 +125,31 @@ class Checkpoints:
         except OSError as error:
             logger.warning('%s stays: %s', self.folder, error)
 
-    def restore(self, left: Mapping[int, int]) -> None:
+    def unneeded(
+        self, recorded: Collection[int], is_needed: Callable[[int], bool], told: int | None = None
+    ) -> list[int]:
+        """The trials whose checkpoint is to be removed, of those that have one; none where all are kept.
+
+        Args:
+            recorded: trials that have a checkpoint.
+            is_needed: whether the trial may go on.
+            told: looks at this trial alone, but for now and then, in proportion to the number of trials; None: at all.
+        """
+        if self.keep == 'all':
+            return []
+        self._tells_to_sweep -= 1
+        if told is not None and self._tells_to_sweep > 0:
+            return [told] if told in recorded and not is_needed(told) else []
+        self._tells_to_sweep = len(recorded) // 50
+        return [trial_id for trial_id in recorded if not is_needed(trial_id)]
+
+    def restore(self, acknowledged: Mapping[int, int]) -> None:
         """Take up a run that was interrupted: keep what the journal acknowledges, remove the rest.
 
         Args:
-            left: for each trial, its last acknowledged attempt.
+            acknowledged: for each trial, the last attempt that the journal has.
         """
-        wanted = {self._path(trial_id, number) for trial_id, number in left.items()}
+        wanted = {self._path(trial_id, number) for trial_id, number in acknowledged.items()}
         for removed in ours(self.folder, 'removed'):
             remove_tree(removed)
         for trial_folder in ours(self.folder, 'trial'):
@@ -156,7 +174,7 @@ class Checkpoints:
     def _path(self, trial_id: int, number: int) -> Path:
         return self.folder / f'trial_{trial_id}' / ('in_place' if self.in_place else f'attempt_{number}')
 
-    def _mark(self, trial_id: int, number: int) -> Path:
+    def _started_file(self, trial_id: int, number: int) -> Path:
         return self.folder / f'trial_{trial_id}' / f'began_{number}'
 
     def _beside_best(self, state: str) -> Path:

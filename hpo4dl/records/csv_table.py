@@ -5,41 +5,43 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import math
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ..errors import HPO4DLError
 from ..files import write_text
-from ..space.unit_cube import Space
-from ..trial import Configuration
 from .journal import Journal
-from .state import Row, rows
+from .state import Restore, RunState
 
 logger = logging.getLogger(__name__)
 
 
-def write_table(run_folder: Path, space: Space, minimize: bool) -> None:
-    """Write it anew from the journal, which holds the same: where it cannot be written, the log says so, no more."""
+def write_table(run_folder: Path, minimize: bool, restore: Restore) -> None:
+    """Write it anew from the journal, which holds the same: where it cannot be written, the log says so, no more.
+
+    Args:
+        run_folder: of the run.
+        minimize: whether smaller metrics are better.
+        restore: makes configurations, see `RunState`.
+    """
     try:
-        columns = list(dict.fromkeys(key for row in table(run_folder, space) for key in row))
+        rows = table(Journal(run_folder), RunState(minimize, restore))
         text = io.StringIO()
+        columns = dict.fromkeys(key for row in rows for key in row if key != 'best_metric')
         writer = csv.DictWriter(text, ['', *columns, 'best_metric'], restval='', lineterminator='\n')
         writer.writeheader()
-        best = math.inf if minimize else -math.inf
-        for number, row in enumerate(table(run_folder, space)):
-            best = (min if minimize else max)(best, row['metric'])
-            writer.writerow({'': number, **row, 'best_metric': best})
+        writer.writerows({'': number, **row} for number, row in enumerate(rows))
         write_text(run_folder / 'hpo4dl_results.csv', text.getvalue())
     except HPO4DLError as error:
         logger.warning('hpo4dl_results.csv is not up to date: %s', error)
 
 
-def table(run_folder: Path, space: Space) -> Iterator[Row]:
+def table(journal: Journal, state: RunState) -> list[dict[str, Any]]:
     """The rows of a run, an epoch each."""
-    configurations: dict[int, Configuration] = {}
-    for event in Journal(run_folder):
-        if event['event'] == 'start' and event['trial'] not in configurations:
-            configurations[event['trial']] = space.restore(event['configuration'])
-        elif event['event'] == 'result':
-            yield from rows(event, configurations[event['trial']])
+    rows: list[dict[str, Any]] = []
+    for change in state.follow(journal):
+        for seen in change.finished.observations if change.finished is not None else ():
+            best = rows[-1]['best_metric'] if rows else seen.metric
+            row = seen.row(state.trials[seen.trial].configuration)
+            rows.append({**row, 'best_metric': seen.metric if state.is_better(seen.metric, best) else best})
+    return rows

@@ -30,6 +30,12 @@ class Identity:
     name: str
     """Of the folder that was made for it. That may have been renamed; the folder of its checkpoints keeps the name."""
 
+    def checkpoint_folder(self, run_folder: Path, storage_path: str | None) -> Path:
+        """Where the run's checkpoints lie; raises StorageError if a link lies there."""
+        folder = run_folder / 'checkpoints' if storage_path is None else Path(storage_path) / self.name
+        refuse_link(folder)
+        return folder
+
     @classmethod
     def new(cls, name: str) -> Identity:
         """One that no other run has."""

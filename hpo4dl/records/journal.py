@@ -1,6 +1,6 @@
 r"""The append-only record of a run: one JSON object a line, the truth from which everything else can be rebuilt.
 
-    {"event": "run", "schema": 1, "run": "experiment_20261124-120000"}      the first line
+    {"event": "run", "schema": 2, "run": "experiment_20261124-120000"}      the first line
     {"event": "start", "attempt": 4, "trial": 2, "previous_epoch": 1, "epoch": 2, ...}
     {"event": "result", "attempt": 4, "trial": 2, "epochs": [{"epoch": 2, "metric": 0.91}], "failed": null, ...}
     {"event": "lost", "attempt": 5, "trial": 3, "reason": "...", "counts": true}      will be made again
@@ -8,11 +8,12 @@ r"""The append-only record of a run: one JSON object a line, the truth from whic
     {"event": "salvage", "file": "journal.damaged-1.jsonl", "lines": [12]}      those lines of that file are gone
     {"event": "stop", "reason": "...", "expected_gain": 0.002}
 
-A trial's first "start" carries its configuration. "previous_epoch" is what the call starts from; where that is 0
-because the checkpoint was evicted, "acknowledged" is the epoch that the trial had reached. "wanted" is the epoch that
-the optimizer asked for, where the budget cut it. Each line ends with the CRC-32 of what stands before it, so that a
-damaged line is noticed. An epoch counts from the moment its "result" is on the disk; `append` returns only then. A
-last line without its newline is a write that a kill cut short: it was never acknowledged, and is cut off.
+A trial's first "start" carries its configuration and its "point" (its coordinates in the unit cube, null where
+inactive; schema 1 has none). "previous_epoch" is what the call starts from; where that is 0 because the checkpoint was
+evicted, "acknowledged" is the epoch that the trial had reached. "wanted" is the epoch that the optimizer asked for,
+where the budget cut it. Each line ends with the CRC-32 of what stands before it, so that a damaged line is noticed. An
+epoch counts from the moment its "result" is on the disk; `append` returns only then. A last line without its newline is
+a write that a kill cut short: it was never acknowledged, and is cut off.
 
 There is one writer, the tuner's process; a lock file, not an fcntl lock (which shared file systems do not honour),
 keeps a second tuner out. Whoever else reads a journal changes nothing in it.
@@ -23,23 +24,21 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import time
-import uuid
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import JournalError, RunLockedError, StorageError
+from ..errors import JournalError, StorageError
 from ..files import write_text
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, SCHEMA)
+"""Schemas that can be resumed: 1 has no "point"."""
 NAME = 'journal.jsonl'
 NO_FOLLOW = getattr(os, 'O_NOFOLLOW', 0)
 """What is written to is never reached by a link, which may lead anywhere."""
-SETTLING = 0.1
-"""Seconds after which a lock that was taken over is looked at again."""
 
 NUMBERS = {
     'start': ('attempt', 'trial', 'previous_epoch', 'epoch'),
@@ -54,7 +53,7 @@ Event = dict[str, Any]
 
 
 class Journal:
-    """A run's journal. Its one writer calls `mend` before the first `append`.
+    """A run's journal. Its one writer calls `truncate_torn_tail` before the first `append`.
 
     Args:
         folder: the run's folder.
@@ -72,13 +71,14 @@ class Journal:
         """
         write_text(self.path, encode_line({**event, 'time': time.time()}).decode())
 
-    def append(self, event: Event, sync: bool = True) -> None:
-        """Write one line; with `sync`, return only when it is on the disk.
+    def append(self, event: Event, sync: bool = True) -> Event:
+        """Write one line; with `sync`, return only when it is on the disk. Returns the event as it was written.
 
         Raises:
             StorageError: it could not be written; the journal is as it was before.
         """
-        line = encode_line({**event, 'time': time.time()})
+        event = {**event, 'time': time.time()}
+        line = encode_line(event)
         try:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | NO_FOLLOW)
             try:
@@ -100,6 +100,10 @@ class Journal:
                     os.close(descriptor)
         except OSError as error:
             raise StorageError(f'{self.path}: cannot be written: {error}; what was reported before is safe') from error
+        return event
+
+    def __str__(self) -> str:
+        return str(self.path)
 
     def __iter__(self) -> Iterator[Event]:
         """All whole lines, one by one; the torn one at the end is left out.
@@ -116,10 +120,10 @@ class Journal:
                 )
             if event is None:
                 return
-            check(event, number, self.path)
+            check_event(event, number, self.path)
             yield event
 
-    def mend(self) -> None:
+    def truncate_torn_tail(self) -> None:
         """Cut off a last line that a kill cut short, of a journal whose other lines are whole.
 
         Raises:
@@ -174,92 +178,11 @@ def decode_line(line: bytes) -> Event | None:
     return event
 
 
-def check(event: Event, number: int, path: Path) -> None:
+def check_event(event: Event, number: int, path: Path) -> None:
     """Raises JournalError unless what the tuner builds paths and decisions from is what `append` would write."""
-    if number == 1 and (event.get('event') != 'run' or event.get('schema') != SCHEMA):
-        raise JournalError(f'{path}: written with schema {event.get("schema")!r}, this hpo4dl reads schema {SCHEMA}')
+    if number == 1 and (event.get('event') != 'run' or event.get('schema') not in READABLE):
+        found = event.get('schema')
+        raise JournalError(f'{path}: written with schema {found!r}, this hpo4dl reads schema 1 and {SCHEMA}')
     needed = NUMBERS.get(event.get('event', ''), ())
     if not all(type(event.get(key)) is int and event[key] >= 0 for key in needed):
         raise JournalError(f'{path}, line {number}: not an event of hpo4dl: it needs the numbers {", ".join(needed)}')
-
-
-class Lock:
-    """Keeps a second tuner out of a run's folder. A context manager.
-
-    Args:
-        folder: the run's folder.
-        take_over: take the lock even from another host, whose process cannot be seen from here. The lock of a dead
-            process of this host is taken over anyway.
-
-    Raises:
-        RunLockedError: when entered, if another tuner holds it; names its host and process.
-    """
-
-    def __init__(self, folder: Path, take_over: bool = False) -> None:
-        self.path = folder / 'lock'
-        self.take_over = take_over
-        own = {'host': socket.gethostname(), 'pid': os.getpid(), 'birth': birth(os.getpid())}
-        self._own = json.dumps({**own, 'token': uuid.uuid4().hex})
-
-    def __enter__(self) -> Lock:
-        try:
-            with open(self.path, 'x', encoding='utf-8') as file:
-                file.write(self._own)
-            return self
-        except FileExistsError:
-            self._refuse_if_held()
-        except OSError as error:
-            raise StorageError(f'{self.path}: cannot be written: {error}') from error
-        write_text(self.path, self._own)
-        time.sleep(SETTLING)  # of two that take it over in the same instant, the last one has it
-        self.check()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._read() == self._own:
-            self.path.unlink(missing_ok=True)
-
-    def check(self) -> None:
-        """Raises RunLockedError if the lock was taken from us, as may happen with `take_over`; StorageError if gone."""
-        owner = self._read()
-        if not owner:
-            raise StorageError(f'{self.path}: is gone, or cannot be read; what was reported before is safe')
-        if owner != self._own:
-            raise RunLockedError(f'{self.path.parent}: another tuner has taken it over: {owner}')
-
-    def _refuse_if_held(self) -> None:
-        try:
-            owner = json.loads(self._read())
-            host, pid, born = str(owner['host']), int(owner['pid']), owner['birth']
-        except (ValueError, KeyError, TypeError):  # killed while it wrote the lock: it had not begun
-            host, pid, born = socket.gethostname(), 0, None
-        here = host == socket.gethostname()
-        if not self.take_over and not (here and (pid == 0 or birth(pid) != born)):
-            remedy = '' if here else '; if it is dead, say so: Tuner.resume(..., take_over=True)'
-            raise RunLockedError(f'{self.path.parent}: process {pid} on host {host} works on it{remedy}')
-        logger.warning('%s: taking over the lock of process %d on host %s', self.path.parent, pid, host)
-
-    def _read(self) -> str:
-        try:
-            return self.path.read_text(encoding='utf-8', errors='replace')
-        except OSError:
-            return ''
-
-
-def birth(pid: int) -> str | None:
-    """When a process of this host began, as the kernel counts; None if it is dead.
-
-    Numbers of processes are used again, in containers at every start; number and birth together are not. Where the
-    kernel does not tell, all living processes have the birth 'unknown'.
-    """
-    try:
-        return Path(f'/proc/{pid}/stat').read_text(encoding='utf-8', errors='replace').rpartition(')')[2].split()[19]
-    except OSError:
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return 'unknown'

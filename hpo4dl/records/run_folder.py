@@ -6,48 +6,21 @@ import json
 import logging
 import os
 import platform
-from dataclasses import asdict, dataclass, fields
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import scipy
-import torch
 from ConfigSpace import ConfigurationSpace
 
 from ..errors import ArgumentError, JournalError
 from ..files import write_text
-from ..space.unit_cube import describe, read_space, write_space
+from ..space.serialization import describe, read_space, write_space
 from .identity import Identity, mark
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run needs, beside its objective function and configuration space, to be continued from its folder."""
-
-    max_epochs: int
-    max_budget: int | None
-    optimizer: str | None
-    """None: an object that the user gave."""
-    minimize: bool
-    num_configurations: int
-    seed: int
-    device: str | None
-    storage_path: str | None
-    time_limit: float | None
-    target: float | None
-    initial_configurations: list[dict[str, Any]]
-    candidates: list[dict[str, Any]] | None
-    keep_checkpoints: str
-    checkpoints: str = 'copy'
-    max_disk: int | None = None
-    """Bytes."""
-    retry: int = 0
-    trial_timeout: float | None = None
-    stop_when_gain_below: float | None = None
 
 
 def make_run_folder(output_path: str | os.PathLike[str], storage_path: str | None) -> tuple[Path, Identity]:
@@ -79,12 +52,13 @@ def make_run_folder(output_path: str | os.PathLike[str], storage_path: str | Non
 
 
 def write_run(
-    folder: Path, identity: Identity, settings: Settings, configuration_space: ConfigurationSpace
+    folder: Path, identity: Identity, settings: Mapping[str, Any], configuration_space: ConfigurationSpace
 ) -> None:
-    """What a run was started with, for people and for `Tuner.resume`."""
-    versions = {module.__name__: module.__version__ for module in (np, scipy, torch)}
+    """Write what a run was started with, for people and for `Tuner.resume`."""
+    names = ('numpy', 'scipy', 'torch', 'ConfigSpace')
+    versions = {name: sys.modules[name].__version__ for name in names if hasattr(sys.modules.get(name), '__version__')}
     environment = {'python': platform.python_version(), 'host': platform.node(), 'started': datetime.now().isoformat()}
-    stored = {'identity': asdict(identity), 'settings': asdict(settings), 'environment': {**environment, **versions}}
+    stored = {'identity': asdict(identity), 'settings': dict(settings), 'environment': {**environment, **versions}}
     write_text(folder / 'settings.json', json.dumps(stored, indent=2))
     write_text(folder / 'hyperparameters.json', json.dumps(describe(configuration_space), indent=2))
     try:
@@ -93,21 +67,17 @@ def write_run(
         logger.warning('to resume this run, configuration_space= will be needed: %s', error)
 
 
-def read_settings(folder: Path) -> Settings:
-    """The settings that `write_run` wrote."""
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Read the settings that `write_run` wrote, unchecked."""
     path = folder / 'settings.json'
     try:
-        stored = json.loads(path.read_text(encoding='utf-8'))['settings']
-        unknown = set(stored) - {field.name for field in fields(Settings)}
-        if unknown:
-            raise JournalError(f'{path}: written by a newer hpo4dl: unknown settings {sorted(unknown)}')
-        return Settings(**stored)
+        return dict(json.loads(path.read_text(encoding='utf-8'))['settings'])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise JournalError(f'{path}: cannot be read, so there is no run to resume: {error!r}') from error
 
 
 def read_configuration_space(folder: Path) -> ConfigurationSpace:
-    """The configuration space that `write_run` wrote."""
+    """Read the configuration space that `write_run` wrote."""
     path = folder / 'configuration_space.json'
     try:
         return read_space(path.read_text(encoding='utf-8'))

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import JournalError, StorageError
 from ..files import replacing
-from .journal import SCHEMA, Event, Journal, check, decode_line, encode_line
+from .journal import SCHEMA, Event, Journal, check_event, decode_line, encode_line
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +31,14 @@ def salvage_journal(journal: Journal) -> None:
     damaged = [number for number, event in events[:-1] if event is None]
     if events and events[-1][1] is None and not lines[-1]:
         damaged.append(events[-1][0])  # it has its newline: no write that a kill cut short
-    if not damaged and events and not misfits([event for _, event in events if event is not None]):
+    if not damaged and events and not is_inconsistent([event for _, event in events if event is not None]):
         return
     whole = [event for _, event in events if event is not None]
     if not whole or whole[0].get('event') != 'run':
         whole.insert(0, {'event': 'run', 'schema': SCHEMA, 'run': journal.path.parent.name})
     for number, event in enumerate(whole, 1):
-        check(event, number, journal.path)
-    kept, dropped = fitting(whole)
+        check_event(event, number, journal.path)
+    kept, dropped = made_consistent(whole)
     names = (journal.path.with_name(f'journal.damaged-{n}.jsonl') for n in range(1, 1000))
     beside = next(path for path in names if not path.exists())
     kept.insert(1, {'event': 'salvage', 'file': beside.name, 'lines': damaged, 'dropped': dropped})
@@ -51,13 +51,13 @@ def salvage_journal(journal: Journal) -> None:
     logger.warning('%s: lines %s are damaged; the file is kept as %s', journal.path, damaged, beside.name)
 
 
-def misfits(events: list[Event]) -> bool:
+def is_inconsistent(events: list[Event]) -> bool:
     """Whether lines are missing."""
-    kept, dropped = fitting(events)
+    kept, dropped = made_consistent(events)
     return bool(dropped) or kept != events
 
 
-def fitting(events: list[Event]) -> tuple[list[Event], int]:
+def made_consistent(events: list[Event]) -> tuple[list[Event], int]:
     """The events, each of which fits those before it; and the number of those that could not be used."""
     kept: list[Event] = []
     reached: dict[int, int] = {}

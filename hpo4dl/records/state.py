@@ -1,197 +1,317 @@
-"""What a run's journal says so far: a fold over its events, fed line by line as they are written or read again.
+"""What a run's journal says: the one fold of its events, which the loop, resumes, replays, reports and tables read.
 
-Live and resumed runs take the same way: the tuner appends an event to the journal and gives it to the ledger.
+    state = RunState(minimize, restore)
+    change = state.apply(event)                 one event, live: the recorder has just written it
+    for change in state.follow(journal): ...    all events of a journal, to resume it
+
+Live and resumed runs take the same way, so that what is known after a resume is what was known before the kill.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import JournalError
-from ..execution.worker import Outcome
-from ..optimizers.registry import Optimizer
-from ..space.unit_cube import Space
-from ..trial import Configuration, Trial
+from ..trial import Array, Configuration, Trial, copied
 from .journal import Event
 
-Row = dict[str, Any]
+Restore = Callable[[Mapping[str, Any], Array | None], Configuration]
+"""From a journal's plain configuration, and its point, to the configuration as the objective function gets it."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One epoch of one trial."""
+
+    trial: int
+    epoch: int
+    metric: float
+    info: Mapping[str, Any]
+    """What else the objective function returned with it."""
+    spent: int
+    """Epochs trained over all trials when this one was."""
+    elapsed: float
+    """Seconds that the run had worked then, pauses between two runs of a tuner left out."""
+    seconds: float
+    """Duration of its call, an even share of it."""
+    overhead: float
+    """Duration of the decision before that call, an even share of it."""
+
+    def row(self, configuration: Configuration) -> dict[str, Any]:
+        """The epoch with the columns of `hpo4dl_results.csv`, which are those of hpo4dl 0.1.0."""
+        return {
+            'epoch': self.epoch,
+            'metric': self.metric,
+            **self.info,
+            'configuration_id': self.trial,
+            'configuration': copied(configuration),
+            'time': self.seconds,
+            'overhead_time': self.overhead,
+            'total_time': self.seconds + self.overhead,
+        }
 
 
 @dataclass
-class Step:
-    """A decision that was taken and has not ended."""
+class TrialRecord:
+    """One trial: its configuration and what came of it."""
+
+    id: int
+    configuration: Configuration
+    """Empty if the journal's line with it is damaged, and reading is lenient."""
+    point: Array | None = None
+    """(d,) its coordinates in the unit cube; None in a journal of schema 1."""
+    metrics: dict[int, float] = field(default_factory=dict)
+    """The learning curve: metrics by epoch."""
+    failed: str | None = None
+    traceback: str | None = None
+    spent: int = 0
+    """Epochs that its calls were asked for."""
+    seconds: float = 0.0
+    """What its calls took."""
+    seconds_per_epoch: float | None = None
+    """Of its last call that did not fail."""
+    began: float = 0.0
+    """When its first call began, and its last one ended, in seconds since 1970."""
+    ended: float = 0.0
+    best: Observation | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The last epoch with a metric; 0: none."""
+        return max(self.metrics, default=0)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a trial goes on from."""
+
+    attempt: int
+    """The attempt that left it."""
+    size: int
+    """Bytes."""
+
+
+@dataclass
+class RunningStep:
+    """A step that was asked for and is not finished."""
 
     trial: Trial
-    """What was asked for: `previous_epoch` is the epoch that the trial had reached, whatever happened since."""
+    """From the epoch that the trial had reached, whatever happened since, to the one that the budget allowed."""
     wanted: Trial
     """The same as the optimizer asked for it, before the budget cut it."""
-    cost: int
-    """Epochs that it trains: more than it was asked for where the trial's checkpoint was evicted."""
+    starts_at: int
+    """The epoch that the call starts from: 0 where the trial's checkpoint was evicted."""
+    attempt: int
     overhead: float = 0.0
     """Seconds that the decision took."""
-    losses: int = 0
-    """Calls that were lost and count as the trial's own."""
-    innocent: int = 0
-    """Calls that were lost with others', so that nobody knows whose fault it was."""
+    blamed_losses: int = 0
+    """Lost calls that count as the trial's own."""
+    shared_losses: int = 0
+    """Lost calls that cannot be blamed on this trial, because other calls were lost with them."""
+
+    @property
+    def cost(self) -> int:
+        """Epochs that the call trains."""
+        return self.trial.epoch - self.starts_at
 
 
-@dataclass
-class Ending:
-    """A step that has ended."""
+@dataclass(frozen=True)
+class FinishedStep:
+    """A step and what came of it."""
 
-    step: Step
-    report: Outcome
+    step: RunningStep
+    metrics: dict[int, float]
+    """In the user's own sign, by epoch."""
+    failed: str | None
+    observations: list[Observation]
     improved: bool
     """Whether the incumbent changed."""
 
 
-@dataclass
-class Ledger:
-    """The counters and tables of a race."""
+@dataclass(frozen=True)
+class Change:
+    """What one event changed."""
 
-    space: Space
+    asked: RunningStep | None = None
+    """A new decision; None also where a call is made again."""
+    finished: FinishedStep | None = None
+
+
+@dataclass
+class RunState:
+    """All that a run's journal says, but for the user's further keys of every epoch, which `Change` hands on.
+
+    Args:
+        minimize: whether smaller metrics are better.
+        restore: makes configurations; default: they stay as the journal has them.
+        lenient: take what fits and make up the rest, for reading damaged journals; else `apply` raises.
+    """
+
     minimize: bool
-    spent: int = 0
+    restore: Restore = lambda plain, point: dict(plain)
+    lenient: bool = False
+    trials: dict[int, TrialRecord] = field(default_factory=dict)
+    running: dict[int, RunningStep] = field(default_factory=dict)
+    """By trial."""
+    checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
+    """By trial; not there if there is none, or it was evicted."""
+    incumbent: Observation | None = None
+    incumbent_attempt: int = -1
+    epochs_spent: int = 0
     """Epochs trained, over all trials; a failed step counts with what it was asked for."""
+    elapsed: float = 0.0
+    """Seconds that the run has worked, pauses between two runs of a tuner left out."""
     attempts: int = 0
     """The number of the next attempt."""
-    running: dict[int, Step] = field(default_factory=dict)
-    """By trial: decided on and not ended."""
-    best: Row | None = None
-    best_attempt: int = -1
+    lost: list[str] = field(default_factory=list)
+    """Why calls were made again, one by one."""
     failures: Counter[str] = field(default_factory=Counter)
     """Reasons, as long as there is no incumbent."""
     last_traceback: str = ''
-    left: dict[int, int] = field(default_factory=dict)
-    """By trial: the attempt whose folder is what it goes on from; not there if it was evicted."""
-    sizes: dict[int, int] = field(default_factory=dict)
-    """By trial: bytes of that folder."""
-    paces: dict[int, float] = field(default_factory=dict)
-    """By trial: seconds an epoch, in its last call."""
-    values: dict[int, float] = field(default_factory=dict)
-    """By trial: its best metric, larger is better."""
-    configurations: dict[int, Configuration] = field(default_factory=dict)
+    stopped: str | None = None
+    """Why it ended, if it did."""
+    expected_gain: float | None = None
+    """What training the most promising trial to the end was then expected to improve the metric by, where known."""
+    salvaged: bool = False
+    """Whether lines of the journal were lost."""
+    last_time: float | None = None
+    """Of the last event, in seconds since 1970."""
 
-    def fold(self, journal: Iterable[Event], optimizer: Optimizer) -> None:
-        """Take all events, and bring the optimizer along.
+    def follow(self, journal: Iterable[Event]) -> Iterator[Change]:
+        """Apply all events, one by one.
 
         Raises:
-            JournalError: they do not fit together.
+            JournalError: one does not fit those before it.
         """
-        for n, event in enumerate(journal, 1):
+        for number, event in enumerate(journal, 1):
             try:
-                if event['event'] == 'start':
-                    step = self.start(event)
-                    if step is not None:
-                        optimizer.replay(step.wanted)
-                elif event['event'] == 'result':
-                    ending = self.result(event)
-                    optimizer.tell(ending.step.trial, ending.report.metrics, ending.report.failed)
-                elif event['event'] == 'lost':
-                    self.lost(event)
-                elif event['event'] == 'evict':
-                    self.drop(event['trial'])
-            except (KeyError, TypeError, ValueError) as error:
-                raise JournalError(f'journal, line {n}: does not fit what stands before it: {error!r}') from error
+                yield self.apply(event)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise JournalError(
+                    f'{journal}, line {number}: does not fit what stands before it: {error!r}; '
+                    'Tuner.resume(..., salvage=True) goes on from what fits'
+                ) from error
 
-    def start(self, event: Event) -> Step | None:
-        """Take a "start"; returns its step if it is a new decision, None if a call is made again."""
+    def apply(self, event: Event) -> Change:
+        """Take one event; raises KeyError, TypeError or ValueError where it does not fit those before it."""
+        kind = event['event']
+        self._advance_clock(kind, event)
+        if kind == 'start':
+            return self._start(event)
+        if kind == 'result':
+            return Change(finished=self._result(event))
+        if kind == 'lost':
+            self._lost(event)
+        elif kind == 'evict':
+            self.checkpoints.pop(event['trial'], None)
+        elif kind == 'salvage':
+            self.salvaged = True
+        elif kind == 'stop':
+            gain = event.get('expected_gain')
+            self.stopped, self.expected_gain = str(event.get('reason')), None if gain is None else float(gain)
+        return Change()
+
+    def is_better(self, metric: float, than: float) -> bool:
+        """Whether one metric is better than another, in the run's direction."""
+        return metric < than if self.minimize else metric > than
+
+    def incumbent_row(self) -> dict[str, Any] | None:
+        """The incumbent as `Tuner.run` returns it, the receiver's own; None as long as there is none."""
+        best = self.incumbent
+        return None if best is None else best.row(self.trials[best.trial].configuration)
+
+    def _advance_clock(self, kind: str, event: Event) -> None:
+        now = float(event.get('time', self.last_time or 0.0))
+        made_again = kind == 'start' and event['trial'] in self.running  # its first attempt was lost
+        if self.last_time is not None and self.stopped is None and not made_again:
+            self.elapsed += max(0.0, now - self.last_time)
+        self.last_time = now
+
+    def _start(self, event: Event) -> Change:
         self.attempts = max(self.attempts, event['attempt'] + 1)
-        trial_id, again = event['trial'], self.running.get(event['trial'])
-        if 'configuration' in event and trial_id not in self.configurations:
-            self.configurations[trial_id] = self.space.restore(event['configuration'])
-        configuration = self.configurations[trial_id]
+        self.stopped = self.expected_gain = None
+        trial = self._trial(event)
         reached: int = event.get('acknowledged') or event['previous_epoch']
-        trial = Trial(trial_id, configuration, reached, event['epoch'])
-        wanted = replace(trial, epoch=event.get('wanted') or event['epoch'])
-        cost = event['epoch'] - event['previous_epoch']
+        asked = Trial(trial.id, trial.configuration, reached, event['epoch'], trial.point)
+        again = self.running.get(trial.id)
         if again is not None:
-            again.trial, again.cost = trial, cost
-            return None
-        self.running[trial_id] = Step(trial, wanted, cost)
-        return self.running[trial_id]
+            again.trial, again.starts_at, again.attempt = asked, event['previous_epoch'], event['attempt']
+            return Change()
+        wanted = replace(asked, epoch=event.get('wanted') or event['epoch'])
+        step = self.running[trial.id] = RunningStep(asked, wanted, event['previous_epoch'], event['attempt'])
+        return Change(asked=step)
 
-    def result(self, event: Event) -> Ending:
-        """Take a "result"."""
-        step = self.running.pop(event['trial'])
-        report = report_of(event)
-        self.spent += step.cost
+    def _trial(self, event: Event) -> TrialRecord:
+        """The trial of an event, whose first "start" carries its configuration."""
+        known = self.trials.get(event['trial'])
+        if known is None:
+            known = TrialRecord(event['trial'], {}, began=self.last_time or 0.0)
+            if 'configuration' not in event and not self.lenient:
+                raise KeyError('configuration')
+            self.trials[known.id] = known
+        if not known.configuration and 'configuration' in event:
+            point = event.get('point')
+            if point is not None and not self.lenient:
+                import numpy as np  # not at the top: to look at a run, which is lenient, needs no NumPy
+
+                known.point = np.array(point, dtype=float)  # null is NaN: inactive
+            known.configuration = self.restore(event['configuration'], known.point)
+        return known
+
+    def _result(self, event: Event) -> FinishedStep:
+        step = self.running.pop(event['trial'], None)
+        if step is None:
+            if not self.lenient:
+                raise KeyError(f'trial {event["trial"]} is not running')
+            step = self._made_up_step(event)
+        trial = self.trials[step.trial.id]
+        entries, failed, seconds = event['epochs'], event['failed'], float(event['seconds'])
+        share, overhead = seconds / max(len(entries), 1), float(event['overhead']) / max(len(entries), 1)
+        observations: list[Observation] = []
         improved = False
-        for row in rows(event, step.trial.configuration):
-            value = -row['metric'] if self.minimize else row['metric']
-            self.values[step.trial.id] = max(value, self.values.get(step.trial.id, value))
-            if self.best is None or self.is_better(row['metric'], self.best):
-                self.best, self.best_attempt, improved = row, event['attempt'], True
-        if report.failed is None:
-            self.paces[step.trial.id] = report.seconds / step.cost
-        if self.best is not None:
+        for after, entry in zip(range(len(entries) - 1, -1, -1), entries):
+            epoch, metric = entry['epoch'], entry['metric']
+            spent, elapsed = self.epochs_spent + epoch - step.starts_at, self.elapsed - after * share
+            seen = Observation(trial.id, epoch, metric, entry.get('info') or {}, spent, elapsed, share, overhead)
+            observations.append(seen)
+            trial.metrics[epoch] = metric
+            if trial.best is None or self.is_better(metric, trial.best.metric):
+                trial.best = seen
+            if self.incumbent is None or self.is_better(metric, self.incumbent.metric):
+                self.incumbent, self.incumbent_attempt, improved = seen, event['attempt'], True
+        self.epochs_spent += step.cost
+        trial.spent += step.cost
+        trial.seconds += seconds
+        trial.failed, trial.traceback, trial.ended = failed, event['traceback'], self.last_time or 0.0
+        if failed is None:
+            trial.seconds_per_epoch = seconds / max(step.cost, 1)
+        if self.incumbent is not None:
             self.failures.clear()
-        elif report.failed is not None:
-            self.failures[report.failed] += 1
-            self.last_traceback = report.traceback or ''
-        if report.failed is None or improved:
-            self.left[step.trial.id] = event['attempt']
-            self.sizes[step.trial.id] = event.get('size', 0)
-        return Ending(step, report, improved)
+        elif failed is not None:
+            self.failures[failed] += 1
+            self.last_traceback = trial.traceback or ''
+        if failed is None or improved:
+            self.checkpoints[trial.id] = Checkpoint(event['attempt'], event.get('size', 0))
+        metrics = {seen.epoch: seen.metric for seen in observations}
+        return FinishedStep(step, metrics, failed, observations, improved)
 
-    def lost(self, event: Event) -> None:
-        """Take a "lost"."""
-        step = self.running[event['trial']]
-        if event['counts']:
-            step.losses += 1
+    def _made_up_step(self, event: Event) -> RunningStep:
+        """The step of a "result" whose "start" is damaged."""
+        trial = self._trial(event)
+        last = max((entry['epoch'] for entry in event['epochs']), default=trial.epoch + 1)
+        asked = Trial(trial.id, trial.configuration, trial.epoch, last, trial.point)
+        return RunningStep(asked, asked, trial.epoch, event['attempt'])
+
+    def _lost(self, event: Event) -> None:
+        self.lost.append(str(event.get('reason')))
+        step = self.running.get(event['trial'])
+        if step is None:
+            if not self.lenient:
+                raise KeyError(f'trial {event["trial"]} is not running')
+        elif event['counts']:
+            step.blamed_losses += 1
         else:
-            step.innocent += 1
-
-    def drop(self, trial_id: int) -> None:
-        """The trial's checkpoint is gone: evicted, or not needed any more."""
-        self.left.pop(trial_id, None)
-        self.sizes.pop(trial_id, None)
-
-    def is_better(self, metric: float, row: Row) -> bool:
-        return bool(metric < row['metric'] if self.minimize else metric > row['metric'])
-
-
-def result_event(attempt: int, trial_id: int, report: Outcome, overhead: float) -> Event:
-    """The journal's line for a report."""
-    return {
-        'event': 'result',
-        'attempt': attempt,
-        'trial': trial_id,
-        'epochs': [{'epoch': e, 'metric': m, 'info': report.info.get(e, {})} for e, m in report.metrics.items()],
-        'failed': report.failed,
-        'traceback': report.traceback,
-        'seconds': report.seconds,
-        'overhead': overhead,
-        'size': report.size,
-    }
-
-
-def report_of(event: Event) -> Outcome:
-    """The report in a "result"."""
-    return Outcome(
-        metrics={entry['epoch']: entry['metric'] for entry in event['epochs']},
-        info={entry['epoch']: entry['info'] for entry in event['epochs']},
-        failed=event['failed'],
-        traceback=event['traceback'],
-        seconds=event['seconds'],
-        size=event.get('size', 0),
-    )
-
-
-def rows(event: Event, configuration: Configuration) -> Iterator[Row]:
-    """An epoch a row, with the columns of hpo4dl 0.1.0, of a "result"."""
-    n = len(event['epochs'])
-    for entry in event['epochs']:
-        yield {
-            'epoch': entry['epoch'],
-            'metric': entry['metric'],
-            **entry['info'],
-            'configuration_id': event['trial'],
-            'configuration': configuration,
-            'time': event['seconds'] / n,
-            'overhead_time': event['overhead'] / n,
-            'total_time': (event['seconds'] + event['overhead']) / n,
-        }
+            step.shared_losses += 1

@@ -1,10 +1,19 @@
-"""One hyperparameter as one coordinate u in [0, 1].
+"""One hyperparameter as one coordinate of the unit cube.
+
+    u                       (n,) coordinates in [0, 1], but one in `from_unit`; NaN where the hyperparameter is inactive
+    sample(u)               (n,) the coordinates of draws, of uniform random numbers
+    from_unit(u)            the value at u, a native Python object
+    to_unit(value)          the coordinate of a value; None if it is not accepted
+    condition_value(value)  the coordinate that a condition compares with
+    features(u)             (n, n_features) what the surrogate sees of u
+    perturb(rng, u, scale)  (n,) coordinates of other values, numbers with noise of standard deviation `scale`
 
 The coordinate of a number is its cumulative probability under the hyperparameter's own distribution: a uniform u is a
-draw from it. Where there are few values (categories, ranks, small integers) each has a cell, and u is its centre.
+draw from it. Where there are few values (categories, ranks, small integers) each has a cell, and u is its center.
 
-Coordinates are *canonical*: `locate(decode(u))` is u, to the last bit. For that they lie on a grid that is coarse (12
-decimals) against the rounding errors of logarithms and quantiles, whose last digits differ from machine to machine.
+Coordinates are *canonical*: `to_unit(from_unit(u))` is u, to the last bit. For that they lie on a grid that is coarse
+(12 decimals) against the rounding errors of logarithms and inverse distribution functions, whose last digits differ
+from machine to machine.
 """
 
 from __future__ import annotations
@@ -14,129 +23,133 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from ConfigSpace import hyperparameters as kinds
 from numpy.typing import NDArray
-from scipy import special
 
-Array = NDArray[np.float64]
+from ..trial import Array
+from .distributions import Beta, Distribution, FlatTails, Log, Normal, Uniform
 
-FEW = 10_000
+MAX_TABULATED = 10_000
 """Integers of at most that many values are tabulated."""
-TAIL = 10.0
-"""A normal distribution without bounds is cut that many standard deviations from its mean."""
-FLAT = 1e-6
-"""Probability of the part at either end of a normal or beta distribution over which it is spread evenly."""
 
 
 class Choices:
-    """A hyperparameter that takes one of few values.
+    """What all hyperparameters of few values (m,) have in common.
 
-    Args:
-        values: (m,) the values, ascending if they are numbers.
-        probability: (m,) of each, up to a factor.
-        kind: 'category'; 'rank', whose neighbours are the next ranks; or 'number'.
+    `probability` (m,) is up to a factor, and `width` (m,) that of the cells; default: all are equally wide.
     """
 
-    def __init__(self, values: Sequence[Any], probability: Array, kind: str) -> None:
-        self.values = [value.item() if isinstance(value, np.generic) else value for value in values]
-        self.kind = kind
-        m = len(self.values)
+    def __init__(self, values: Sequence[Any], probability: Array, width: Array | None = None) -> None:
+        m = len(values)
+        self.values = [native(value) for value in values]
         self.probability = probability / probability.sum()
         self.possible = np.flatnonzero(self.probability)
-        self.can_move = len(self.possible) > 1
-        self.n_features = 0 if m == 1 else m if kind == 'category' else 1
-        width = self.probability if kind == 'number' else np.full(m, 1 / m)
-        self.centres: Array = np.round(np.cumsum(width) - width / 2, 12)
-        self._borders = (self.centres[1:] + self.centres[:-1]) / 2
-        self._cumulative = np.cumsum(self.probability[self.possible])
+        self.is_movable = len(self.possible) > 1
         self.accepted = f'one of {self.values}'
-        if kind == 'number':
-            whole = 'an integer' if isinstance(self.values[0], int) else 'a number'
-            self.accepted = f'{whole} from {self.values[0]} to {self.values[-1]}'
+        width = np.full(m, 1 / m) if width is None else width
+        self.centers: Array = np.round(np.cumsum(width) - width / 2, 12)
+        self._borders = (self.centers[1:] + self.centers[:-1]) / 2
+        self._cdf = np.cumsum(self.probability[self.possible])
+        self.n_features = self.features(self.centers).shape[1] if m > 1 else 0
 
     def index(self, u: Array) -> NDArray[np.intp]:
         return np.searchsorted(self._borders, u)
 
     def sample(self, u: Array) -> Array:
-        """Coordinates of draws, from uniform u."""
-        drawn = np.searchsorted(self._cumulative[:-1], u, side='right')
-        return np.asarray(self.centres[self.possible[drawn]])
+        drawn = np.searchsorted(self._cdf[:-1], u, side='right')
+        return np.asarray(self.centers[self.possible[drawn]])
 
-    def decode(self, u: float) -> Any:
+    def from_unit(self, u: float) -> Any:
         return self.values[int(self.index(np.array(u)))]
 
-    def locate(self, value: Any) -> float | None:
-        """The coordinate of a value; None if it is not accepted."""
-        if self.kind != 'number':
-            index = find(self.values, value)
-            return None if index is None else float(self.centres[index])
-        if not _is_within(value, self.values[0], self.values[-1], whole=isinstance(self.values[0], int)):
-            return None
-        return float(self.centres[np.argmin(np.abs(np.array(self.values, dtype=float) - float(value)))])
+    def to_unit(self, value: Any) -> float | None:
+        index = index_of(self.values, value)
+        return None if index is None else float(self.centers[index])
 
-    def threshold(self, value: Any) -> float:
-        """The coordinate that a condition compares with; between those of two numbers for one that lies between."""
-        if self.kind == 'number':
-            return float(np.interp(value, self.values, self.centres, left=-1.0, right=2.0))
-        return float(self.centres[find(self.values, value)])
+    def condition_value(self, value: Any) -> float:
+        return float(self.centers[index_of(self.values, value)])
 
-    def move(self, rng: np.random.Generator, u: Array, scale: float) -> Array:
-        """Another value than each u's."""
-        index, n = self.index(u), len(u)
-        if self.kind == 'category':
-            place = np.searchsorted(self.possible, index)
-            is_possible = self.probability[index] > 0
-            other = (rng.random(n) * (len(self.possible) - is_possible)).astype(np.intp)
-            return np.asarray(self.centres[self.possible[other + (is_possible & (other >= place))]])
-        moved = self.index(_reflect(u + scale * rng.standard_normal(n))) if self.kind == 'number' else index
-        step = np.where(rng.random(n) < 0.5, 1, -1)
+    def features(self, u: Array) -> Array:
+        return np.nan_to_num(u, nan=0.5)[:, None]
+
+    def _or_next(self, rng: np.random.Generator, moved: NDArray[np.intp], index: NDArray[np.intp]) -> Array:
+        """Return the coordinates of the values `moved`; of a random neighbor where that is `index` itself."""
+        step = np.where(rng.random(len(index)) < 0.5, 1, -1)
         step = np.where((index + step < 0) | (index + step == len(self.values)), -step, step)
-        return np.asarray(self.centres[np.where(moved == index, index + step, moved)])
+        return np.asarray(self.centers[np.where(moved == index, index + step, moved)])
 
-    def encode(self, u: Array) -> Array:
-        """(n, n_features)"""
-        if self.kind != 'category':
-            return np.nan_to_num(u, nan=0.5)[:, None]
+
+class Category(Choices):
+    """One of a few values in no order."""
+
+    def perturb(self, rng: np.random.Generator, u: Array, scale: float) -> Array:
+        index = self.index(u)
+        place = np.searchsorted(self.possible, index)
+        is_possible = self.probability[index] > 0
+        other = (rng.random(len(u)) * (len(self.possible) - is_possible)).astype(np.intp)
+        return np.asarray(self.centers[self.possible[other + (is_possible & (other >= place))]])
+
+    def features(self, u: Array) -> Array:
+        """Return one-hot / sqrt(2), so that any two categories are 1 apart; 0 where u is inactive."""
         one_hot = self.index(u)[:, None] == np.arange(len(self.values))
         return np.where(np.isnan(u)[:, None], 0.0, one_hot / math.sqrt(2))
 
 
-class Distribution(Protocol):
-    """A distribution of numbers: its distribution function and the inverse."""
+class Rank(Choices):
+    """One of a few values in an order, which are all equally far from the next."""
 
-    def cumulative(self, value: Array) -> Array: ...
+    def perturb(self, rng: np.random.Generator, u: Array, scale: float) -> Array:
+        index = self.index(u)
+        return self._or_next(rng, index, index)
 
-    def quantile(self, u: Array) -> Array: ...
+
+class SmallInteger(Choices):
+    """One of a few successive integers; each cell is as wide as its integer is probable."""
+
+    def __init__(self, values: Sequence[int], probability: Array) -> None:
+        super().__init__(values, probability, probability / probability.sum())
+        self.accepted = f'an integer from {self.values[0]} to {self.values[-1]}'
+
+    def to_unit(self, value: Any) -> float | None:
+        is_accepted = _is_within(value, self.values[0], self.values[-1], whole=True)
+        return float(self.centers[int(value) - self.values[0]]) if is_accepted else None
+
+    def condition_value(self, value: Any) -> float:
+        """Return, for a number between two integers, a coordinate between theirs."""
+        return float(np.interp(value, self.values, self.centers, left=-1.0, right=2.0))
+
+    def perturb(self, rng: np.random.Generator, u: Array, scale: float) -> Array:
+        moved = self.index(_reflect(u + scale * rng.standard_normal(len(u))))
+        return self._or_next(rng, moved, self.index(u))
 
 
 @dataclass(frozen=True)
 class Number:
-    """A hyperparameter with a continuum of values, or too many to tabulate.
+    """A hyperparameter with a continuum of values, or too many integers to tabulate.
 
     Args:
         distribution: of its values.
         lower, upper: the bounds, both accepted.
-        origin, step: the values are origin + k step, k an integer; step 0 for any.
         whole: whether the values are integers.
+        origin: where integers are counted from, when a number halfway between two is rounded to an even count.
     """
 
     distribution: Distribution
     lower: float
     upper: float
-    origin: float
-    step: float
     whole: bool
-    can_move = True
+    origin: float
+    is_movable = True
     n_features = 1
 
     @cached_property
     def grid(self) -> float:
         """Coordinates are multiples of 1 / grid."""
         u = np.linspace(0, 1, 1001)
-        error = np.max(np.abs(self.distribution.cumulative(self.distribution.quantile(u)) - u))
+        error = np.max(np.abs(self.distribution.cdf(self.distribution.ppf(u)) - u))
         # Two decimals fewer than survive the way to the value and back; few do if the range is narrow and far from 0.
         return float(10.0 ** int(np.clip(-np.log10(max(error, 1e-16)) - 2, 2, 12)))
 
@@ -144,224 +157,104 @@ class Number:
     def accepted(self) -> str:
         return f'{"an integer" if self.whole else "a number"} from {self.lower} to {self.upper}'
 
-    def coordinate(self, value: Array) -> Array:
-        u = np.clip(self.distribution.cumulative(value), 0, 1)
+    def cdf(self, value: Array) -> Array:
+        u = np.clip(self.distribution.cdf(value), 0, 1)
         return np.asarray(np.rint(u * self.grid) / self.grid + 0.0)  # + 0.0: no negative zero, bytes are compared
 
-    def value(self, u: Array) -> Array:
-        value = self.distribution.quantile(u)
-        if self.step:
-            value = self.origin + np.rint((value - self.origin) / self.step) * self.step
+    def ppf(self, u: Array) -> Array:
+        value = self.distribution.ppf(u)
+        if self.whole:
+            value = self.origin + np.rint(value - self.origin)
         return np.clip(value, self.lower, self.upper)
 
     def sample(self, u: Array) -> Array:
-        """Coordinates of draws, from uniform u."""
         u = np.rint(u * self.grid) / self.grid
-        # Where steps are narrower than the grid, a coordinate may be that of a neighbour; its neighbour's is its own.
-        for _ in range(3 if self.step else 0):
-            before, u = u, self.coordinate(self.value(u))
+        # Where integers lie closer than the grid, u may be rounded to a neighbor's: go on until it stays.
+        for _ in range(3 if self.whole else 0):
+            before, u = u, self.cdf(self.ppf(u))
             if np.array_equal(before, u):
                 break
         return u
 
-    def decode(self, u: float) -> Any:
-        """The value; the shortest of 10 and 13 digits if that means the same, so that 0.001 comes back as 0.001."""
-        value = float(self.value(np.array(u)))
-        if self.step:
-            return int(value) if self.whole else value
+    def from_unit(self, u: float) -> Any:
+        """Return the value; the shortest of 10 and 13 digits if that means the same, so that 0.001 stays 0.001."""
+        value = float(self.ppf(np.array(u)))
+        if self.whole:
+            return int(value)
         for short in (float(f'{value:.10g}'), float(f'{value:.13g}')):
-            error = abs(self.distribution.cumulative(np.array(short)) - u)
+            error = abs(self.distribution.cdf(np.array(short)) - u)
             if self.lower <= short <= self.upper and error < 0.4 / self.grid:
                 return short
         return value
 
-    def locate(self, value: Any) -> float | None:
-        """The coordinate of a value; None if it is not accepted."""
+    def to_unit(self, value: Any) -> float | None:
         if not _is_within(value, self.lower, self.upper, self.whole):
             return None
-        u = self.coordinate(np.array([float(value)]))
-        return float((self.sample(u) if self.step else u)[0])
+        u = self.cdf(np.array([float(value)]))
+        return float((self.sample(u) if self.whole else u)[0])
 
-    def threshold(self, value: Any) -> float:
-        """The coordinate that a condition compares with."""
-        return float(self.coordinate(np.clip(float(value), self.lower, self.upper)))
+    def condition_value(self, value: Any) -> float:
+        return float(self.cdf(np.clip(float(value), self.lower, self.upper)))
 
-    def move(self, rng: np.random.Generator, u: Array, scale: float) -> Array:
-        """Another value than each u's."""
+    def perturb(self, rng: np.random.Generator, u: Array, scale: float) -> Array:
         moved = self.sample(_reflect(u + scale * rng.standard_normal(len(u))))
-        if self.step:
-            value, step = self.value(u), np.where(rng.random(len(u)) < 0.5, self.step, -self.step)
+        if self.whole:
+            value, step = self.ppf(u), np.where(rng.random(len(u)) < 0.5, 1, -1)
             step = np.where((value + step < self.lower) | (value + step > self.upper), -step, step)
-            moved = np.where(moved == u, self.sample(self.coordinate(value + step)), moved)
+            moved = np.where(moved == u, self.sample(self.cdf(value + step)), moved)
         return moved
 
-    def encode(self, u: Array) -> Array:
-        """(n, 1)"""
+    def features(self, u: Array) -> Array:
         return np.nan_to_num(u, nan=0.5)[:, None]
 
 
-@dataclass(frozen=True)
-class Uniform:
-    low: float
-    high: float
-
-    def cumulative(self, value: Array) -> Array:
-        return (value - self.low) / (self.high - self.low)
-
-    def quantile(self, u: Array) -> Array:
-        return self.low + (self.high - self.low) * u
+UnitTransform = Category | Rank | SmallInteger | Number
 
 
-@dataclass(frozen=True)
-class Beta:
-    """Beta(alpha, beta), stretched from [0, 1] to [low, high]."""
-
-    low: float
-    high: float
-    alpha: float
-    beta: float
-
-    def cumulative(self, value: Array) -> Array:
-        share = np.clip((value - self.low) / (self.high - self.low), 0, 1)
-        return np.asarray(special.betainc(self.alpha, self.beta, share))
-
-    def quantile(self, u: Array) -> Array:
-        return np.asarray(self.low + (self.high - self.low) * special.betaincinv(self.alpha, self.beta, u))
-
-
-@dataclass(frozen=True)
-class Normal:
-    """N(mean, deviation^2), truncated to [low, high]."""
-
-    low: float
-    high: float
-    mean: float
-    deviation: float
-
-    @cached_property
-    def _standard(self) -> tuple[float, float, float, float, float]:
-        """scale, left, right, P(z < left), P(left < z < right), all of z = (value - mean) / scale."""
-        # Probabilities near 1 have lost their digits: in the upper tail, look at the mirror image (scale < 0).
-        scale = self.deviation if self.low + self.high < 2 * self.mean else -self.deviation
-        left, right = sorted([(self.low - self.mean) / scale, (self.high - self.mean) / scale])
-        return scale, left, right, special.ndtr(left), special.ndtr(right) - special.ndtr(left)
-
-    def cumulative(self, value: Array) -> Array:
-        scale, _, _, below, mass = self._standard
-        share = (special.ndtr((value - self.mean) / scale) - below) / mass
-        return np.asarray(share if scale > 0 else 1 - share)
-
-    def quantile(self, u: Array) -> Array:
-        scale, left, right, below, mass = self._standard
-        z = special.ndtri(below + mass * (u if scale > 0 else 1 - u))
-        return np.asarray(self.mean + scale * np.clip(z, left, right))
-
-
-@dataclass(frozen=True)
-class FlatTails:
-    """`core`, but flat over its outermost probability: no value between low and high is too rare for the grid."""
-
-    core: Beta | Normal
-
-    @cached_property
-    def _knots(self) -> tuple[Array, Array]:
-        """Where it is flat: from u[0] to u[1], that is value[0] to value[1], and from u[2] to u[3]."""
-        u = np.array([0, FLAT, 1 - FLAT, 1])
-        left, right = self.core.quantile(u[1:3])
-        return u, np.array([self.core.low, left, right, self.core.high])
-
-    def cumulative(self, value: Array) -> Array:
-        u, knots = self._knots
-        is_flat = (value < knots[1]) | (value > knots[2])
-        return np.where(is_flat, np.interp(value, knots, u), self.core.cumulative(value))
-
-    def quantile(self, u: Array) -> Array:
-        flat, knots = self._knots
-        is_flat = (u < FLAT) | (u > 1 - FLAT)
-        return np.where(is_flat, np.interp(u, flat, knots), self.core.quantile(u))
-
-
-@dataclass(frozen=True)
-class Log:
-    """What has a logarithm of the given distribution."""
-
-    logarithm: Distribution
-
-    def cumulative(self, value: Array) -> Array:
-        return self.logarithm.cumulative(np.log(value))
-
-    def quantile(self, u: Array) -> Array:
-        return np.exp(self.logarithm.quantile(u))
-
-
-Coordinate = Choices | Number
-
-
-def hyperparameter_coordinate(hyperparameter: Any) -> Coordinate:
-    """What a ConfigSpace hyperparameter is in the cube."""
+def transform_of(hyperparameter: Any) -> UnitTransform:
+    """Return the transform of a ConfigSpace hyperparameter."""
     if isinstance(hyperparameter, kinds.Constant):
-        return Choices([hyperparameter.value], np.ones(1), 'category')
+        return Category([hyperparameter.value], np.ones(1))
     if isinstance(hyperparameter, kinds.CategoricalHyperparameter):
-        return Choices(hyperparameter.choices, np.array(hyperparameter.probabilities, dtype=float), 'category')
+        return Category(hyperparameter.choices, np.array(hyperparameter.probabilities, dtype=float))
     if isinstance(hyperparameter, kinds.OrdinalHyperparameter):
-        return Choices(hyperparameter.sequence, np.ones(len(hyperparameter.sequence)), 'rank')
+        return Rank(hyperparameter.sequence, np.ones(len(hyperparameter.sequence)))
 
-    whole = 'Integer' in type(hyperparameter).__name__
-    is_normal = hasattr(hyperparameter, 'mu')
-    mean, deviation = _moments(hyperparameter) if is_normal else (math.nan, math.nan)
+    whole, is_normal = isinstance(hyperparameter, kinds.IntegerHyperparameter), hasattr(hyperparameter, 'mu')
     lower, upper = hyperparameter.lower, hyperparameter.upper
-    if lower is None:
-        lower, upper = mean - TAIL * deviation, mean + TAIL * deviation
-        if hyperparameter.log:
-            lower, upper = math.exp(max(lower, -700.0)), math.exp(min(upper, 700.0))
-    if whole:
-        lower, upper = max(math.ceil(lower), 1 if hyperparameter.log else -(2**62)), min(math.floor(upper), 2**62)
-
-    step = getattr(hyperparameter, 'q', None) or (1 if whole else 0)
-    origin = 0 if is_normal and step else lower  # ConfigSpace counts the steps of a normal one from 0
-    if step:
-        first, last = math.ceil((lower - origin) / step - 1e-9), math.floor((upper - origin) / step + 1e-9)
-        lower, upper = origin + first * step, origin + last * step
-    # A value stands for the cell of half a step around it, on the linear scale.
-    low, high = lower - step / 2, upper + step / 2
+    low, high = (lower - 0.5, upper + 0.5) if whole else (lower, upper)  # an integer stands for what is rounded to it
     if hyperparameter.log:
-        low, high = math.log(max(low, lower / 2)), math.log(high)
+        low, high = math.log(low), math.log(high)
     distribution: Distribution = Uniform(low, high)
     if hasattr(hyperparameter, 'alpha'):
         distribution = FlatTails(Beta(low, high, hyperparameter.alpha, hyperparameter.beta))
-    elif is_normal and Normal(low, high, mean, deviation)._standard[-1] > 1e-290:
-        distribution = FlatTails(Normal(low, high, mean, deviation))
+    elif is_normal:
+        mean, deviation = float(hyperparameter.mu), float(hyperparameter.sigma)
+        if hyperparameter.log:  # ConfigSpace gives both on the linear scale, and converts them like this
+            mean, deviation = math.log(mean), max(abs(math.log(lower + deviation)), 1e-9)
+        normal = Normal(low, high, mean, deviation)
+        distribution = FlatTails(normal) if normal.standard[-1] > 1e-290 else distribution
     if hyperparameter.log:
         distribution = Log(distribution)
 
-    if step and last - first < FEW:
-        values = [origin + k * step for k in range(first, last + 1)]
-        between = distribution.cumulative(np.array(values[:-1]) + step / 2)
-        return Choices(values, np.diff([0.0, *between, 1.0]).clip(0), 'number')
-    return Number(distribution, lower, upper, origin, step, whole)
+    if whole and upper - lower < MAX_TABULATED:
+        values = range(lower, upper + 1)
+        between = distribution.cdf(np.array(values[:-1]) + 0.5)
+        return SmallInteger(values, np.diff([0.0, *between, 1.0]).clip(0))
+    return Number(distribution, lower, upper, whole, origin=0 if is_normal else lower)
 
 
-def is_old(hyperparameter: Any) -> bool:
-    return not hasattr(hyperparameter, 'legal_value')
+def native(value: Any) -> Any:
+    """Return a NumPy scalar as the Python object that it stands for; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
-def _moments(hyperparameter: Any) -> tuple[float, float]:
-    """Mean and standard deviation of a normal one, on its scale."""
-    mu, sigma = float(hyperparameter.mu), float(hyperparameter.sigma)
-    if hyperparameter.log and not is_old(hyperparameter):
-        # ConfigSpace >= 1 has both on the linear scale, and converts sigma like this.
-        return math.log(mu), max(abs(math.log(hyperparameter.lower + sigma)), 1e-9)
-    return mu, sigma
-
-
-def find(values: Sequence[Any], value: Any) -> int | None:
-    """Where `value` is among `values`: the object itself, else the first equal one."""
-    for i, known in enumerate(values):
-        if known is value:
-            return i
-    if hasattr(value, '__array__') and not isinstance(value, np.generic):
-        return None  # its == would return an array
-    return next((i for i, known in enumerate(values) if known == value), None)
+def index_of(values: Sequence[Any], value: Any) -> int | None:
+    """Return where `value` is among `values`: the object itself, else the first equal one; None if it is not."""
+    found = [i for i, known in enumerate(values) if known is value]
+    if not found and not (hasattr(value, '__array__') and not isinstance(value, np.generic)):  # an array's == is one
+        found = [i for i, known in enumerate(values) if known == value]
+    return found[0] if found else None
 
 
 def _is_within(value: Any, lower: float, upper: float, whole: bool) -> bool:
@@ -370,5 +263,5 @@ def _is_within(value: Any, lower: float, upper: float, whole: bool) -> bool:
 
 
 def _reflect(u: Array) -> Array:
-    """Back into [0, 1], as if its ends were mirrors."""
+    """Return u brought back into [0, 1], as if its ends were mirrors."""
     return np.asarray(1 - np.abs(1 - np.mod(u, 2)))

@@ -1,38 +1,31 @@
 """A ConfigSpace as a unit cube.
 
-A *configuration* is a dictionary of the active hyperparameters' values. Its *point* is
+    configuration    the active hyperparameters' values by name, in the space's order
+    point            (d,) its coordinates in [0, 1], one a hyperparameter; NaN where that is inactive
+    features         (n, n_features) what the surrogate sees of n points
 
-    u    (d,)    one coordinate in [0, 1] a hyperparameter, in the space's order; NaN where it is inactive
-
-The coordinate of each hyperparameter is explained in `transforms.py`. Points are *canonical*:
-`to_unit(from_unit(u))` is u to the last bit, for every point that a space gives out, so that a run that is resumed sees
-the same points again.
+`transforms.py` explains the coordinates. Points are *canonical*: `to_unit(from_unit(point))` is the point to the last
+bit, for every point that a space gives out, so that a run that is resumed sees the same points again.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import math
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from typing import Any
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
-from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from ..errors import ArgumentError
-from .transforms import Choices, Coordinate, Number, find, hyperparameter_coordinate, is_old
+from ..trial import Array
+from .conditions import compile_conditions, deactivate
+from .finite import PointSet, enumerate_points
+from .serialization import plain_value, restored_values
+from .transforms import Number, UnitTransform, transform_of
 
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-
-FEW = 10_000
-"""Spaces of at most that many points are enumerated."""
-TRIES = 3_000
+MAX_TRIES = 3_000
 """Random points that `Space.draw` looks at before it walks from the default configuration, and again then."""
 
 
@@ -49,118 +42,107 @@ class Space:
 
     names: tuple[str, ...]
     """The hyperparameters, in the space's order."""
+    transforms: dict[str, UnitTransform]
+    """What takes each hyperparameter's values to coordinates and back, in the same order."""
     all_points: Array | None
     """(m, d) all legal points, where candidates were given or there are few; else None."""
     n_features: int
     """Columns that `features` returns."""
 
     def __init__(
-        self,
-        configuration_space: ConfigurationSpace,
-        candidates: Sequence[Mapping[str, object]] | None = None,
+        self, configuration_space: ConfigurationSpace, candidates: Sequence[Mapping[str, object]] | None = None
     ) -> None:
         if not isinstance(configuration_space, ConfigurationSpace) or len(configuration_space) == 0:
             accepted = 'a ConfigSpace.ConfigurationSpace with at least one hyperparameter'
             raise ArgumentError('configuration_space', configuration_space, accepted)
         self.names = tuple(configuration_space)
-        self._columns = [hyperparameter_coordinate(configuration_space[name]) for name in self.names]
-        self._conditions = _compile(configuration_space, self.names, self._columns)
+        self.transforms = {name: transform_of(configuration_space[name]) for name in self.names}
+        self._conditions = compile_conditions(configuration_space, self.transforms)
         self._forbidden = list(configuration_space.forbidden_clauses)
         self._default = dict(configuration_space.get_default_configuration())
-        self._given: dict[bytes, dict[str, Any]] = {}
-        self._weights: Array | None = None
-        if candidates is None:
-            self.all_points, self._weights = self._enumerate()
-        else:
-            self.all_points = self._admit(candidates)
+        self._exact_values: dict[bytes, dict[str, Any]] = {}
         self.n_features = self.features(np.full((1, len(self.names)), np.nan)).shape[1]
+        self._finite = self._enumerated() if candidates is None else self._restricted_to(candidates)
+        self.all_points = None if self._finite is None else self._finite.points
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
-        """(n, d) points from the space's own distribution; forbidden ones may be among them. Of a finite space: at
-        most n different ones, all legal."""
-        if self.all_points is None:
-            return self._deactivate(self._fill(rng, n))
-        size = min(n, len(self.all_points))
-        if size == 0:
-            return self.all_points
-        return self.all_points[rng.choice(len(self.all_points), size, replace=False, p=self._weights)]
+        """Return (n, d) points from the space's own distribution, forbidden ones perhaps among them.
+
+        Of a finite space: at most n different ones, all legal.
+        """
+        return self._sample(rng.random((n, len(self.names)))) if self._finite is None else self._finite.sample(rng, n)
 
     def draw(self, rng: np.random.Generator, tried: Container[bytes]) -> Array | None:
-        """(d,) a random legal point whose bytes are not in `tried`; None if all are, or if none can be found."""
-        if self.all_points is not None:
-            left = [i for i, point in enumerate(self.all_points) if point.tobytes() not in tried]
-            weights = None if self._weights is None else self._weights[left] / self._weights[left].sum()
-            return self._point(int(rng.choice(left, p=weights))) if left else None
-        for _ in range(TRIES // 100):
+        """Return (d,) a random legal point whose bytes are not in `tried`; None if all are, or none can be found."""
+        if self._finite is not None:
+            return self._finite.draw(rng, tried)
+        for _ in range(MAX_TRIES // 100):
             for point in self.sample(rng, 100):
                 if point.tobytes() not in tried and self.is_legal(point):
                     return np.array(point)
         # The clauses forbid nearly everything, but never the default: walk from there through what is legal.
         near = walk = self.to_unit(self._default)[None]
-        for _ in range(TRIES // 100):
+        for _ in range(MAX_TRIES // 100):
             legal = [point for point in near if self.is_legal(point)]
-            for point in legal:
-                if point.tobytes() not in tried:
-                    return np.array(point)
+            new = [point for point in legal if point.tobytes() not in tried]
+            if new:
+                return np.array(new[0])
             walk = np.array([*walk, *legal])[-100:]
             near = self.neighbours(rng, walk, 100, scale=rng.choice([0.003, 0.03, 0.3]))
         return None
 
     def sobol_point(self, seed: int, index: int, tried: Container[bytes]) -> Array | None:
-        """(d,) place `index` of a sequence that fills the space evenly, distributed as draws are.
+        """Return (d,) a point of a scrambled Sobol sequence; None if it was tried, or is forbidden.
 
-        It is SciPy's Sobol sequence, scrambled by the seed, other in old versions of SciPy. Of a finite space: the
-        nearest point not in `tried`. None where that place was tried, or is forbidden.
+        It is distributed as draws are. Versions of SciPy differ. Of a finite space: the nearest point not in `tried`.
         """
         sequence = qmc.Sobol(len(self.names), seed=np.random.default_rng(seed))
-        point = self._deactivate(self._at(sequence.random_base2(index.bit_length())[[index]]))
-        if self.all_points is not None:
-            return next((p for p in map(self._point, self._by_distance(point)) if p.tobytes() not in tried), None)
-        return np.array(point[0]) if point.tobytes() not in tried and self.is_legal(point[0]) else None
+        point = self._sample(sequence.random_base2(index.bit_length())[[index]])
+        if self._finite is not None:
+            return next(iter(self._finite.nearest(self.features(point), tried, 1)), None)
+        return point[0] if point.tobytes() not in tried and self.is_legal(point[0]) else None
 
     def neighbours(self, rng: np.random.Generator, points: Array, n: int, scale: float) -> Array:
-        """(n, d) random perturbations of `points` (k, d), forbidden ones perhaps among them.
+        """Return (n, d) random perturbations of `points` (k, d), forbidden ones perhaps among them.
 
         One or two coordinates of each are changed: numbers by a Gaussian of standard deviation `scale`, ranks by one,
         categories to any other. Of a finite space: at most n points, those nearest to `points`, whatever the scale.
         """
-        if self.all_points is not None:
-            return self._nearest(points, n)
+        if self._finite is not None:
+            return self._finite.nearest(self.features(points), {point.tobytes() for point in points}, n)
+        transforms = list(self.transforms.values())
         points = points[rng.integers(len(points), size=n)]
-        movable = ~np.isnan(points) & np.array([column.can_move for column in self._columns])
+        movable = ~np.isnan(points) & np.array([transform.is_movable for transform in transforms])
         rank = np.argsort(np.argsort(np.where(movable, rng.random(points.shape), np.inf), axis=1), axis=1)
         changed = movable & (rank < rng.integers(1, 3, size=(n, 1)))
-        moved = np.where(np.isnan(points), self._fill(rng, n), points)
-        for j, column in enumerate(self._columns):
+        moved = np.where(np.isnan(points), self._sample_all(rng.random(points.shape)), points)
+        for j, transform in enumerate(transforms):
             rows = changed[:, j]
-            moved[rows, j] = column.move(rng, moved[rows, j], scale)
-        return self._deactivate(moved)
+            moved[rows, j] = transform.perturb(rng, moved[rows, j], scale)
+        return deactivate(moved, self._conditions)
 
     def features(self, points: Array) -> Array:
-        """(n, n_features) in [0, 1], for the surrogate.
+        """Return (n, n_features) numbers in [0, 1], for the surrogate.
 
-        A number or rank is its coordinate (0.5 where inactive); a category is one-hot / sqrt(2), so that any two are
-        1 apart (0 where inactive); a conditional one has one more column, whether it is active (0 or 1). What has
-        only one value has no column.
+        A number or rank is its coordinate (0.5 where inactive); a category is one-hot / sqrt(2) (0 where inactive); a
+        conditional one has one more column, whether it is active (0 or 1). What has only one value has no column.
         """
         blocks = []
-        for j, (name, column) in enumerate(zip(self.names, self._columns)):
-            u = points[:, j]
-            if column.n_features:
-                blocks.append(column.encode(u))
-            if column.n_features and name in self._conditions:
-                blocks.append(~np.isnan(u)[:, None])
+        for j, transform in enumerate(self.transforms.values()):
+            if transform.n_features:
+                blocks.append(transform.features(points[:, j]))
+            if transform.n_features and j in self._conditions:
+                blocks.append(~np.isnan(points[:, [j]]))
         return np.concatenate([np.empty((len(points), 0)), *blocks], axis=1)
 
     def from_unit(self, point: Array) -> dict[str, Any]:
-        """The configuration at a point: native Python values of the active hyperparameters, in the space's order."""
-        configuration = {
-            name: column.decode(u) for name, column, u in zip(self.names, self._columns, point.tolist()) if u == u
-        }
-        return {**configuration, **self._given.get(point.tobytes(), {})}
+        """Return the configuration at a point, its values native Python objects."""
+        coordinates = zip(self.transforms.items(), point.tolist())
+        configuration = {name: transform.from_unit(u) for (name, transform), u in coordinates if not math.isnan(u)}
+        return {**configuration, **self._exact_values.get(point.tobytes(), {})}
 
     def to_unit(self, configuration: Mapping[str, object], argument: str = 'configuration') -> Array:
-        """(d,) the point of a configuration; of a quantised number's value, the nearest multiple.
+        """Return (d,) the point of a configuration.
 
         Raises:
             ArgumentError: about `argument`, if the space does not allow the configuration.
@@ -172,75 +154,82 @@ class Space:
         if unknown:
             raise ArgumentError(argument, values, f'no {unknown[0]!r}; the hyperparameters are {list(self.names)}')
         point = np.full(len(self.names), np.nan)
-        for j, (name, column) in enumerate(zip(self.names, self._columns)):
+        for j, (name, transform) in enumerate(self.transforms.items()):
             if name in values:
-                u = column.locate(values[name])
+                u = transform.to_unit(values[name])
                 if u is None:
-                    raise ArgumentError(argument, values, f'for {name!r} {column.accepted}')
+                    raise ArgumentError(argument, values, f'for {name!r} {transform.accepted}')
                 point[j] = u
-        active = ~np.isnan(self._deactivate(np.nan_to_num(point, nan=0.5)[None])[0])
-        for name, is_active in zip(self.names, active):
+        for name, is_active in zip(self.names, self._is_active(np.nan_to_num(point, nan=0.5))):
             if is_active and name not in values:
                 raise ArgumentError(argument, values, f'a configuration with {name!r}, which is active')
             if name in values and not is_active:
                 raise ArgumentError(argument, values, f'a configuration without {name!r}, whose condition is not met')
-        clause = self._violated(point)
+        clause = self._violated_clause(point)
         if clause is not None:
             raise ArgumentError(argument, values, f'a configuration that the space does not forbid ({clause})')
         return point
 
-    def active(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Of a legal value for every hyperparameter, those that are active: a configuration, perhaps forbidden."""
-        point = np.array([[column.locate(values[name]) for name, column in zip(self.names, self._columns)]])
-        return {name: values[name] for name, u in zip(self.names, self._deactivate(point)[0]) if u == u}
+    def only_active(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return, of a legal value for every hyperparameter, the active ones: a configuration, perhaps forbidden."""
+        point = np.array([transform.to_unit(values[name]) for name, transform in self.transforms.items()])
+        return {name: values[name] for name, is_active in zip(self.names, self._is_active(point)) if is_active}
 
     def is_legal(self, point: Array) -> bool:
-        """Whether no forbidden clause holds, in ConfigSpace's own judgement."""
-        return self._violated(point) is None
+        """Return whether no forbidden clause holds, in ConfigSpace's own judgment."""
+        return self._violated_clause(point) is None
 
     def plain(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
-        """The configuration as JSON can hold it: categories that are arbitrary objects by their repr."""
-        return {name: _plain(value) for name, value in configuration.items()}
+        """Return the configuration as JSON can hold it: categories that are arbitrary objects by their repr."""
+        return {name: plain_value(value) for name, value in configuration.items()}
 
-    def restore(self, plain: Mapping[str, Any]) -> dict[str, Any]:
-        """The configuration that `plain` made this of.
+    def restore(self, plain: Mapping[str, Any], point: Array | None = None) -> dict[str, Any]:
+        """Return the configuration that `plain` made this of; ArgumentError where no category has this plain form.
 
-        Raises:
-            ArgumentError: no category has this plain form.
+        Its point (d,), where it is known, tells categories apart whose text is not theirs alone, such as functions.
         """
-        configuration = dict(plain)
-        for name, column in zip(self.names, self._columns):
-            if name in configuration and isinstance(column, Choices) and column.kind != 'number':
-                index = find([_plain(value) for value in column.values], configuration[name])
-                if index is None:
-                    raise ArgumentError('configuration', dict(plain), f'for {name!r} {column.accepted}')
-                configuration[name] = column.values[index]
-        return configuration
+        known = {} if point is None else dict(zip(self.names, self.check_point(point).tolist()))
+        return restored_values(plain, self.transforms, known)
 
-    def _point(self, index: int) -> Array:
-        assert self.all_points is not None
-        return np.array(self.all_points[index])
+    @classmethod
+    def restored(cls, configuration_space: ConfigurationSpace, candidates: Sequence[Mapping[str, Any]] | None) -> Space:
+        """Return the space restricted to candidates as `plain` made them, if any; errors as above."""
+        transforms = {name: transform_of(configuration_space[name]) for name in configuration_space}
+        listed = None if candidates is None else [restored_values(plain, transforms, {}) for plain in candidates]
+        return cls(configuration_space, listed)
 
-    def _fill(self, rng: np.random.Generator, n: int) -> Array:
-        """(n, d) draws as if every hyperparameter were active."""
-        return self._at(rng.random((n, len(self.names))))
+    def check_point(self, point: Array) -> Array:
+        """Return the point; raise ArgumentError unless it is (d,), each coordinate in [0, 1], or NaN."""
+        if point.shape != (len(self.names),) or not ((point >= 0) & (point <= 1) | np.isnan(point)).all():
+            raise ArgumentError('point', point, f'{len(self.names)} coordinates in [0, 1], NaN where inactive')
+        return point
 
-    def _at(self, u: Array) -> Array:
-        """(n, d) points, of uniform numbers (n, d), as if every hyperparameter were active."""
-        return np.stack([column.sample(u[:, j]) for j, column in enumerate(self._columns)], axis=1)
+    def _sample_all(self, u: Array) -> Array:
+        """Return (n, d) points as if every hyperparameter were active, of uniform random numbers u (n, d)."""
+        return np.stack([transform.sample(u[:, j]) for j, transform in enumerate(self.transforms.values())], axis=1)
 
-    def _deactivate(self, points: Array) -> Array:
-        """Sets NaN, in place, where conditions are not met, parents before their children."""
-        for name, condition in self._conditions.items():
-            points[~condition.is_met(points), self.names.index(name)] = np.nan
-        return points
+    def _sample(self, u: Array) -> Array:
+        """Return (n, d) points, of uniform random numbers u (n, d)."""
+        return deactivate(self._sample_all(u), self._conditions)
 
-    def _violated(self, point: Array) -> Any:
+    def _is_active(self, point: Array) -> list[bool]:
+        """Return whether each hyperparameter is active, of a point with a number for every one."""
+        return [not math.isnan(u) for u in deactivate(point[None].copy(), self._conditions)[0]]
+
+    def _violated_clause(self, point: Array) -> Any:
         configuration = self.from_unit(point) if self._forbidden else {}
-        return next((clause for clause in self._forbidden if _forbids(clause, configuration)), None)
+        return next((clause for clause in self._forbidden if clause.is_forbidden_value(configuration)), None)
 
-    def _admit(self, candidates: Sequence[Mapping[str, object]]) -> Array:
-        """(m, d) the candidates' points, repetitions dropped."""
+    def _enumerated(self) -> PointSet | None:
+        """Return all legal points, if they are few."""
+        points, weights = enumerate_points(list(self.transforms.values()), self._conditions)
+        legal = [i for i, point in enumerate(points) if self.is_legal(point)]
+        if not legal:
+            return None
+        return PointSet(points[legal], self.features(points[legal]), weights[legal] / weights[legal].sum())
+
+    def _restricted_to(self, candidates: Sequence[Mapping[str, object]]) -> PointSet:
+        """Return the candidates' points, repetitions dropped."""
         if isinstance(candidates, (str, Mapping)) or not hasattr(candidates, '__len__') or len(candidates) == 0:
             raise ArgumentError('candidates', candidates, 'a list of at least one configuration')
         points = {}
@@ -249,169 +238,10 @@ class Space:
             # Tables are looked up by exact values, which are finer than the grid of coordinates.
             exact = {
                 name: float(candidate[name])  # type: ignore[arg-type]
-                for name, column, u in zip(self.names, self._columns, point)
-                if isinstance(column, Number) and not column.step and not np.isnan(u)
+                for (name, transform), u in zip(self.transforms.items(), point)
+                if isinstance(transform, Number) and not transform.whole and not math.isnan(u)
             }
             points[point.tobytes()] = point
-            self._given.setdefault(point.tobytes(), exact)
-        return np.array(list(points.values()))
-
-    def _enumerate(self) -> tuple[Array | None, Array | None]:
-        """(m, d) all legal points and (m,) their probabilities, if they are few."""
-        columns = [column for column in self._columns if isinstance(column, Choices)]
-        sizes = [len(column.possible) for column in columns]
-        if len(columns) < len(self._columns) or math.prod(sizes) > FEW:
-            return None, None
-        index = [column.possible[i] for column, i in zip(columns, np.indices(sizes).reshape(len(sizes), -1))]
-        weights = np.prod([column.probability[i] for column, i in zip(columns, index)], axis=0)
-        grid = self._deactivate(np.stack([column.centres[i] for column, i in zip(columns, index)], axis=1))
-        points, which = np.unique(np.nan_to_num(grid, nan=-1.0), axis=0, return_inverse=True)
-        points[points < 0] = np.nan
-        legal = np.array([self.is_legal(point) for point in points])
-        weights = np.bincount(which.ravel(), weights)[legal]
-        return points[legal], weights / weights.sum()
-
-    def _nearest(self, points: Array, n: int) -> Array:
-        assert self.all_points is not None
-        own = {point.tobytes() for point in points}
-        order = [i for i in self._by_distance(points) if self._point(i).tobytes() not in own]
-        return self.all_points[order[:n]]
-
-    def _by_distance(self, points: Array) -> NDArray[np.intp]:
-        """(m,) indices of the points of a finite space, the nearest to any of `points` first."""
-        assert self.all_points is not None
-        features = self.features(self.all_points)
-        distance = np.min([np.sum((features - own) ** 2, axis=1) for own in self.features(points)], axis=0)
-        return np.argsort(distance, kind='stable')
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A condition on one parent: how its coordinate compares with those of given values."""
-
-    parent: int
-    relation: Any
-    u: Array
-
-    def is_met(self, points: Array) -> Mask:
-        """(n,) of points (n, d)."""
-        return np.asarray(self.relation(points[:, self.parent], self.u))
-
-
-@dataclass(frozen=True)
-class Junction:
-    """Several conditions, all or any of which are to be met."""
-
-    reduction: Any
-    parts: Sequence[Condition | Junction]
-
-    def is_met(self, points: Array) -> Mask:
-        """(n,) of points (n, d)."""
-        return np.asarray(self.reduction([part.is_met(points) for part in self.parts]))
-
-
-def _compile(
-    space: ConfigurationSpace, names: Sequence[str], columns: Sequence[Coordinate]
-) -> dict[str, Condition | Junction]:
-    """The condition of each conditional hyperparameter, parents before their children."""
-
-    def compiled(condition: Any) -> Condition | Junction:
-        kind = type(condition).__name__
-        if hasattr(condition, 'components'):
-            both = np.logical_and if kind == 'AndConjunction' else np.logical_or
-            return Junction(both.reduce, [compiled(component) for component in condition.components])
-        parent = names.index(condition.parent.name)
-        values = condition.values if kind == 'InCondition' else [condition.value]
-        return Condition(parent, _relation(condition), np.array([columns[parent].threshold(value) for value in values]))
-
-    conditions = {_literals(condition)[0].child.name: condition for condition in _conditions(space)}
-    parents = {child: {literal.parent.name for literal in _literals(conditions[child])} for child in conditions}
-    ordered = [name for name in TopologicalSorter(parents).static_order() if name in conditions]
-    return {child: compiled(conditions[child]) for child in ordered}
-
-
-def read_space(text: str) -> ConfigurationSpace:
-    """The space that `write_space` wrote."""
-    if hasattr(ConfigurationSpace, 'from_json'):
-        return ConfigurationSpace.from_json(io.StringIO(text))
-    from ConfigSpace.read_and_write import json as old
-
-    return old.read(text)
-
-
-def write_space(space: ConfigurationSpace) -> str:
-    """ConfigSpace's own JSON.
-
-    Raises:
-        ArgumentError: what `read_space` would read of it is not this space: there are categories other than strings
-            and numbers, or ConfigSpace's own JSON is incomplete (before version 1 it cannot read forbidden relations,
-            before 0.7 it forgets quantisation and the bounds of normal and beta hyperparameters).
-    """
-    try:
-        if hasattr(space, 'to_serialized_dict'):
-            text = json.dumps(space.to_serialized_dict(), default=np.generic.item)
-        else:
-            from ConfigSpace.read_and_write import json as old
-
-            text = str(old.write(space))
-        # Clauses are only counted: their text may list values in another order.
-        written, n = describe(space), len(space)
-        read = describe(read_space(text))
-        if read[:n] == written[:n] and len(read) == len(written):
-            return text
-        reason = 'what ConfigSpace writes of it is not what it reads'
-    except Exception as error:  # whatever ConfigSpace and json raise
-        reason = f'{type(error).__name__}: {error}'
-    raise ArgumentError('configuration_space', space, f'a space that ConfigSpace can write as JSON ({reason})')
-
-
-def describe(space: ConfigurationSpace) -> list[dict[str, Any]]:
-    """The space in plain words for JSON: an entry a hyperparameter, then one a condition and a forbidden clause."""
-    told = 'default_value value choices weights sequence lower upper log q mu sigma alpha beta'.split()
-    entries: list[dict[str, Any]] = []
-    for name in space:
-        entry: dict[str, Any] = {'name': name, 'type': type(space[name]).__name__.replace('Hyperparameter', '')}
-        found = {key: getattr(space[name], key, None) for key in told}
-        for key, value in found.items():
-            if value is not None:
-                entry[key] = [_plain(v) for v in value] if key in ('choices', 'weights', 'sequence') else _plain(value)
-        entries.append(entry)
-    entries += [{'type': 'Condition', 'text': str(condition)} for condition in _conditions(space)]
-    return entries + [{'type': 'Forbidden', 'text': str(clause)} for clause in space.forbidden_clauses]
-
-
-# What differs between ConfigSpace < 1 and >= 1 (whose version numbers cannot be trusted) stands in these functions.
-
-
-def _conditions(space: ConfigurationSpace) -> list[Any]:
-    return list(space.conditions if hasattr(space, 'conditions') else space.get_conditions())
-
-
-def _literals(condition: Any) -> list[Any]:
-    """The conditions on a single parent that it is made of."""
-    if not hasattr(condition, 'components'):
-        return [condition]
-    return [literal for component in condition.components for literal in _literals(component)]
-
-
-def _relation(condition: Any) -> Any:
-    kind = type(condition).__name__
-    if kind == 'NotEqualsCondition':
-        # An inactive parent differs from every value for ConfigSpace >= 1, from none for < 1.
-        return _differs_and_is_active if is_old(condition.parent) else np.not_equal
-    return {'LessThanCondition': np.less, 'GreaterThanCondition': np.greater}.get(kind, np.isin)
-
-
-def _differs_and_is_active(u: Array, value: Array) -> Mask:
-    return np.asarray((u != value) & ~np.isnan(u))
-
-
-def _forbids(clause: Any, configuration: dict[str, Any]) -> bool:
-    if hasattr(clause, 'is_forbidden_value'):
-        return bool(clause.is_forbidden_value(configuration))
-    return bool(clause.is_forbidden(configuration, strict=False))
-
-
-def _plain(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    return value if value is None or isinstance(value, (str, int, float)) else repr(value)
+            self._exact_values.setdefault(point.tobytes(), exact)
+        listed = np.array(list(points.values()))
+        return PointSet(listed, self.features(listed), None)

@@ -1,4 +1,4 @@
-"""Check whether an executor can race trials: `check_executor(EXECUTOR, num_workers)`, where the race would run."""
+"""Check that an executor can run trials: call `check_executor(EXECUTOR, num_workers)` where the tuner would run."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HPO4DLError
-from ..execution.engines import Engine, LostCall, Workers, engines_for
-from ..execution.worker import Attempt, Objective, Outcome, brief, one_line
-from ..trial import Configuration, Trial
+from ..execution.engines import ExecutorSlot, LostCall, Workers, slots_for
+from ..text import brief, one_line
+from ..trial import Attempt, Configuration, Objective, Outcome, Trial
 
-MANY = 50
-"""Small calls that are made, one after the other and as many at a time as there are workers."""
+SMALL_CALLS = 50
+"""Number of calls of the first check, as many at a time as there are workers."""
 
 
 @dataclass(frozen=True)
-class Check:
-    """What became of one check."""
+class ExecutorCheck:
+    """One check and its result."""
 
     name: str
     problem: str | None
-    """None: it passed."""
+    """None if the check passed."""
 
     def __str__(self) -> str:
         return f'ok      {self.name}' if self.problem is None else f'FAILED  {self.name}: {self.problem}'
@@ -33,33 +33,33 @@ class Check:
 
 def check_executor(
     executor: Any, num_workers: int = 2, folder: str | None = None, kill: bool = False, seconds: float = 60
-) -> list[Check]:
-    """Make the calls that a race would make, and print a line a check.
+) -> list[ExecutorCheck]:
+    """Make the calls that a tuner would make, and print one line per check.
 
     Args:
-        executor: as the tuner's.
+        executor: as in `Tuner`.
         num_workers: calls at a time.
-        folder: where workers write and the tuner looks; default a temporary folder of this machine.
-        kill: also let a worker die in mid-call, after which an executor that was given itself may be broken.
-        seconds: how long a call may take to come back.
+        folder: a folder that workers and this process share; default: a temporary folder of this machine.
+        kill: also kill a worker during a call; an executor object, unlike one made by a callable, may break for good.
+        seconds: time limit of each check's calls.
 
     Returns:
-        The checks, all of whose problems are None if the executor can be used.
+        The checks; the executor can be used if all their problems are None.
     """
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        (engine,) = engines_for(executor, num_workers, None, own_process=False)
-        bench = Bench(engine, Path(name), seconds)
+        (slot,) = slots_for(executor, num_workers, None, own_process=False)
+        run = Checks(slot, Path(name), seconds)
         checks: list[tuple[str, Callable[[], str | None]]] = [
-            ('many small calls, each with its own result', bench.many),
-            (f'{num_workers} calls run at once', bench.together),
-            ('what a worker wrote is seen here', bench.seen),
-            ('an exception comes back as a failure', bench.raises),
-            ('what cannot be pickled is carried, or is an error', bench.unpicklable),
+            ('many small calls, each with its own result', run.many_small_calls),
+            (f'{num_workers} calls run at once', run.calls_at_once),
+            ('what a worker wrote is seen here', run.shared_folder),
+            ('an exception comes back as a failure', run.exception),
+            ('what cannot be pickled is carried, or is an error', run.unpicklable_objective),
         ]
         if kill:
             checks += [
-                ('a worker that dies is noticed', bench.dies),
-                ('calls can be made after a worker died', bench.many),
+                ('a worker that dies is noticed', run.dead_worker),
+                ('calls can be made after a worker died', run.many_small_calls),
             ]
         done = []
         for title, act in checks:
@@ -67,33 +67,36 @@ def check_executor(
                 problem = act()
             except HPO4DLError as error:
                 problem = one_line(error)
-            done.append(Check(title, problem))
+            done.append(ExecutorCheck(title, problem))
             print(done[-1], flush=True)
-        engine.close()
+        slot.close()
     return done
 
 
-class Bench:
-    """Calls on one engine, waited for."""
+class Checks:
+    """The checks; each returns its problem, or None if it passes.
 
-    def __init__(self, engine: Engine, folder: Path, seconds: float) -> None:
-        self.workers = Workers([engine])
-        self.engine = engine
+    Raises:
+        HPO4DLError: in a check, the executor takes no calls, or calls do not come back in time.
+    """
+
+    def __init__(self, slot: ExecutorSlot, folder: Path, seconds: float) -> None:
+        self.slot = slot
         self.folder = folder
         self.seconds = seconds
         self.number = 0
 
-    def many(self) -> str | None:
-        got = self._calls(echo, MANY)
-        wrong = [i for i, report in got.items() if not isinstance(report, Outcome) or report.metrics != {1: float(i)}]
+    def many_small_calls(self) -> str | None:
+        got = self._calls(echo, SMALL_CALLS)
+        wrong = [i for i, o in got.items() if not isinstance(o, Outcome) or o.metrics != {1: float(i)}]
         return f'{len(wrong)} of {len(got)} are wrong, such as {brief(got[wrong[0]])}' if wrong else None
 
-    def together(self) -> str | None:
-        got = self._calls(meet, self.engine.capacity)
-        missed = [report for report in got.values() if not isinstance(report, Outcome) or report.failed]
+    def calls_at_once(self) -> str | None:
+        got = self._calls(meet, self.slot.capacity)
+        missed = [outcome for outcome in got.values() if not isinstance(outcome, Outcome) or outcome.failed]
         return f'{len(missed)} calls did not meet the others: {brief(missed[0])}' if missed else None
 
-    def seen(self) -> str | None:
+    def shared_folder(self) -> str | None:
         (number,) = self._calls(write, 1)
         file = self.folder / f'trial_{number}' / 'attempt' / 'file'
         end = time.monotonic() + self.seconds
@@ -103,44 +106,43 @@ class Bench:
             time.sleep(0.1)
         return None
 
-    def raises(self) -> str | None:
-        (report,) = self._calls(fail, 1).values()
-        failed = isinstance(report, Outcome) and report.failed == 'ValueError: on purpose'
-        return None if failed else brief(report)
+    def exception(self) -> str | None:
+        (outcome,) = self._calls(fail, 1).values()
+        failed = isinstance(outcome, Outcome) and outcome.failed == 'ValueError: on purpose'
+        return None if failed else brief(outcome)
 
-    def unpicklable(self) -> str | None:
+    def unpicklable_objective(self) -> str | None:
         try:
-            (report,) = self._calls(lambda c, epoch, p, path: {'epoch': epoch, 'metric': c['number']}, 1).values()
+            (outcome,) = self._calls(lambda c, epoch, p, path: {'epoch': epoch, 'metric': c['number']}, 1).values()
         except HPO4DLError as error:
             return None if 'pickle' in str(error) else one_line(error)
-        return None if isinstance(report, Outcome) and not report.failed else brief(report)
+        return None if isinstance(outcome, Outcome) and not outcome.failed else brief(outcome)
 
-    def dies(self) -> str | None:
-        (report,) = self._calls(die_once, 1).values()
-        again = isinstance(report, Outcome) and not report.failed  # the engine made the call again by itself
-        return None if again or isinstance(report, LostCall) else brief(report)
+    def dead_worker(self) -> str | None:
+        (outcome,) = self._calls(die_once, 1).values()
+        again = isinstance(outcome, Outcome) and not outcome.failed  # the engine made the call again by itself
+        return None if again or isinstance(outcome, LostCall) else brief(outcome)
 
     def _calls(self, objective: Objective, n: int) -> dict[int, Outcome | LostCall]:
-        """What became of `n` calls, as many at a time as there are workers."""
+        """Make `n` calls, as many at a time as there are workers; return their outcomes by number."""
         numbers = iter(range(self.number, self.number + n))
         self.number += n
         got: dict[int, Outcome | LostCall] = {}
         end = time.monotonic() + self.seconds
+        workers = Workers([self.slot], objective)
         while len(got) < n:
-            while self.engine.free() and (number := next(numbers, None)) is not None:
+            while workers.has_room() and (number := next(numbers, None)) is not None:
                 configuration: Configuration = {'number': number, 'n': n, 'folder': str(self.folder)}
                 configuration['seconds'] = self.seconds / 2
                 trial, place = Trial(number, configuration, 0, 1), self.folder / f'trial_{number}'
                 attempt = Attempt(number, trial, str(place / 'attempt'), None, str(place / 'began'))
-                call = self.engine.submit(objective, attempt)
-                if call is None:
-                    raise HPO4DLError(f'takes no calls: {self.engine.broken}')
-                self.workers.calls[number] = call
-            for call in self.workers.wait(1):
-                del self.workers.calls[call.attempt.number]
-                got[call.attempt.number] = self.engine.outcome(call, objective)
+                if not workers.submit(attempt):
+                    raise HPO4DLError(f'takes no calls: {self.slot.broken}')
+            for call, outcome in workers.collect(1):
+                got[call.attempt.number] = outcome
             if time.monotonic() > end:
-                self.workers.give_up()  # they are nothing to the next check, but may occupy workers
+                for call in list(workers.running.values()):
+                    workers.give_up(call)  # it is nothing to the next check, but may occupy a worker
                 raise HPO4DLError(f'{n - len(got)} of {n} calls did not come back in {self.seconds:g} seconds')
         return got
 
@@ -150,7 +152,7 @@ def echo(configuration: Configuration, epoch: int, previous_epoch: int, checkpoi
 
 
 def meet(configuration: Configuration, epoch: int, previous_epoch: int, checkpoint_path: str) -> Any:
-    """Waits until as many calls are there as there are workers."""
+    """Wait until as many calls run as there are workers."""
     folder = Path(configuration['folder']) / 'meeting'
     folder.mkdir(exist_ok=True)
     (folder / str(configuration['number'])).touch()
@@ -173,7 +175,7 @@ def fail(configuration: Configuration, epoch: int, previous_epoch: int, checkpoi
 
 
 def die_once(configuration: Configuration, epoch: int, previous_epoch: int, checkpoint_path: str) -> Any:
-    """Ends its process; where the engine makes the call again, it returns."""
+    """Kill its process in the first call; return in a repeated one."""
     died = Path(configuration['folder']) / 'died'
     if not died.exists():
         died.touch()

@@ -1,14 +1,13 @@
-"""Trust in the objective: does training on from a checkpoint continue the same training?
+"""Check that resuming from a checkpoint gives the same training as not stopping.
 
-Everything is decided on learning curves, and a checkpoint that forgets something (the optimizer's momentum, where the
-schedule was, the random state) bends them silently. `check_objective` trains once without a break and once through a
-checkpoint, and compares: the metrics, and, where a torch optimizer steps in this process, what the first step after
-the break starts from.
+hpo4dl decides on learning curves, and a checkpoint that forgets something (the optimizer's momentum, the position in
+the schedule, the random state) bends them silently. `check_objective` trains once without a break and once through a
+checkpoint, and compares the metrics. Where a torch optimizer steps in this process, it also compares what the first
+step after the break starts from: weights, optimizer state, learning rate, gradient.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import random
 import shutil
@@ -22,50 +21,50 @@ from typing import Any
 import numpy as np
 import torch
 from ConfigSpace import ConfigurationSpace
+from torch.optim import optimizer as hooks
 
 from ..checks import check_count
 from ..errors import ArgumentError
-from ..execution.worker import Objective, Outcome, call
+from ..execution.worker import call_objective
 from ..integrations.torch_checkpoint import random_state, set_random_state
 from ..space.unit_cube import Space
-from ..trial import Configuration, Trial
+from ..trial import Configuration, Objective, Outcome, Trial
 
-CLOSE = 1e-6
-"""Metrics and gradients that differ relatively by less are the same."""
+TOLERANCE = 1e-6
+"""Relative difference up to which metrics, weights and gradients count as equal."""
 
 
 @dataclass
 class ObjectiveCheck:
-    """What `check_objective` found; `str` of it is a report for people. None: could not be seen."""
+    """What `check_objective` found; `str` of it is a report for people. Fields are None where it could not be seen."""
 
     configuration: Configuration
     """What was trained."""
     epochs: int
     """The break came after that many epochs; twice as many were trained."""
     at_once: dict[int, float] = field(default_factory=dict)
-    """The metrics by epoch of a training without a break."""
+    """Metrics by epoch of the training without a break."""
     in_two: dict[int, float] = field(default_factory=dict)
-    """The metrics by epoch of a training through a checkpoint."""
+    """Metrics by epoch of the training through a checkpoint."""
     repeatable: bool | None = None
     """Whether the same random state gave the same metrics before the break."""
     weights: bool | None = None
-    """Whether the first step after the break began with the weights that the last one before it left."""
+    """Whether the first step after the break started from the weights that the last step before it left."""
     optimizer: bool | None = None
-    """The same of the optimizer's own state, such as momentum."""
+    """The same of the optimizer's state, such as momentum."""
     scheduler: bool | None = None
-    """Whether it had the learning rate, and the like, that the training without a break had there."""
+    """Whether that step had the learning rate, and other settings, of the same step without a break."""
     random_state: bool | None = None
-    """Whether it had the gradient that the training without a break had there: the same data, augmented and dropped
-    out alike."""
+    """Whether that step had the gradient of the same step without a break: the same data, augmentation and dropout."""
     problems: list[str] = field(default_factory=list)
-    """What is to be mended before tuning. Empty: nothing was found."""
+    """What should be fixed before tuning; empty if nothing was found."""
     notes: list[str] = field(default_factory=list)
-    """What is worth knowing, and no fault."""
+    """What is worth knowing, but no fault."""
     traceback: str | None = None
-    """Of the exception that the objective function raised, if it did."""
+    """Of the exception that the objective function raised, if it raised one."""
     seconds_per_epoch: float | None = None
     checkpoint_bytes: int | None = None
-    """What a trial's checkpoint takes on the disk at the end."""
+    """Bytes of the checkpoint at the end."""
 
     @property
     def ok(self) -> bool:
@@ -101,10 +100,10 @@ def check_objective(
     seed: int = 0,
     storage_path: str | os.PathLike[str] | None = None,
 ) -> ObjectiveCheck:
-    """Train `epochs` and as many again through a checkpoint, against twice as many without a break.
+    """Train `epochs` and as many again through a checkpoint, and compare with twice as many without a break.
 
-    All in this process, each training from the same random state; that of the caller is what it was, afterwards. Where
-    the two disagree before the break, the first part is trained once more, to see whether it can be repeated at all.
+    All trainings run in this process and start from the same random state; the caller's is restored at the end. Where
+    the two disagree before the break, the first part is trained once more, to see whether it is repeatable at all.
 
     Args:
         objective_function: as in `Tuner`.
@@ -123,71 +122,72 @@ def check_objective(
     if configuration is None:
         configuration = dict(configuration_space.get_default_configuration())
     configuration = space.from_unit(space.to_unit(configuration))
-    check = ObjectiveCheck(configuration, check_count('epochs', epochs))
+    found = ObjectiveCheck(configuration, check_count('epochs', epochs))
     seed = check_count('seed', seed, least=0)
     if storage_path is not None and not os.path.isdir(storage_path):
         raise ArgumentError('storage_path', os.fspath(storage_path), 'a folder that exists')
     state = random_state()
     try:
         with tempfile.TemporaryDirectory(prefix='hpo4dl_', dir=storage_path, ignore_cleanup_errors=True) as folder:
-            _compare(check, objective_function, Path(folder), seed)
+            _train_and_compare(found, objective_function, Path(folder), seed)
     finally:
         set_random_state(state)
-    return check
+    return found
 
 
-def _compare(check: ObjectiveCheck, objective_function: Objective, folder: Path, seed: int) -> None:
-    n = check.epochs
+def _train_and_compare(found: ObjectiveCheck, objective_function: Objective, folder: Path, seed: int) -> None:
+    n = found.epochs
 
     def train(name: str, epoch: int, previous_epoch: int, seed: int, at: Sequence[int] = ()) -> tuple[Outcome, Steps]:
-        """One call from this random state."""
+        """Call the objective function once from this random state, and record the steps of its optimizers."""
         path, steps = folder / name, Steps(at)
         path.mkdir(exist_ok=True)
         seed_all(seed)
         with steps.watched():
-            report = call(objective_function, Trial(0, check.configuration, previous_epoch, epoch), path)
-        if report.failed is not None:
-            check.traceback = report.traceback
-            raise CallFailed(f'training from epoch {previous_epoch} to {epoch}: {report.failed}')
-        return report, steps
+            outcome = call_objective(objective_function, Trial(0, found.configuration, previous_epoch, epoch), path)
+        if outcome.failed is not None:
+            found.traceback = outcome.traceback
+            raise CallFailed(f'training from epoch {previous_epoch} to {epoch}: {outcome.failed}')
+        return outcome, steps
 
     try:
-        first, before = train('in_two', n, 0, seed)
-        once, whole = train('at_once', 2 * n, 0, seed, at=before.counts)
+        first, before = train('resumed', n, 0, seed)
+        uninterrupted, whole = train('uninterrupted', 2 * n, 0, seed, at=before.counts)
         # The tuner, too, gives every call a folder of another name, and trains other trials in between.
-        shutil.move(folder / 'in_two', folder / 'moved')
+        shutil.move(folder / 'resumed', folder / 'moved')
         second, after = train('moved', 2 * n, n, seed + 1)
-        check.at_once, check.in_two = once.metrics, {**first.metrics, **second.metrics}
-        check.seconds_per_epoch = (first.seconds + once.seconds + second.seconds) / (4 * n)
-        check.checkpoint_bytes = sum(file.stat().st_size for file in (folder / 'moved').rglob('*') if file.is_file())
-        optimizers = set(range(len(before.left)))
-        is_seen = len(optimizers) > 0 and optimizers == set(whole.begun) == set(after.begun)
+        found.at_once, found.in_two = uninterrupted.metrics, {**first.metrics, **second.metrics}
+        found.seconds_per_epoch = (first.seconds + uninterrupted.seconds + second.seconds) / (4 * n)
+        found.checkpoint_bytes = sum(file.stat().st_size for file in (folder / 'moved').rglob('*') if file.is_file())
+        optimizers = set(range(len(before.after_call)))
+        is_seen = len(optimizers) > 0 and optimizers == set(whole.before_step) == set(after.before_step)
         unbroken = not is_seen or _same(
-            [s.weights for s in before.left], [whole.begun[i].weights for i in sorted(whole.begun)]
+            [s.weights for s in before.after_call], [whole.before_step[i].weights for i in sorted(whole.before_step)]
         )
-        check.repeatable = unbroken and all(_close(m, once.metrics.get(e, m)) for e, m in first.metrics.items())
+        same_start = all(_close(m, uninterrupted.metrics.get(e, m)) for e, m in first.metrics.items())
+        found.repeatable = unbroken and same_start
         if is_seen:
-            _look(check, before, whole, after, unbroken)
-        if not check.repeatable:
+            _compare_steps(found, before, whole, after, unbroken)
+        if not found.repeatable:
             again, repeated = train('again', n, 0, seed)
-            same = _same([s.weights for s in before.left], [s.weights for s in repeated.left])
+            same = _same([s.weights for s in before.after_call], [s.weights for s in repeated.after_call])
             depends_on_epoch = same and again.metrics == first.metrics
-            check.problems += [DEPENDS_ON_EPOCH] if depends_on_epoch else []
-            check.notes += [] if depends_on_epoch else [NOT_REPEATABLE]
+            found.problems += [DEPENDS_ON_EPOCH] if depends_on_epoch else []
+            found.notes += [] if depends_on_epoch else [NOT_REPEATABLE]
     except CallFailed as error:
-        check.problems.append(str(error))
+        found.problems.append(str(error))
         return
-    lost = [name.replace('_', ' ') for name in PARTS if getattr(check, name) is False]
-    differ = [e for e, metric in check.at_once.items() if e > n and not _close(metric, check.in_two.get(e))]
+    lost = [name.replace('_', ' ') for name in PARTS if getattr(found, name) is False]
+    differ = [e for e, metric in found.at_once.items() if e > n and not _close(metric, found.in_two.get(e))]
     if lost:
-        check.problems.append(f'the checkpoint does not restore: {", ".join(lost)}')
-    elif differ and check.repeatable:
-        seen = ' beside weights, optimizer, learning rate and random state' if check.weights is not None else ''
-        check.problems.append(f'the metrics of epochs {differ} differ: the checkpoint does not restore something{seen}')
-    elif check.weights is None and len(check.at_once) > len({*check.at_once.values()}) == 1:
-        check.notes.append('the metric was the same after every epoch, so it tells nothing: give another configuration')
-    if len(check.in_two) < 2 * n:
-        check.notes.append(f'only the epochs {list(check.in_two)} have a metric: one an epoch lets hpo4dl see more')
+        found.problems.append(f'the checkpoint does not restore: {", ".join(lost)}')
+    elif differ and found.repeatable:
+        seen = ' beside weights, optimizer, learning rate and random state' if found.weights is not None else ''
+        found.problems.append(f'the metrics of epochs {differ} differ: the checkpoint does not restore something{seen}')
+    elif found.weights is None and len(found.at_once) > len({*found.at_once.values()}) == 1:
+        found.notes.append('the metric was the same after every epoch, so it tells nothing: give another configuration')
+    if len(found.in_two) < 2 * n:
+        found.notes.append(f'only the epochs {list(found.in_two)} have a metric: one an epoch lets hpo4dl see more')
 
 
 DEPENDS_ON_EPOCH = (
@@ -201,22 +201,22 @@ NOT_REPEATABLE = (
 
 
 class CallFailed(Exception):
-    """A call of the objective function gave nothing to compare."""
+    """A call of the objective function failed, so that there is nothing to compare."""
 
 
-def _look(check: ObjectiveCheck, before: Steps, whole: Steps, after: Steps, unbroken: bool) -> None:
-    """Compare what the first steps after the break start from with what the steps there without a break do."""
-    begun, expected = ([steps.begun[i] for i in sorted(steps.begun)] for steps in (after, whole))
-    check.weights = _same([s.weights for s in before.left], [s.weights for s in begun])
-    check.optimizer = _same([s.state for s in before.left], [s.state for s in begun])
+def _compare_steps(found: ObjectiveCheck, before: Steps, whole: Steps, after: Steps, unbroken: bool) -> None:
+    """Compare what the first steps after the break start from with the same steps without a break."""
+    resumed, expected = ([steps.before_step[i] for i in sorted(steps.before_step)] for steps in (after, whole))
+    found.weights = _same([s.weights for s in before.after_call], [s.weights for s in resumed])
+    found.optimizer = _same([s.state for s in before.after_call], [s.state for s in resumed])
     rates = [rates[count:] for rates, count in zip(whole.rates, before.counts)]
     same_rates = all(_same(a, b) for own, other in zip(rates, after.rates) for a, b in zip(own, other))
-    check.scheduler = same_rates and _same([s.settings for s in expected], [s.settings for s in begun])
-    if check.weights and (check.repeatable or not unbroken):
+    found.scheduler = same_rates and _same([s.settings for s in expected], [s.settings for s in resumed])
+    if found.weights and (found.repeatable or not unbroken):
         # Trainings that differ by rounding have gradients that are alike; those of other data are not.
-        limit = CLOSE if unbroken else 0.01
+        limit = TOLERANCE if unbroken else 0.01
         pairs = [(whole.gradients[i], after.gradients[i]) for i in sorted(whole.gradients)]
-        check.random_state = all(
+        found.random_state = all(
             len(a) == len(b) and float((a - b).norm()) <= limit * float(a.norm() + b.norm()) for a, b in pairs
         )
 
@@ -233,48 +233,44 @@ class Snapshot:
 
 
 class Steps:
-    """Watches the optimizers that step during one call. With torch before 2.0 nothing is seen.
+    """Records the steps of the torch optimizers of this process during one call.
 
-    Optimizers are told apart by the order in which they first step; each list has one entry an optimizer.
+    Optimizers are numbered in the order in which they first step.
 
     Args:
-        at: the number of the step to look at; 0, the first one, where none is given.
+        at: for each optimizer, the number of the step to record; 0, the first one, where none is given.
     """
 
     def __init__(self, at: Sequence[int] = ()) -> None:
         self.counts: list[int] = []
         self.rates: list[list[list[float]]] = []
-        """The learning rates of the groups at every step."""
-        self.begun: dict[int, Snapshot] = {}
-        """By optimizer: what the step that is looked at started from."""
+        """By optimizer and step: the learning rates of the parameter groups."""
+        self.before_step: dict[int, Snapshot] = {}
+        """By optimizer: what the recorded step started from."""
         self.gradients: dict[int, torch.Tensor] = {}
-        """By optimizer: all gradients that it was given, flat."""
-        self.left: list[Snapshot] = []
-        """What the call left."""
+        """By optimizer: all gradients of the recorded step, flat."""
+        self.after_call: list[Snapshot] = []
+        """By optimizer: what a further step would start from."""
         self._at = at
         self._optimizers: list[torch.optim.Optimizer] = []
 
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Hooks into every optimizer of the process."""
-        module: Any = importlib.import_module('torch.optim.optimizer')
-        if not hasattr(module, 'register_optimizer_step_pre_hook'):
-            yield
-            return
-        handles = [module.register_optimizer_step_pre_hook(self._on_step)]
-        handles.append(module.register_optimizer_step_post_hook(self._after_step))
+        handles = [hooks.register_optimizer_step_pre_hook(self._on_step)]
+        handles.append(hooks.register_optimizer_step_post_hook(self._after_step))
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
-            self.left = [snapshot(optimizer) for optimizer in self._optimizers]
+            self.after_call = [take_snapshot(optimizer) for optimizer in self._optimizers]
             self._optimizers.clear()
 
     def _index(self, optimizer: torch.optim.Optimizer) -> int:
         return next((i for i, known in enumerate(self._optimizers) if known is optimizer), -1)
 
-    def _is_looked_at(self, i: int) -> bool:
+    def _is_watched_step(self, i: int) -> bool:
         return self.counts[i] == (self._at[i] if i < len(self._at) else 0)
 
     def _on_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
@@ -284,18 +280,18 @@ class Steps:
             self.rates.append([])
         i = self._index(optimizer)
         self.rates[i].append([float(group['lr']) for group in optimizer.param_groups])
-        if self._is_looked_at(i):
-            self.begun[i] = snapshot(optimizer)
+        if self._is_watched_step(i):
+            self.before_step[i] = take_snapshot(optimizer)
 
     def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         i = self._index(optimizer)
-        if self._is_looked_at(i):
+        if self._is_watched_step(i):
             gradients = [p.grad.detach().double().cpu().ravel() for p in _parameters(optimizer) if p.grad is not None]
             self.gradients[i] = torch.cat(gradients or [torch.zeros(0)])
         self.counts[i] += 1
 
 
-def snapshot(optimizer: torch.optim.Optimizer) -> Snapshot:
+def take_snapshot(optimizer: torch.optim.Optimizer) -> Snapshot:
     """A copy of what the optimizer's next step starts from."""
     kept = optimizer.state_dict()
     settings = [{name: _copy(v) for name, v in group.items() if name != 'params'} for group in kept['param_groups']]
@@ -325,7 +321,7 @@ def _copy(value: Any) -> Any:
 def _same(a: Any, b: Any) -> bool:
     """Whether two copies are equal, up to rounding; None in a mapping is the same as nothing."""
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=CLOSE, atol=0.0, equal_nan=True)
+        return a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=TOLERANCE, atol=0.0, equal_nan=True)
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return all(_same(a.get(key), b.get(key)) for key in {*a, *b})
     if isinstance(a, list) and isinstance(b, list):
@@ -336,4 +332,4 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _close(a: float, b: float | None) -> bool:
-    return b is not None and abs(a - b) <= CLOSE * max(abs(a), abs(b))
+    return b is not None and abs(a - b) <= TOLERANCE * max(abs(a), abs(b))

@@ -15,7 +15,22 @@ from ..errors import ArgumentError, HPO4DLError, StorageError
 
 PACKAGE = Path(__file__).parents[1]
 SUMS, STAMP = 'SHA256SUMS', 'VENDORED'
+PERIPHERY = ('analysis', 'integrations', 'tools')
+"""Sub-packages that tuning and resuming do not need: a core copy has a file of the same name that says so."""
 
+LACKS = (
+    'analysis/, integrations/ and tools/: no report, plots, page, export, explain or replay; no warm start; no checks '
+    'of objective functions and executors; no Slurm, trackers or save_checkpoint; no command line'
+)
+STUB = f'''"""Not in this copy of the package: it is a core copy, which `hpo4dl vendor --core` made."""
+
+from .errors import MissingPartError
+
+raise MissingPartError(
+    f'{{__name__}}: this is a core copy of hpo4dl '
+    'without {LACKS}'
+)
+'''
 CHECK = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -31,11 +46,18 @@ assert -5 <= tuner.run()['configuration']['x'] <= 10
 """
 
 
-def vendor(destination: Path) -> str:
-    """Copy the package to DEST/hpo4dl with its licence, a version stamp and SHA256SUMS, and tune with the copy.
+def vendor(destination: Path, core: bool = False) -> str:
+    """Copy the package to DEST/hpo4dl with its license, a version stamp and SHA256SUMS, and tune with the copy.
 
     An earlier copy is replaced, unless files in it were changed or added. `sha256sum -c SHA256SUMS` in the copy tells
     whether it is still what was copied.
+
+    Args:
+        destination: DEST.
+        core: copy only what tunes and resumes. What is missing then raises MissingPartError where it is called for.
+
+    Returns:
+        What was copied, as a line for people.
 
     Raises:
         ArgumentError: something else lies there, or a copy that was changed.
@@ -46,10 +68,11 @@ def vendor(destination: Path) -> str:
     if copy == PACKAGE:
         raise ArgumentError('destination', str(destination), 'a folder other than that of this very package')
     if copy.exists():
-        changed = changes(copy)
+        changed = changed_files(copy)
         if changed:
             raise ArgumentError('destination', str(destination), f'no changed copy: {", ".join(changed[:5])}')
     version = importlib.import_module(str(__package__).rpartition('.')[0]).__version__
+    left_out = PERIPHERY if core else ()
 
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -58,9 +81,12 @@ def vendor(destination: Path) -> str:
         raise StorageError(f'{copy}: cannot be written: {error}') from error
     new = beside / 'hpo4dl'
     try:
-        shutil.copytree(PACKAGE, new, ignore=shutil.ignore_patterns('__pycache__', '*.pyc', '.*', SUMS, STAMP))
-        (new / 'LICENSE').write_text(licence(), encoding='utf-8')
-        (new / STAMP).write_text(f'hpo4dl {version}\n', encoding='utf-8')
+        patterns = ('__pycache__', '*.pyc', '.*', SUMS, STAMP, *left_out)
+        shutil.copytree(PACKAGE, new, ignore=shutil.ignore_patterns(*patterns))
+        for name in left_out:
+            (new / f'{name}.py').write_text(STUB, encoding='utf-8')
+        (new / 'LICENSE').write_text(license_text(), encoding='utf-8')
+        (new / STAMP).write_text(f'hpo4dl {version}{" core" if core else ""}\n', encoding='utf-8')
         sums = [f'{digest}  {name}\n' for name, digest in digests(new).items()]
         (new / SUMS).write_text(''.join(sums), encoding='utf-8')
         shutil.rmtree(copy, ignore_errors=True)
@@ -74,11 +100,12 @@ def vendor(destination: Path) -> str:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode != 0:
         raise HPO4DLError(f'{copy}: copied, but it does not tune: {done.stderr.strip()}')
-    return f'{copy}: hpo4dl {version}, {len(sums)} files, checked by tuning with it'
+    said = f'{copy}: hpo4dl {version}{" core" if core else ""}, {len(sums)} files, checked by tuning with it'
+    return f'{said}; without {LACKS}' if core else said
 
 
-def changes(copy: Path) -> list[str]:
-    """What makes a folder other than the copy it was: files changed, added or removed since, by name."""
+def changed_files(copy: Path) -> list[str]:
+    """Return the names of the files that were changed, added or removed since the copy was made."""
     try:
         lines = (copy / SUMS).read_text(encoding='utf-8').splitlines()
     except OSError:
@@ -89,13 +116,13 @@ def changes(copy: Path) -> list[str]:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file but the list itself and compiled ones, by name."""
+    """Return the SHA-256 of every file by its name, but for the list itself and compiled files."""
     files = sorted(p for p in folder.rglob('*') if p.is_file() and p.name != SUMS and p.suffix != '.pyc')
     return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def licence() -> str:
-    """The text of the licence: beside the package in a clone, in it in a copy, in the metadata when installed."""
+def license_text() -> str:
+    """Return the license: it lies beside the package in a clone, in it in a copy, in the metadata when installed."""
     for folder in (PACKAGE, PACKAGE.parent):
         if (folder / 'LICENSE').is_file():
             return (folder / 'LICENSE').read_text(encoding='utf-8')
@@ -105,5 +132,5 @@ def licence() -> str:
     except importlib.metadata.PackageNotFoundError:
         text = None
     if not text:
-        raise HPO4DLError(f'the licence of hpo4dl is not beside {PACKAGE}, so it cannot be copied')
+        raise HPO4DLError(f'the license of hpo4dl is not beside {PACKAGE}, so it cannot be copied')
     return text

@@ -10,10 +10,10 @@ from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
-from ..analysis.report import read_run
+from ..analysis.run import read_run
 from ..checks import check_count
 from ..errors import ArgumentError, JournalError
-from ..space.transforms import Choices, Coordinate, Number, hyperparameter_coordinate
+from ..space.transforms import Number, SmallInteger, UnitTransform, native
 from ..space.unit_cube import Space
 from ..trial import Configuration
 
@@ -55,23 +55,18 @@ def warm_start(
         JournalError: the folder holds no run.
     """
     space = Space(configuration_space, candidates)
-    listed = None if candidates is None else space.all_points
-    allowed = None if listed is None else {point.tobytes() for point in listed}
+    allowed = set() if candidates is None or space.all_points is None else {p.tobytes() for p in space.all_points}
     check_count('count', count)
     run = read_run(run_folder)
     if 'minimize' not in run.settings:
         raise JournalError(f'{run.folder}: holds no run to start from: {"; ".join(run.notes)}')
     ranked = [t.configuration for t in run.ranked() if t.failed is None and t.configuration][:count]
-    columns = {name: hyperparameter_coordinate(configuration_space[name]) for name in space.names}
     became: dict[str, list[str]] = {name: [] for name in space.names}
     found: dict[bytes, Configuration] = {}
     forbidden = repeated = 0
     for old in ranked:
-        carried = {
-            name: carry(space, name, column, old, configuration_space[name].default_value)
-            for name, column in columns.items()
-        }
-        configuration = space.active({name: value for name, (value, _) in carried.items()})
+        carried = {name: carried_value(space, name, old, configuration_space[name].default_value) for name in became}
+        configuration = space.only_active({name: value for name, (value, _) in carried.items()})
         for name, (_, what) in carried.items():
             became[name].append(what if name in configuration else 'inactive')
         try:
@@ -79,14 +74,14 @@ def warm_start(
         except ArgumentError:
             forbidden += 1
             continue
-        if allowed is not None and point.tobytes() not in allowed:
+        if allowed and point.tobytes() not in allowed:
             forbidden += 1
         elif point.tobytes() in found:
             repeated += 1
         else:
             found[point.tobytes()] = space.from_unit(point)
-    notes = [f'{name}: {summary(kinds)}' for name, kinds in became.items() if kinds]
-    gone = dict.fromkeys(name for old in ranked for name in old if name not in columns)
+    notes = [f'{name}: {counted(outcomes)}' for name, outcomes in became.items() if outcomes]
+    gone = dict.fromkeys(name for old in ranked for name in old if name not in became)
     notes += [f'{name}: dropped, it is not in the new space' for name in gone]
     if forbidden:
         notes.append(f'left out, since the new space forbids them: {forbidden}')
@@ -95,42 +90,33 @@ def warm_start(
     return WarmStart(list(found.values()), notes)
 
 
-def carry(space: Space, name: str, column: Coordinate, old: Mapping[str, Any], default: Any) -> tuple[Any, str]:
-    """The value that a hyperparameter gets from an old configuration, and what that is."""
-    if name not in old:
-        return default, f'{plain(default)}, the default'
-    try:
-        value = space.restore({name: old[name]})[name]
-    except ArgumentError:  # a category that is not there
-        value = old[name]
-    if column.locate(value) is not None:
-        return value, 'kept'
-    near = nearest(column, value)
-    if near is not None and column.locate(near) is not None:
-        return near, 'the nearest allowed value'
-    return default, f'{plain(default)}, the default'
+def carried_value(space: Space, name: str, old: Mapping[str, Any], default: Any) -> tuple[Any, str]:
+    """Return the value that a hyperparameter gets from an old configuration, and what it is in words."""
+    if name in old:
+        try:
+            value = space.restore({name: old[name]})[name]
+        except ArgumentError:  # a category that is not there
+            value = old[name]
+        near, to_unit = nearest_number(space.transforms[name], value), space.transforms[name].to_unit
+        if to_unit(value) is not None:
+            return value, 'kept'
+        if near is not None and to_unit(near) is not None:
+            return near, 'the nearest allowed value'
+    return default, f'{native(default)!r}, the default'
 
 
-def nearest(column: Coordinate, value: Any) -> float | int | None:
-    """The allowed number nearest to `value`; None where the hyperparameter takes no numbers, or `value` is none."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+def nearest_number(transform: UnitTransform, value: Any) -> float | int | None:
+    """Return the allowed number nearest to `value`; None where the hyperparameter, or `value`, is no number."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not isinstance(transform, (Number, SmallInteger)):
         return None
-    if isinstance(column, Number):
-        within = min(max(float(value), column.lower), column.upper)
-        return round(within) if column.whole else within
-    if isinstance(column, Choices) and column.kind == 'number':
-        number: float | int = min(column.values, key=lambda known: abs(known - float(value)))
-        return number
-    return None
+    if isinstance(transform, SmallInteger):
+        return int(min(transform.values, key=lambda known: abs(known - float(value))))
+    within = min(max(float(value), transform.lower), transform.upper)
+    return round(within) if transform.whole else within
 
 
-def summary(kinds: list[str]) -> str:
-    """How many values became what."""
-    if len(set(kinds)) == 1:
-        return kinds[0]
-    return '; '.join(f'{kinds.count(kind)} of {len(kinds)} {kind}' for kind in dict.fromkeys(kinds))
-
-
-def plain(value: Any) -> str:
-    """A default value as text."""
-    return repr(value.item() if hasattr(value, 'item') else value)
+def counted(outcomes: list[str]) -> str:
+    """Return how many values became what, in words."""
+    if len(set(outcomes)) == 1:
+        return outcomes[0]
+    return '; '.join(f'{outcomes.count(one)} of {len(outcomes)} {one}' for one in dict.fromkeys(outcomes))

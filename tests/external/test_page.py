@@ -18,7 +18,7 @@ from runs import HOSTILE, hostile, large, tuned, written
 
 from hpo4dl import ArgumentError, JournalError
 from hpo4dl.analysis.page import TEMPLATE, page, server
-from hpo4dl.analysis.report import read_run
+from hpo4dl.analysis.run import read_run
 from hpo4dl.records.journal import encode_line
 
 CHROMIUM = next(filter(None, map(shutil.which, ['chromium', 'chromium-browser', 'google-chrome'])), None)

@@ -18,7 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from workers import check_consistent, events, trained, tuner_of, wait_until
+from objectives import trained
+from races import tune
+from workers import check_consistent, events, wait_until
 
 from hpo4dl import ArgumentError, ExecutorError, Tuner, check_executor
 from hpo4dl.integrations import slurm
@@ -117,7 +119,7 @@ def killed_once(configuration, epoch, previous_epoch, checkpoint_path):
 @pytest.mark.parametrize('cluster', CLUSTERS)
 def test_a_race_that_loses_a_job_and_goes_on_with_threads(tmp_path: Path, cluster: str) -> None:
     settings = {'max_epochs': 3, 'optimizer': 'hyperband', 'retry': 1}
-    tuner = tuner_of(
+    tuner = tune(
         tmp_path, killed_once, max_budget=6, executor=executor(tmp_path, cluster), num_workers=2, **settings
     )
     tuner.run()
@@ -145,7 +147,7 @@ def hangs(configuration, epoch, previous_epoch, checkpoint_path):
 @pytest.mark.parametrize('cluster', CLUSTERS)
 def test_jobs_end_with_the_race_that_is_left(tmp_path: Path, cluster: str) -> None:
     """With a Ctrl-C, and another one that waits for nothing."""
-    tuner = tuner_of(tmp_path, hangs, executor=executor(tmp_path, cluster), num_workers=1)
+    tuner = tune(tmp_path, hangs, executor=executor(tmp_path, cluster), num_workers=1)
     pids = []
 
     def interrupt() -> None:
@@ -193,14 +195,14 @@ def test_a_job_that_a_job_submits_has_its_own_settings(tmp_path: Path, monkeypat
 def test_what_sbatch_refuses_stops_the_race(tmp_path: Path) -> None:
     jobs = executor(tmp_path, 'slurm', partition='none')
     with pytest.raises(ExecutorError, match=r'[Ii]nvalid partition'):
-        tuner_of(tmp_path, trained, executor=jobs, num_workers=2).run()
+        tune(tmp_path, trained, executor=jobs, num_workers=2).run()
     assert list((tmp_path / 'jobs').iterdir()) == []
 
 
 @pytest.mark.parametrize('cluster', CLUSTERS)
 def test_the_check_of_executors_passes(tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With fewer of the small calls, each of which is a job."""
-    monkeypatch.setattr('hpo4dl.tools.executor_check.MANY', 2)
+    monkeypatch.setattr('hpo4dl.tools.executor_check.SMALL_CALLS', 2)
     checks = check_executor(executor(tmp_path, cluster), 2, str(tmp_path), kill=True, seconds=SECONDS)
     assert [check.problem for check in checks] == [None] * 7
 

@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpo4dl.integrations.torch_checkpoint import LOAD, NAME
+from hpo4dl.integrations.torch_checkpoint import NAME
 
 pytest.importorskip('timm', reason='needs timm: pip install "hpo4dl[timm]"')
 pytestmark = pytest.mark.filterwarnings('ignore')  # timm's and torchvision's own are not ours to mend
@@ -103,7 +103,7 @@ def test_three_epochs_and_three_more_are_six(
     first = objective(configuration, 3, 0, str(in_two))
     torch.rand(3), random.random(), np.random.random()  # noqa: NPY002
     assert first + objective(configuration, 6, 3, str(in_two)) == expected
-    models = [torch.load(folder / NAME, **LOAD)['parts']['model'] for folder in (at_once, in_two)]
+    models = [torch.load(folder / NAME, weights_only=True)['parts']['model'] for folder in (at_once, in_two)]
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
     losses = [result['train_loss'] for result in expected]
     assert losses[-1] < losses[0], 'nothing was learnt, so nothing was tested'

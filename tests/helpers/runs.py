@@ -34,10 +34,8 @@ def space() -> ConfigurationSpace:
     momentum = Float('momentum', (0.0, 0.99))
     optimizer = Categorical('optimizer', ['sgd', 'adam'])
     others = [Float('lr', (1e-5, 1e-1), log=True), Integer('width', (16, 512), log=True)]
-    add = space.add if hasattr(space, 'add') else space.add_hyperparameters  # the latter before ConfigSpace 1.0
-    add([optimizer, momentum, *others, OrdinalHyperparameter('size', ['s', 'm', 'l'])])
-    add = space.add if hasattr(space, 'add') else space.add_condition
-    add(EqualsCondition(momentum, optimizer, 'sgd'))
+    space.add([optimizer, momentum, *others, OrdinalHyperparameter('size', ['s', 'm', 'l'])])
+    space.add(EqualsCondition(momentum, optimizer, 'sgd'))
     return space
 
 
@@ -112,6 +110,17 @@ def large(folder: Path, trials: int = 5000) -> Path:
         curves.append(({'lr': lr, **choices}, metrics.tolist(), 'out of memory' if rng.random() < 0.05 else None))
     told = [{'name': 'lr', 'type': 'UniformFloat', 'lower': 1e-5, 'upper': 0.1, 'log': True}]
     return written(folder, curves, minimize=False, max_epochs=50, hyperparameters=told)
+
+
+def events_of(run: Path, kind: str | None = None) -> list[dict]:
+    """The journal's events, read without hpo4dl."""
+    events = map(json.loads, (run / 'journal.jsonl').read_text(encoding='utf-8').splitlines())
+    return [event for event in events if kind in (None, event['event'])]
+
+
+def results_of(run: Path) -> list[tuple[int, int, float]]:
+    """Trial, epoch and metric of everything acknowledged."""
+    return [(r['trial'], e['epoch'], e['metric']) for r in events_of(run, 'result') for e in r['epochs']]
 
 
 def content(folder: Path) -> dict[str, str]:

@@ -1,43 +1,24 @@
-"""Races with workers: an objective function that they can import, and what a journal must say of any such race."""
+"""Races with workers: what a journal must say of any of them, and waiting for processes."""
 
 from __future__ import annotations
 
-import json
-import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from ConfigSpace import ConfigurationSpace
+from runs import events_of
 
 from hpo4dl import Tuner, replay
 
 
-def trained(configuration, epoch, previous_epoch, checkpoint_path):
-    """Fails where the checkpoint is not at `previous_epoch`."""
-    file = Path(checkpoint_path) / 'epochs'
-    assert int(file.read_text() if file.exists() else 0) == previous_epoch
-    file.write_text(str(epoch))
-    told = {'pid': os.getpid(), 'cuda': os.environ.get('CUDA_VISIBLE_DEVICES')}
-    loss = (configuration['x'] - 2) ** 2
-    return [{'epoch': i, 'metric': loss + 1 / i, **told} for i in range(previous_epoch + 1, epoch + 1)]
-
-
-def tuner_of(folder: Path, objective, **arguments) -> Tuner:
-    settings = {'max_epochs': 9, 'max_budget': 40, 'minimize': True, 'seed': 0, 'num_configurations': 30}
-    settings |= {'optimizer': 'asha', 'output_path': folder, 'progress': False, **arguments}
-    return Tuner(objective, ConfigurationSpace({'x': (-5.0, 10.0)}), **settings)
-
-
 def events(tuner: Tuner, kind: str) -> list[dict]:
-    lines = (tuner.run_folder / 'journal.jsonl').read_text(encoding='utf-8').splitlines()
-    return [event for event in map(json.loads, lines) if event['event'] == kind]
+    return events_of(tuner.run_folder, kind)
 
 
 def check_consistent(tuner: Tuner, budget: int) -> None:
     """No trial runs twice at once, epochs are contiguous, the budget holds, and every decision can be taken again."""
     running, reached, spent = {}, {}, 0
-    for line in (tuner.run_folder / 'journal.jsonl').read_text(encoding='utf-8').splitlines():
-        event = json.loads(line)
+    for event in events_of(tuner.run_folder):
         if event['event'] == 'start':
             assert event['trial'] not in running
             assert event['previous_epoch'] == reached.setdefault(event['trial'], 0)
@@ -64,7 +45,8 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def wait_until(condition, seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
+    """Its end is for a test that hangs, and no bound."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

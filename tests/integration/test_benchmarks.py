@@ -249,7 +249,7 @@ def test_one_simulated_worker_is_the_serial_race(
     paid: dict[float, int] = {}
     record = scaling.simulate(ours.ask_and_tell(tuner, problem, 3), 1, 60, problem.curve, problem.seconds, free)
     assert list(record['values']) == training.values
-    assert record['utilisation'] == pytest.approx(1)
+    assert record['utilization'] == pytest.approx(1)
     durations = []
     for trial, previous, epoch, begin, end in record['steps']:
         assert previous == paid.get(trial, 0)
@@ -268,7 +268,7 @@ def test_free_decisions_and_equal_epochs_keep_every_worker_busy(
     record = scaling.simulate(optimizer, workers, steps * step, problem.curve, lambda _: np.full(50, 10.0), free)
     assert len(record['values']) == steps * step
     assert record['decisions'] == steps
-    assert record['utilisation'] == pytest.approx(1)
+    assert record['utilization'] == pytest.approx(1)
     assert max(record['times']) == 4 * 10.0 * step
     begins = [begin for *_, begin, _ in record['steps']]
     assert begins == [(i // workers) * 10.0 * step for i in range(steps)]
@@ -289,11 +289,11 @@ def test_decisions_pass_on_the_simulated_clock_one_after_another(
     alone = raced(1, 5)
     assert max(alone['times']) == 5 * 52 - 1  # ask, train, tell; but for the last tell
     assert alone['decider'] == 10
-    assert alone['utilisation'] == pytest.approx(4 * 50 / (4 * 52 + 1))
+    assert alone['utilization'] == pytest.approx(4 * 50 / (4 * 52 + 1))
     # 100 workers cannot be kept busy: a step takes the decider 2 s, so 25 train in a step's 50 s.
     crowd = raced(100, 800)
     assert crowd['decisions'] / max(crowd['times']) == pytest.approx(1 / 2, rel=0.1)
-    assert crowd['utilisation'] == pytest.approx(0.25, rel=0.2)
+    assert crowd['utilization'] == pytest.approx(0.25, rel=0.2)
 
 
 @pytest.mark.parametrize('tuner', ['dyhpo', 'asha', 'hyperband', 'random'])
@@ -307,7 +307,7 @@ def test_a_race_of_many_workers_keeps_its_rules(
     assert len(record['values']) == 103, 'the budget is neither left nor overrun'
     assert watched.most == 3
     assert watched.running == []
-    assert 0 < record['utilisation'] <= 1
+    assert 0 < record['utilization'] <= 1
     changes = sorted((t, n) for *_, begin, end in record['steps'] for t, n in ((end, -1), (begin, 1)))
     assert max(np.cumsum([n for _, n in changes])) == 3
     ended: dict[int, tuple[int, float]] = {}
@@ -321,7 +321,7 @@ def test_a_race_of_many_workers_keeps_its_rules(
 
 def test_the_table_of_scaling_by_hand(scaling: ModuleType) -> None:
     def record(times: list[float], regret: list[float], busy: float) -> dict[str, object]:
-        return {'times': np.array(times), 'regret': regret, 'utilisation': busy, 'decisions': 30, 'decider': 6.0}
+        return {'times': np.array(times), 'regret': regret, 'utilization': busy, 'decisions': 30, 'decider': 6.0}
 
     one, two = ('hand-1', 0), ('hand-2', 0)
     runs = {

@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
-from races import Quadratic, tune
+from objectives import Quadratic, curve, take_checkpoint
+from races import NAMES, tune
+from runs import events_of
 
 from hpo4dl import StorageError, Tuner, replay
-from hpo4dl.files import copy_file, copy_tree, swap, sync_tree
 from hpo4dl.records import checkpoints as module
 
-NAMES = ['dyhpo', 'hyperband', 'asha', 'random']
 
-
-class Sized:
-    """Leaves 1000 bytes a trial and looks at how much is there; checks `previous_epoch` as `Quadratic` does."""
+class Sized(Quadratic):
+    """Leaves 1000 bytes a trial and looks at how much is there."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
         self.most = 0
-        self.calls: list[tuple[float, int, int]] = []
 
     def __call__(self, configuration, epoch, previous_epoch, checkpoint_path):
-        file = Path(checkpoint_path) / 'weights'
-        assert int(file.read_text() if file.exists() else 0) == previous_epoch
-        file.write_text(str(epoch).zfill(1000))
+        take_checkpoint(checkpoint_path, epoch, previous_epoch, length=1000)
         self.calls.append((configuration['x'], previous_epoch, epoch))
-        self.most = max(self.most, sum(path.stat().st_size for path in self.folder.rglob('weights')))
-        loss = (configuration['x'] - 2) ** 2
-        return [{'epoch': i, 'metric': loss + 1 / i} for i in range(previous_epoch + 1, epoch + 1)]
-
-
-def events(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / 'journal.jsonl').read_text().splitlines()]
+        self.most = max(self.most, sum(path.stat().st_size for path in self.folder.rglob('epochs')))
+        return curve(configuration['x'], epoch, previous_epoch)
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -52,7 +43,7 @@ def test_max_disk_bounds_all_checkpoints_and_says_what_it_costs(tmp_path: Path, 
     reached: dict[int, int] = {}
     best = (float('inf'), -1)
     retrained = 0
-    for event in events(tuner.run_folder):
+    for event in events_of(tuner.run_folder):
         if event['event'] == 'evict':
             assert event['trial'] != best[1], 'never the incumbent'
             evicted[event['trial']] = reached[event['trial']]
@@ -67,7 +58,7 @@ def test_max_disk_bounds_all_checkpoints_and_says_what_it_costs(tmp_path: Path, 
                 reached[event['trial']] = entry['epoch']
                 best = min(best, (entry['metric'], event['trial']))
     if name in ('asha', 'dyhpo'):
-        assert 'evict' in {event['event'] for event in events(tuner.run_folder)}
+        assert 'evict' in {event['event'] for event in events_of(tuner.run_folder)}
     assert replay(tuner.run_folder) > 0
     again = Tuner.resume(tuner.run_folder, objective, max_budget=budget + 5, progress=False)
     again.run()
@@ -79,7 +70,7 @@ def test_the_least_promising_go_first(tmp_path: Path) -> None:
     tuner.run()
     best: dict[int, float] = {}
     left: set[int] = set()
-    for event in events(tuner.run_folder):
+    for event in events_of(tuner.run_folder):
         if event['event'] == 'result':
             left.add(event['trial'])
             for entry in event['epochs']:
@@ -101,7 +92,7 @@ def test_an_eviction_is_in_the_journal_before_it_happens(tmp_path: Path, monkeyp
         patch.setattr(module.Checkpoints, 'drop', drop)
         with pytest.raises(KeyboardInterrupt):
             tuner.run()
-    assert events(tuner.run_folder)[-1]['event'] == 'evict'
+    assert events_of(tuner.run_folder)[-1]['event'] == 'evict'
     again = Tuner.resume(tuner.run_folder, Sized(tmp_path), progress=False)
     again.run()
     assert again.epochs_spent <= 40
@@ -201,51 +192,6 @@ def test_without_an_exchange_of_folders_best_trial_is_renamed(tmp_path: Path, mo
     incumbent = tuner.run()
     assert int((tuner.run_folder / 'best_trial' / 'epochs').read_text()) >= incumbent['epoch']
     assert [path.name for path in tuner.run_folder.glob('.best_trial*')] == []
-
-
-@pytest.mark.skipif(not hasattr(os, 'copy_file_range'), reason='Linux')
-def test_a_copy_is_the_same_however_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = os.urandom(3_000_000)
-    (tmp_path / 'a').write_bytes(content)
-    (tmp_path / 'a').chmod(0o640)
-
-    def refused(*arguments):
-        raise OSError(18, 'Invalid cross-device link')
-
-    def in_pieces(source, destination, count):
-        return original(source, destination, min(count, 100_000))
-
-    def stops(source, destination, count):
-        return 0
-
-    original = os.copy_file_range
-    for function in (original, refused, in_pieces, stops):
-        monkeypatch.setattr(os, 'copy_file_range', function)
-        copy_file(tmp_path / 'a', tmp_path / 'b')
-        assert (tmp_path / 'b').read_bytes() == content
-        assert (tmp_path / 'b').stat().st_mode == (tmp_path / 'a').stat().st_mode
-        (tmp_path / 'b').unlink()
-
-
-def test_sizes_count_files_once_and_links_not_at_all(tmp_path: Path) -> None:
-    (tmp_path / 'a' / 'b').mkdir(parents=True)
-    (tmp_path / 'a' / 'b' / 'c').write_bytes(bytes(1234))
-    (tmp_path / 'a' / 'd').write_bytes(bytes(66))
-    (tmp_path / 'a' / 'e').symlink_to(tmp_path)
-    assert sync_tree(tmp_path / 'a') == 1300
-    copy_tree(tmp_path / 'a', tmp_path / 'f')
-    assert sync_tree(tmp_path / 'f') == 1300
-
-
-@pytest.mark.skipif(os.uname().sysname != 'Linux', reason='renameat2')
-def test_folders_are_exchanged(tmp_path: Path) -> None:
-    for name in 'ab':
-        (tmp_path / name).mkdir()
-        (tmp_path / name / name).touch()
-    if swap(tmp_path / 'a', tmp_path / 'b'):
-        assert (tmp_path / 'a' / 'b').exists()
-        assert (tmp_path / 'b' / 'a').exists()
-    assert not swap(tmp_path / 'a', tmp_path / 'nowhere')
 
 
 def test_a_removal_that_was_cut_short_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

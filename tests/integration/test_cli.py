@@ -58,14 +58,14 @@ def test_plot_html_needs_nothing_else(run: str, tmp_path: Path) -> None:
 
 def test_explain(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     pytest.importorskip('matplotlib')
-    folder = str(tuned(tmp_path, optimizer='dyhpo', max_budget=45, num_configurations=50))
+    folder = str(tuned(tmp_path, optimizer='dyhpo', max_budget=24, num_configurations=30))
     assert main(['explain', folder, '--step', '3']) == 0
     assert 'decision 3: train trial' in capsys.readouterr().out
     assert main(['explain', folder]) == 0
-    assert 'decision 45: train trial' in capsys.readouterr().out
-    assert main(['explain', folder, '--step', '44', '-o', 'why.svg']) == 0
+    assert 'decision 24: train trial' in capsys.readouterr().out
+    assert main(['explain', folder, '--step', '23', '-o', 'why.svg']) == 0
     assert '<svg' in (tmp_path / 'why.svg').read_text(encoding='utf-8')
-    assert main(['explain', folder, '--step', '46']) == 1
+    assert main(['explain', folder, '--step', '25']) == 1
 
 
 def test_export(run: str, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
@@ -181,8 +181,9 @@ def test_as_a_program_in_a_pipe_and_in_ascii(run: str) -> None:
     assert (done.stdout, done.stderr) == ('{', '')
 
 
-def test_every_command_of_the_readme_is_one(capsys: pytest.CaptureFixture) -> None:
-    section = (ROOT / 'README.md').read_text(encoding='utf-8').partition('## Look at a run')[2].partition('\n## ')[0]
+def test_every_command_of_the_documents_is_one(capsys: pytest.CaptureFixture) -> None:
+    text = (ROOT / 'docs' / 'runs.md').read_text(encoding='utf-8')
+    section = text.partition('## The command line')[2].partition('\n## ')[0]
     commands = [line.split()[1] for line in section.splitlines() if line.startswith('hpo4dl ')]
     assert len(commands) >= 8
     for command in commands:

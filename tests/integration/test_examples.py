@@ -1,4 +1,4 @@
-"""The README's code and the examples run, and do what they say."""
+"""The code in the documents and the examples runs, and does what they say."""
 
 from __future__ import annotations
 
@@ -18,15 +18,22 @@ import pytest
 import torch
 from ConfigSpace import ConfigurationSpace
 
+import hpo4dl
 from hpo4dl import Tuner, check_objective
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / 'examples'
 
 
-def python_blocks() -> list[str]:
-    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
-    return re.findall(r'^```python\n(.*?)^```$', readme, re.MULTILINE | re.DOTALL)
+DOCUMENTS = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+RUN = 'hpo4dl_results/experiment_20261124-120000'
+"""The run that the documents speak of."""
+
+
+def python_blocks(document: Path) -> list[str]:
+    """What is fenced as `python`; code for other libraries is fenced as `py`, and not run."""
+    text = document.read_text(encoding='utf-8')
+    return re.findall(r'^```python\n(.*?)^```$', text, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -46,15 +53,20 @@ def digits() -> ModuleType:
     return module
 
 
-def test_quickstart_is_what_the_readme_shows() -> None:
-    assert (EXAMPLES / 'quickstart.py').read_text(encoding='utf-8') in python_blocks()
+def test_quickstart_is_what_the_documents_show() -> None:
+    assert (EXAMPLES / 'quickstart.py').read_text(encoding='utf-8') in python_blocks(ROOT / 'docs' / 'coming-from.md')
 
 
-def test_objective_function_of_the_readme_restores_everything() -> None:
-    (block,) = (block for block in python_blocks() if 'load_checkpoint' in block)
-    namespace: dict[str, Any] = {}
-    exec(block, namespace)
-    check = check_objective(namespace['objective_function'], ConfigurationSpace({'lr': (0.1, 0.5)}))
+def documented_objective() -> Any:
+    """The objective function with checkpoints that docs/objective.md shows."""
+    (block,) = (block for block in python_blocks(ROOT / 'docs' / 'objective.md') if 'load_checkpoint' in block)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    return names['objective_function']
+
+
+def test_documented_objective_function_restores_everything() -> None:
+    check = check_objective(documented_objective(), ConfigurationSpace({'lr': (0.1, 0.5)}))
     assert check.ok, str(check)
     assert check.at_once == check.in_two
 
@@ -69,19 +81,8 @@ def test_quickstart_finds_the_minimum_with_a_quarter_of_its_budget(empty_folder:
     assert incumbent['metric'] == pytest.approx((incumbent['configuration']['x'] - 2) ** 2)
 
 
-def run_block(marker: str, names: dict[str, Any], **replaced: str) -> dict[str, Any]:
-    """Executes the README's block with `marker` in it."""
-    (source,) = [block for block in python_blocks() if marker in block]
-    for old, new in replaced.items():
-        assert old in source
-        source = source.replace(old, new)
-    exec(source, names)
-    return names
-
-
-def test_the_checkpoints_resume_and_ask_and_tell_of_the_readme_work(empty_folder: Path) -> None:
-    names = run_block('save_checkpoint(', {})
-    objective_function = names['objective_function']
+def test_documented_checkpoints_go_on_as_if_never_stopped(empty_folder: Path) -> None:
+    objective_function = documented_objective()
     curves = []
     for steps in ([4], [1, 2, 4]):
         checkpoint_path = Path(f'checkpoint_{len(steps)}')
@@ -95,22 +96,29 @@ def test_the_checkpoints_resume_and_ask_and_tell_of_the_readme_work(empty_folder
     assert [result['epoch'] for result in curves[0]] == [1, 2, 3, 4]
     assert curves[0][-1]['metric'] < curves[0][0]['metric']
 
-    configspace = ConfigurationSpace({'lr': (0.001, 0.5)})
-    tuner = Tuner(objective_function, configspace, 3, 8, 'out', minimize=True, num_configurations=10)
-    first = tuner.run()
-    names = {'Tuner': Tuner, 'objective_function': objective_function}
-    folders = {'hpo4dl_results/experiment_20261124-120000': str(tuner.run_folder)}
-    assert run_block('Tuner.resume', names, **folders)['incumbent'] == first
 
-    names = run_block('optimizer.ask()', {'configspace': configspace})
-    assert names['optimizer'].curves[0].epochs == [1]
-
-
-def test_the_readme_explains_every_parameter_of_the_tuner() -> None:
-    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
-    table = readme.partition('## Parameters of `Tuner`')[2].partition('\n## ')[0]
-    explained = re.findall(r'\w+', ' '.join(re.findall(r'^\| (`.*?`) \|', table, re.MULTILINE)))
-    assert sorted(explained) == sorted(inspect.signature(Tuner).parameters)
+@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda document: document.stem)
+def test_code_in_the_documents_runs(empty_folder: Path, document: Path) -> None:
+    """Block after block, where a space, the objective function of docs/objective.md and a run of both are at hand."""
+    quickstart = (EXAMPLES / 'quickstart.py').read_text(encoding='utf-8')
+    blocks = [block for block in python_blocks(document) if block != quickstart]
+    names: dict[str, Any] = {'Tuner': Tuner, 'hpo4dl': hpo4dl, 'objective_function': documented_objective()}
+    names['configspace'] = ConfigurationSpace({'lr': (0.001, 0.5)})
+    first = None
+    if any(RUN in block for block in blocks):
+        settings: dict[str, Any] = {'minimize': True, 'num_configurations': 10, 'progress': False}
+        tuner = Tuner(names['objective_function'], names['configspace'], 3, 8, 'hpo4dl_results', **settings)
+        first = tuner.run()
+        tuner.run_folder.rename(RUN)
+    for block in blocks:
+        exec(block, names)
+    if document.name == 'README.md':
+        assert names['tuner'].epochs_spent == 100
+        assert names['incumbent']['configuration']['x'] == pytest.approx(2, abs=0.5)
+    elif document.name == 'resume.md':
+        assert names['incumbent'] == first
+    elif document.name == 'method.md':
+        assert names['optimizer'].curves[0].epochs == [1]
 
 
 # The parameters of `Tuner` in hpo4dl 0.1.0 on PyPI, in its order, with its defaults; three had none.
@@ -177,9 +185,9 @@ def test_digits_three_epochs_and_three_more_are_six(digits: ModuleType, tmp_path
     first = digits.objective_function(configuration, 3, 0, str(in_two))
     torch.rand(7)  # what happens between two calls does not matter
     assert first + digits.objective_function(configuration, 6, 3, str(in_two)) == expected
-    models = [torch.load(folder / digits.CHECKPOINT, **digits.LOAD)['model'] for folder in (at_once, in_two)]
+    models = [torch.load(folder / digits.CHECKPOINT, weights_only=True)['model'] for folder in (at_once, in_two)]
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
-    assert len({result['metric'] for result in expected}) > 1, 'nothing was learnt, so nothing was tested'
+    assert len({result['metric'] for result in expected}) > 1, 'nothing was learned, so nothing was tested'
 
 
 def test_digits_restores_all_that_it_trains_with(digits: ModuleType) -> None:

@@ -11,7 +11,7 @@ from runs import content, tuned
 
 from hpo4dl import ArgumentError, HPO4DLError
 from hpo4dl.analysis.explain import explain, explanation_text
-from hpo4dl.analysis.report import read_run
+from hpo4dl.analysis.run import read_run
 
 
 @pytest.fixture(scope='module')

@@ -14,8 +14,8 @@ from runs import HOSTILE, hostile, space, tuned, written
 
 from hpo4dl import ArgumentError, HPO4DLError
 from hpo4dl.analysis.export import export, importance
-from hpo4dl.analysis.report import Run, read_run
-from hpo4dl.space.unit_cube import describe, read_space
+from hpo4dl.analysis.run import Run, read_run
+from hpo4dl.space.serialization import describe, read_space
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import email
+import graphlib
+import inspect
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -13,52 +16,14 @@ from pathlib import Path
 
 import pytest
 
+import hpo4dl
+from hpo4dl import Tuner
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / 'hpo4dl'
 RUN_TIME_DEPENDENCIES = {'ConfigSpace', 'numpy', 'scipy', 'torch'}
 
-SUFFIXES = {'.py', '.typed', '.npz', '.html'}
-
-# Each module imports only from lines above its own: the package can be read from top to bottom, one idea at a time.
-READING_ORDER = """
-    errors
-    files
-    records.identity integrations.torch_checkpoint
-    checks trial
-    space.transforms
-    space.unit_cube
-    surrogate.policy surrogate.gp surrogate.adam surrogate.curve_encoder
-    surrogate.kernels
-    surrogate.prediction
-    surrogate.model
-    optimizers.policy optimizers.acquisition
-    optimizers.output_transform
-    optimizers.surrogate_inputs
-    optimizers.base
-    optimizers.random_search optimizers.hyperband
-    optimizers.dyhpo
-    records.run_folder
-    optimizers.registry
-    records.journal execution.signals execution.worker
-    records.checkpoints execution.engines integrations.slurm progress records.state
-    records.csv_table records.salvage analysis.replay tools.executor_check
-    analysis.report
-    analysis.explain integrations.trackers
-    tools.objective_check tools.warm_start
-    tuner
-    __init__
-    analysis.plots analysis.export analysis.page tools.vendor
-    tools.cli
-    __main__
-"""
-
-# What the extras bring, imported inside functions of these modules alone.
-OPTIONAL = {
-    'analysis.plots': {'matplotlib'},
-    'analysis.export': {'optuna', 'pyarrow'},
-    'progress': {'tqdm'},
-    'integrations.slurm': {'submitit'},
-}
+SUFFIXES = {'.py', '.typed', '.html'}
 
 TUNE = """
 import importlib, sys
@@ -80,40 +45,93 @@ def text(path: str) -> str:
     return (ROOT / path).read_text(encoding='utf-8')
 
 
-def imports(path: Path) -> list[tuple[int, str]]:
-    """Every import of a file, wherever it stands, as (number of leading dots, module)."""
+class Rules:
+    """The import rules of ARCHITECTURE.md: its table of wings, and the list below it."""
+
+    def __init__(self) -> None:
+        document = text('ARCHITECTURE.md')
+        rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in document.splitlines() if line[:3] == '| `']
+        self.allowed = {names(wing)[0]: {names(wing)[0], *names(may)} for wing, _, _, may in rows}
+        self.ring = {names(wing)[0]: int(ring) for wing, ring, _, _ in rows}
+        self.wings = {name.removesuffix('.py'): names(wing)[0] for wing, _, what, _ in rows for name in names(what)}
+        one_line = ' '.join(document.split())
+        module, late = re.search(r'inside functions,[^:]*: `(\S+)\.py` imports ([^.]*)\.', one_line).groups()
+        self.late = {module: set(names(late))}
+        (torch,) = re.findall(r'torch is imported in ([^,]*(?:, `[^`]+`)*), nowhere else', one_line)
+        self.optional = {'torch': names(torch)}
+        for package, file in re.findall(r'(\w+) in (`[^`]+\.py`)', one_line):
+            self.optional.setdefault(package, []).extend(names(file))
+
+    def wing(self, module: str) -> str:
+        return module.partition('.')[0] if '.' in module else self.wings[module]
+
+    def may_import(self, module: str, package: str) -> bool:
+        """Whether a module may import a package that is not ours."""
+        places = self.optional.get(package)
+        if places is None:
+            return package in sys.stdlib_module_names | RUN_TIME_DEPENDENCIES
+        return self.wing(module) in places or module.replace('.', '/') + '.py' in places
+
+
+def names(cell: str) -> list[str]:
+    """What stands in backticks."""
+    return re.findall(r'`([^`]+)`', cell)
+
+
+def imports(module: str) -> list[tuple[str, bool, bool]]:
+    """Every import of a module: its target, whether that is ours, and whether it runs when the module is imported."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
-        if isinstance(node, ast.Import):
-            found += [(0, alias.name) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            found += [(node.level, node.module)] if node.module else [(node.level, alias.name) for alias in node.names]
+
+    def visit(node: ast.AST, at_top: bool) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                found.extend((alias.name, False, at_top) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                wing = module.split('.')[: -child.level]
+                assert child.level <= len(module.split('.'))
+                targets = [child.module] if child.module else [alias.name for alias in child.names]
+                found.extend(('.'.join([*wing, t]) if child.level else t, bool(child.level), at_top) for t in targets)
+            for_types = isinstance(child, ast.If) and ast.unparse(child.test) == 'TYPE_CHECKING'
+            visit(child, at_top and not for_types and not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+    visit(ast.parse(MODULES[module].read_text(encoding='utf-8')), True)
     return found
 
 
-MODULES = {'.'.join(path.relative_to(PACKAGE).with_suffix('').parts): path for path in sorted(PACKAGE.rglob('*.py'))}
+MODULES = {
+    '.'.join(path.relative_to(PACKAGE).with_suffix('').parts): path
+    for path in sorted(PACKAGE.rglob('*.py'))
+    if path.parent == PACKAGE or path.name != '__init__.py'
+}
+RULES = Rules()
 
 
-@pytest.mark.parametrize('module', [module for module in MODULES if not module.endswith('.__init__')])
-def test_imports_go_up_the_reading_order_only(module: str) -> None:
-    above = lines_above(module)
-    for dots, imported in imports(MODULES[module]):
-        if dots:
-            wing = module.split('.')[:-dots]
-            assert dots <= len(module.split('.'))
-            assert '.'.join([*wing, imported]) in above, f'{module} imports {imported}'
-        else:
-            allowed = RUN_TIME_DEPENDENCIES | OPTIONAL.get(module, set())
-            assert imported.partition('.')[0] in sys.stdlib_module_names | allowed
+def test_every_module_has_its_wing() -> None:
+    assert {module for module in MODULES if '.' not in module} == set(RULES.wings)
+    assert {module.partition('.')[0] for module in MODULES if '.' in module} <= set(RULES.allowed)
+    for wing, allowed in RULES.allowed.items():
+        assert allowed <= set(RULES.allowed)
+        assert wing in ('integrations', 'tools', 'analysis') or all(RULES.ring[other] < 3 for other in allowed)
+    assert not RULES.allowed['records'] & {'surrogate', 'optimizers'}
+    assert {file for files in RULES.optional.values() for file in files if '/' in file} <= {
+        module.replace('.', '/') + '.py' for module in MODULES
+    }
 
 
-def lines_above(module: str) -> set[str]:
-    above: set[str] = set()
-    for line in READING_ORDER.split('\n'):
-        if module in line.split():
-            return above
-        above.update(line.split())
-    raise AssertionError(f'{module} has no place in the reading order')
+@pytest.mark.parametrize('module', MODULES)
+def test_a_module_imports_what_its_wing_may(module: str) -> None:
+    for target, ours, at_top in imports(module):
+        if not ours:
+            assert RULES.may_import(module, target.partition('.')[0]), f'{module} imports {target}'
+            continue
+        assert target in MODULES, f'{module} imports {target}'
+        late = set() if at_top else RULES.late.get(module, set())
+        assert RULES.wing(target) in RULES.allowed[RULES.wing(module)] | late, f'{module} imports {target}'
+
+
+def test_no_imports_go_round_in_a_circle() -> None:
+    graph = {module: {t for t, ours, at_top in imports(module) if ours and at_top} for module in MODULES}
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 @pytest.fixture(scope='module')
@@ -172,3 +190,44 @@ def test_every_example_has_its_line() -> None:
     described = set(re.findall(r'^\| \[([^]]+)]', text('examples/README.md'), re.MULTILINE))
     examples = {path.name for path in (ROOT / 'examples').glob('*.py')}
     assert examples == {name for name in described if re.fullmatch(r'\w+\.py', name)}
+
+
+DOCUMENTS = [
+    file for folder in ('.', 'docs', 'examples', 'examples/benchmarks') for file in ROOT.glob(f'{folder}/*.md')
+]
+
+
+@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda document: document.relative_to(ROOT).as_posix())
+def test_links_of_a_document_lead_somewhere(document: Path) -> None:
+    """To a file of the repository, and where a heading is named, to one of that document."""
+    prose = re.sub(r'^```.*?^```$', '', document.read_text(encoding='utf-8'), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r'\]\((?!https?:)([^)\s]+)\)', prose):
+        name, _, heading = target.partition('#')
+        file = document.parent / name if name else document
+        assert file.exists(), target
+        if heading:
+            headings = re.findall(r'^#+ (.*)$', file.read_text(encoding='utf-8'), re.MULTILINE)
+            assert heading in {re.sub(r'[^\w -]', '', text).lower().replace(' ', '-') for text in headings}, target
+
+
+def test_the_front_page_is_one_page() -> None:
+    assert len(text('README.md').splitlines()) <= 130
+
+
+def test_page_of_parameters_is_what_the_docstrings_say() -> None:
+    make = runpy.run_path(str(ROOT / 'docs' / 'make_parameters.py'))
+    assert text('docs/parameters.md') == make['text'](), 'run `python docs/make_parameters.py`'
+    assert list(make['arguments'](Tuner)) == list(inspect.signature(Tuner).parameters)
+    resumed = [name for names in make['arguments'](Tuner.resume) for name in names.split(', ')]
+    assert sorted(resumed) == sorted(inspect.signature(Tuner.resume).parameters)
+
+
+def test_linters_are_pinned_once() -> None:
+    """To the same versions in setup.cfg, which `.ci/run` reads, and in tox.ini."""
+    pinned = [set(re.findall(r'(?:ruff|mypy) == [\d.]+', text(file))) for file in ('setup.cfg', 'tox.ini')]
+    assert pinned[0] == pinned[1]
+    assert len(pinned[0]) == 2
+
+
+def test_citation_is_of_this_version() -> None:
+    assert re.search(r'^version: (.*)$', text('CITATION.cff'), re.MULTILINE)[1] == hpo4dl.__version__

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
-from races import Quadratic, tune
+from objectives import Quadratic, curve
+from races import tune
+from runs import events_of
+from workers import is_running, wait_until
 
 from hpo4dl import HPO4DLError, JournalError, StorageError, Tuner, replay, save_checkpoint
 from hpo4dl.records.identity import MARK, read_identity
-
-NAMES = ['asha', 'random']
 
 
 def everything(folder: Path) -> dict[str, str]:
@@ -167,28 +169,37 @@ LINKS = ['.hpo4dl_results.csv.new', '.lock.new', '.journal.new', 'hpo4dl_results
          'checkpoints/trial_2/began_99', 'checkpoints/removed_3']  # fmt: skip
 
 
+@pytest.fixture(scope='module')
+def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that ended; what is received is a copy of it."""
+    tuner = tune(tmp_path_factory.mktemp('sender'), Quadratic(), optimizer='asha', max_budget=20)
+    tuner.run()
+    return tuner.run_folder
+
+
 @pytest.mark.parametrize('damaged', [False, True])
 @pytest.mark.parametrize('target', ['file', 'folder', 'nothing'])
 @pytest.mark.parametrize('link', LINKS)
-def test_no_link_in_a_received_run_is_written_through(tmp_path: Path, link: str, target: str, damaged: bool) -> None:
-    tuner = tune(tmp_path / 'runs', Quadratic(), optimizer='asha', max_budget=20)
-    tuner.run()
+def test_no_link_in_a_received_run_is_written_through(
+    tmp_path: Path, sent: Path, link: str, target: str, damaged: bool
+) -> None:
+    run = Path(shutil.copytree(sent, tmp_path / 'received'))
     home = tmp_path / 'home'
     (home / 'folder').mkdir(parents=True)
     (home / 'file').write_text('mine')
     (home / 'folder' / 'file').write_text('mine')
     before = everything(home)
-    path = tuner.run_folder / link
+    path = run / link
     shutil.rmtree(path, ignore_errors=True)
     path.unlink(missing_ok=True)
     path.symlink_to(home / target)
-    (tuner.run_folder / 'lock').touch()
-    journal = tuner.run_folder / 'journal.jsonl'
+    (run / 'lock').touch()
+    journal = run / 'journal.jsonl'
     if damaged:
         lines = journal.read_bytes().splitlines(keepends=True)
         journal.write_bytes(b''.join([*lines[:5], b'damaged\n', *lines[6:]]))
     try:
-        again = Tuner.resume(tuner.run_folder, Quadratic(), max_budget=30, salvage=damaged, progress=False)
+        again = Tuner.resume(run, Quadratic(), max_budget=30, salvage=damaged, progress=False)
         again.run()
     except HPO4DLError:
         pass
@@ -197,16 +208,15 @@ def test_no_link_in_a_received_run_is_written_through(tmp_path: Path, link: str,
 
 @pytest.mark.parametrize('content', ['no newline at the end', 'one line\n', 'many\nlines\nwithout\nthe last', ''])
 @pytest.mark.parametrize('kind', ['link', 'file'])
-def test_a_journal_is_neither_a_link_nor_mended_unread(tmp_path: Path, content: str, kind: str) -> None:
-    tuner = tune(tmp_path / 'runs', Quadratic(), optimizer='asha', max_budget=20)
-    tuner.run()
+def test_a_journal_is_neither_a_link_nor_mended_unread(tmp_path: Path, sent: Path, content: str, kind: str) -> None:
+    run = Path(shutil.copytree(sent, tmp_path / 'received'))
     file = tmp_path / 'file'
     file.write_text(content)
-    journal = tuner.run_folder / 'journal.jsonl'
+    journal = run / 'journal.jsonl'
     journal.unlink()
     journal.symlink_to(file) if kind == 'link' else file.rename(journal)
     with pytest.raises(JournalError):
-        Tuner.resume(tuner.run_folder, Quadratic(), max_budget=30, progress=False).run()
+        Tuner.resume(run, Quadratic(), max_budget=30, progress=False).run()
     assert journal.read_text() == content
 
 
@@ -229,71 +239,93 @@ def test_checkpoints_and_probes_are_new_files(tmp_path: Path) -> None:
 
 
 SCRIPT = """
-    import os, sys, time
+    import os, time
     from pathlib import Path
     from ConfigSpace import ConfigurationSpace
     from hpo4dl import Tuner
 
     def objective(configuration, epoch, previous_epoch, checkpoint_path):
-        return {'epoch': epoch, 'metric': configuration['x']}
+        Path(f'called_{os.getpid()}').touch()
+        time.sleep(600)
 
     if __name__ == '__main__':
-        tuner = Tuner(objective, ConfigurationSpace({'x': (0.0, 1.0)}), 3, 9, 'runs', 'random', num_workers=3)
+        tuner = Tuner(objective, ConfigurationSpace({'x': (0.0, 1.0)}), 3, 9, 'runs', 'random', num_workers=2)
         Path('made').touch()
         tuner.run()
 """
 
 
-@pytest.mark.parametrize('end', ['KILL', 'TERM', 'KILL later'])
-def test_a_tuner_that_dies_while_workers_start_takes_nobody_along(tmp_path: Path, end: str) -> None:
+@pytest.mark.skipif(not Path('/proc/self/environ').exists(), reason='Linux')
+@pytest.mark.parametrize('end', ['kill', 'terminate', 'kill later'])
+def test_a_tuner_that_dies_takes_its_workers_along_and_nobody_else(tmp_path: Path, end: str) -> None:
     """Its workers are in the group of whoever started it until they have one of their own."""
+
+    def begun() -> list[int]:
+        return [pid for pid in processes_below(tmp_path) if pid != tuner.pid]
+
     (tmp_path / 'tuner.py').write_text(textwrap.dedent(SCRIPT))
-    job = f"""
-        {sys.executable} tuner.py & tuner=$!
-        sleep 600 & bystander=$!
-        until [ -e made ]; do sleep 0.05; done
-        sleep {2 if 'later' in end else 0.3}
-        kill -{end.split()[0]} $tuner; kill -{end.split()[0]} $tuner; kill -{end.split()[0]} $tuner
-        wait $tuner
-        sleep 8
-        kill -0 $bystander && echo both live
-        kill $bystander
-    """
-    done = subprocess.run(
-        ['bash', '-c', job], cwd=tmp_path, start_new_session=True, capture_output=True, text=True, timeout=120
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path), 'STARTED_BELOW': str(tmp_path)}
+    bystander = subprocess.Popen(['sleep', '600'], preexec_fn=os.setpgrp)
+    tuner = subprocess.Popen(
+        [sys.executable, 'tuner.py'],
+        cwd=tmp_path,
+        env=environment,
+        preexec_fn=lambda: os.setpgid(0, bystander.pid),
     )
-    assert 'both live' in done.stdout, done.stderr
-    assert done.returncode == 0
+    try:
+        if end == 'kill later':
+            wait_until(lambda: len(list(tmp_path.glob('called_*'))) == 2)
+        else:
+            wait_until(lambda: (tmp_path / 'made').exists() and begun())
+        number = signal.SIGTERM if end == 'terminate' else signal.SIGKILL
+        wait_until(lambda: tuner.poll() is not None or tuner.send_signal(number))  # the second one leaves at once
+        wait_until(lambda: not processes_below(tmp_path))
+        assert bystander.poll() is None
+    finally:
+        for process in (tuner, bystander):
+            process.kill()
+            process.wait()
+
+
+def processes_below(folder: Path) -> list[int]:
+    """Those that were started with the folder as their mark, and run."""
+    mark = f'STARTED_BELOW={folder}\0'.encode()
+    found = []
+    for path in Path('/proc').glob('[0-9]*/environ'):
+        try:
+            if mark in path.read_bytes() + b'\0' and is_running(int(path.parent.name)):
+                found.append(int(path.parent.name))
+        except OSError:  # another user's, or ended
+            pass
+    return found
 
 
 @pytest.mark.parametrize('num_workers', [1, 2])
-@pytest.mark.parametrize('leave', ['exit', 'return', 'raise', 'interrupt'])
-def test_a_fork_of_the_objective_is_no_second_tuner(tmp_path: Path, leave: str, num_workers: int) -> None:
-    objective = Forks(leave)
-    tuner = tune(tmp_path, objective, optimizer='asha', max_budget=12, num_workers=num_workers)
+def test_a_fork_of_the_objective_is_no_second_tuner(tmp_path: Path, num_workers: int) -> None:
+    tuner = tune(tmp_path, forks, max_budget=16, num_workers=num_workers)
     tuner.run()
-    assert tuner.epochs_spent == 12
+    assert tuner.epochs_spent == 16
     assert replay(tuner.run_folder) > 0
-    lines = (tuner.run_folder / 'journal.jsonl').read_text().splitlines()
-    attempts = [json.loads(line)['attempt'] for line in lines if '"event": "result"' in line]
-    assert len(attempts) == len(set(attempts))
+    results = events_of(tuner.run_folder, 'result')
+    assert len(results) == len({result['attempt'] for result in results})
+    assert all(result['failed'] is None for result in results)
+    assert {entry['info']['way'] for result in results for entry in result['epochs']} == set(WAYS)
 
 
-class Forks:
+WAYS = {'exit': 3, 'return': 0, 'raise': 1, 'interrupt': 1}
+
+
+def forks(configuration, epoch, previous_epoch, checkpoint_path):
     """Leaves a child in every call, which comes back in one way or another."""
-
-    def __init__(self, leave: str) -> None:
-        self.leave = leave
-
-    def __call__(self, configuration, epoch, previous_epoch, checkpoint_path):
-        pid = os.fork()
-        if pid == 0:
-            if self.leave == 'exit':
-                sys.exit(3)
-            if self.leave == 'raise':
-                raise RuntimeError('in the child')
-            if self.leave == 'interrupt':
-                raise KeyboardInterrupt
-        else:
-            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == {'exit': 3, 'return': 0}.get(self.leave, 1)
-        return [{'epoch': i, 'metric': configuration['x'] + i} for i in range(previous_epoch + 1, epoch + 1)]
+    way = list(WAYS)[int(configuration['x'] * 1e6) % 4]
+    pid = os.fork()
+    if pid == 0:
+        if way == 'exit':
+            sys.exit(3)
+        if way == 'raise':
+            raise RuntimeError('in the child')
+        if way == 'interrupt':
+            raise KeyboardInterrupt
+    else:
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == WAYS[way]
+    return curve(configuration['x'], epoch, previous_epoch, way=way)

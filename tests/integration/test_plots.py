@@ -9,7 +9,7 @@ import pytest
 from runs import hostile, large, tuned, written
 
 from hpo4dl import ArgumentError, HPO4DLError
-from hpo4dl.analysis.report import Run, read_run
+from hpo4dl.analysis.run import Run, read_run
 
 pytest.importorskip('matplotlib')
 
@@ -17,7 +17,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from hpo4dl.analysis import plots
+from hpo4dl.analysis import charts, plots
 
 
 def size(path: Path) -> tuple[int, int]:
@@ -81,14 +81,33 @@ def test_best_so_far_is_the_running_minimum(tmp_path: Path) -> None:
 
 def test_limits_hold_the_good_ones_however_bad_the_others(tmp_path: Path) -> None:
     run = read_run(written(tmp_path / 'run', [({'x': 1.0}, [0.5], None)]))
-    assert plots.limits(run, [0.1, 0.2, 0.3]) == (0.1, 0.3)
-    low, high = plots.limits(run, [0.1 + 0.01 * i for i in range(20)] + [1e34])
-    assert low == 0.1
-    assert 0.29 < high < 1
-    run.settings['minimize'] = False
-    low, high = plots.limits(run, [0.9 - 0.01 * i for i in range(20)] + [-1e34])
-    assert high == 0.9
-    assert 0 < low < 0.71
+    assert charts.limits(run, [0.1, 0.2, 0.3]) == charts.Axis(0.1, 0.3)
+    axis = charts.limits(run, [0.1 + 0.01 * i for i in range(20)] + [1e34])
+    assert (axis.low, axis.outside) == (0.1, 1)
+    assert 0.29 < axis.high < 1
+    run.minimize = False
+    axis = charts.limits(run, [0.9 - 0.01 * i for i in range(20)] + [-1e34])
+    assert (axis.high, axis.outside) == (0.9, 1)
+    assert 0 < axis.low < 0.71
+
+
+@pytest.mark.parametrize('n', [1, 2, 7, 10, 101])
+def test_limits_are_those_of_numpys_quantile(tmp_path: Path, n: int) -> None:
+    run = read_run(written(tmp_path / 'run', [({'x': 1.0}, [0.5], None)]))
+    metrics = np.random.default_rng(n).standard_cauchy(n)
+    axis = charts.limits(run, metrics.tolist())
+    best, common, worst = metrics.min(), np.quantile(metrics, 0.9), metrics.max()
+    assert axis.low == best
+    assert axis.high == pytest.approx(worst if worst - best <= 4 * (common - best) else 1.5 * common - 0.5 * best)
+
+
+def test_ticks_are_round_and_on_the_axis() -> None:
+    assert charts.Axis(0, 1).ticks(5) == [0, 0.2, 0.4, 0.6, 0.8, 1]
+    assert charts.Axis(-3, 17).ticks(4) == [0, 5, 10, 15]
+    assert charts.Axis(1, 3).ticks(9, whole=True) == [1, 2, 3]
+    assert charts.Axis(0.02, 3, log=True).ticks(5) == [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]
+    assert charts.Axis(1e-5, 0.1, log=True).ticks(5) == [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
+    assert charts.Axis(2, 2).ticks(5) == [2]
 
 
 def test_losses_over_decades_are_drawn_by_their_logarithm(tmp_path: Path) -> None:
@@ -103,7 +122,7 @@ def test_losses_over_decades_are_drawn_by_their_logarithm(tmp_path: Path) -> Non
     lines = panels['Configurations: dark is better'].collections[0].get_segments()
     heights = [line[-1][1] for line in lines if line[-1][1] < 1]
     assert np.ptp(np.diff(heights)) < 1e-9, 'equal factors are equal distances'
-    run.settings['minimize'] = False
+    run.minimize = False
     assert plots.draw(run).axes[0].get_yscale() == 'linear'
 
 

@@ -12,8 +12,11 @@ import pytest
 from runs import HOSTILE, content, hostile, large, tuned, written
 
 from hpo4dl import JournalError
-from hpo4dl.analysis.report import compared, printable, read_run, summary, to_json
-from hpo4dl.records.journal import birth, encode_line
+from hpo4dl.analysis.report import comparison_text, report_text
+from hpo4dl.analysis.run import read_run, to_json
+from hpo4dl.records.journal import encode_line
+from hpo4dl.records.lock import process_start_time as birth
+from hpo4dl.text import escape
 
 
 def test_tells_what_the_tuner_wrote_into_its_table(tmp_path: Path) -> None:
@@ -45,7 +48,7 @@ def test_a_run_by_hand(tmp_path: Path) -> None:
     assert run.epochs_spent == 3 + 1 + 2  # the call that failed counts
     assert run.epochs_saved() == (9 - 3) + (9 - 1)  # nothing is saved by a failure
     assert run.elapsed == 2 * 6
-    text = summary(run)
+    text = report_text(run)
     for line in ['note', 'running']:
         assert line not in text
     assert '6 spent on 3 trials; 2 paused before epoch 9, which saved 14 (70% of training all to the end)' in text
@@ -73,7 +76,7 @@ def test_pauses_between_two_runs_of_a_tuner_are_no_time(tmp_path: Path) -> None:
     assert run.elapsed == 4 + 3
     assert run.epochs_spent == 3
     assert run.stopped is None
-    assert 'interrupted' in run.state()
+    assert 'interrupted' in run.status()
 
 
 @pytest.mark.parametrize('cut_at', range(0, 4001, 199))
@@ -84,7 +87,7 @@ def test_a_journal_cut_anywhere_is_read_as_far_as_it_is_whole(tmp_path: Path, cu
     journal.write_bytes(whole)
     before = content(folder)
     run = read_run(folder)
-    summary(run)
+    report_text(run)
     assert len(run.observations) == sum(b'"result"' in line for line in whole.split(b'\n')[:-1])
     assert content(folder) == before
     assert json.loads(json.dumps(to_json(run), allow_nan=False))['epochs_spent'] == run.epochs_spent
@@ -102,7 +105,7 @@ def test_damaged_lines_are_left_out_and_said(tmp_path: Path) -> None:
     assert run.trials[0].metrics == {1: 1.0, 3: 0.8}
     assert run.trials[0].configuration == {}
     assert run.trials[4].configuration == {'x': 4.0}
-    assert run.notes[0] in summary(run)
+    assert run.notes[0] in report_text(run)
 
 
 def test_files_that_are_gone_are_said(tmp_path: Path) -> None:
@@ -113,13 +116,13 @@ def test_files_that_are_gone_are_said(tmp_path: Path) -> None:
     assert [note.split()[0] for note in run.notes] == ['settings.json', 'hyperparameters.json']
     assert {h.name: h.kind for h in run.hyperparameters}['lr'] == 'number'
     assert run.max_epochs == 9
-    summary(run)
+    report_text(run)
 
 
 def test_who_works_on_it(tmp_path: Path) -> None:
     folder = written(tmp_path / 'run', [({'x': 1.0}, [0.9], None)])
     lock = {'host': socket.gethostname(), 'pid': os.getpid(), 'birth': birth(os.getpid())}
-    assert read_run(folder).state() == 'stopped: time_limit: over'
+    assert read_run(folder).status() == 'stopped: time_limit: over'
     for owner, said in [
         (lock, f'process {os.getpid()} on this host works on it'),
         ({**lock, 'birth': 'another'}, 'stopped: time_limit: over'),
@@ -127,7 +130,7 @@ def test_who_works_on_it(tmp_path: Path) -> None:
         ('half a li', 'stopped: time_limit: over'),
     ]:
         (folder / 'lock').write_text(json.dumps(owner))
-        assert read_run(folder).state() == said
+        assert read_run(folder).status() == said
 
 
 def test_no_run_is_an_error_that_helps(tmp_path: Path) -> None:
@@ -145,25 +148,25 @@ def test_a_run_that_has_just_begun_and_one_of_failures(tmp_path: Path) -> None:
     begun = read_run(written(tmp_path / 'begun', [], stop=False))
     failed = read_run(written(tmp_path / 'failed', [({'x': 1.0}, [], 'broke')] * 3))
     for run in (begun, failed):
-        assert 'No trial has given a metric yet.' in summary(run)
+        assert 'No trial has given a metric yet.' in report_text(run)
         assert to_json(run)['incumbent'] is None
-    assert 'failed   3 trials: broke' in summary(failed)
-    assert len(compared([begun, failed]).split('\n')) == 4  # heads, two runs, and that the spaces differ
+    assert 'failed   3 trials: broke' in report_text(failed)
+    assert len(comparison_text([begun, failed]).split('\n')) == 4  # heads, two runs, and that the spaces differ
 
 
 def test_text_is_printable_whatever_the_names(tmp_path: Path) -> None:
     run = read_run(hostile(tmp_path / 'a\nb'))
-    lines = summary(run).split('\n')
+    lines = report_text(run).split('\n')
     assert all(line.isprintable() and len(line) <= 120 for line in lines)
     assert any('größe 学习率 🙂' in line for line in lines)
     assert {h.name for h in run.hyperparameters} == set(HOSTILE)
-    assert printable('\ud800\x1b[2J') == '\\ud800\\x1b[2J'
+    assert escape('\ud800\x1b[2J') == '\\ud800\\x1b[2J'
 
 
 def test_runs_side_by_side(tmp_path: Path) -> None:
     one = written(tmp_path / 'one', [({'x': 1.0}, [0.9, 0.8, 0.7, 0.6], None)])
     two = written(tmp_path / 'two', [({'x': float(i)}, [0.95 - 0.1 * i], None) for i in range(8)], max_epochs=5)
-    lines = [line.split() for line in compared([read_run(one), read_run(two)]).split('\n')]
+    lines = [line.split() for line in comparison_text([read_run(one), read_run(two)]).split('\n')]
     assert lines[1] == ['one', 'dyhpo', '0', '1', '4', '0:08', '0.9', '0.8', '0.6', '0.6', '4']
     assert lines[2] == ['two', 'dyhpo', '0', '8', '8', '0:16', '0.95', '0.85', '0.65', '0.25', '8']
     assert lines[3:] == ['note: their max_epochs differ'.split()]
@@ -174,4 +177,4 @@ def test_five_thousand_trials(tmp_path: Path) -> None:
     assert len(run.trials) == 5000
     assert min(o.metric for o in run.observations) == -1e34
     assert run.incumbent.metric == max(o.metric for o in run.observations)
-    assert len(summary(run).split('\n')) < 40
+    assert len(report_text(run).split('\n')) < 40

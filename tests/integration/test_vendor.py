@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,96 @@ def test_a_copy_that_does_not_tune_is_said(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(module, 'CHECK', 'raise SystemExit("broken")')
     with pytest.raises(HPO4DLError, match='does not tune: broken'):
         vendor(tmp_path)
+
+
+TUNE = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import ConfigSpace
+from outer.tuning import Tuner
+sys.modules['hpo4dl'] = None
+
+def train(configuration, epoch, previous_epoch, checkpoint_path):
+    return [{'epoch': i, 'metric': (configuration['x'] - 2) ** 2 + 1 / i} for i in range(previous_epoch + 1, epoch + 1)]
+
+if __name__ == '__main__':
+    space = ConfigSpace.ConfigurationSpace({'x': (-5.0, 10.0)})
+    settings = {'minimize': True, 'max_epochs': 3, 'seed': 0, 'progress': True}
+    tuner = Tuner(train, space, max_budget=10, output_path=sys.argv[1], **settings)
+    tuner.run()
+    more = Tuner.resume(tuner.run_folder, train, max_budget=20, executor=ThreadPoolExecutor(2), num_workers=2)
+    assert -5 <= more.run()['configuration']['x'] <= 10
+    assert more.epochs_spent == 20
+    processes = Tuner(train, space, max_budget=10, output_path=sys.argv[1], num_workers=2, optimizer='asha', **settings)
+    processes.run()
+    assert processes.epochs_spent == 10
+    try:
+        Tuner(train, space, max_budget=10, output_path=sys.argv[1], warm_start=tuner.run_folder, **settings)
+    except Exception as error:
+        print(error)
+"""
+MISSING = """
+import outer.tuning as package
+for name in package.__all__:
+    try:
+        getattr(package, name)
+    except package.MissingPartError as error:
+        print(name, error)
+for module in ('integrations.slurm', 'integrations.trackers', 'analysis.run'):
+    try:
+        __import__(f'outer.tuning.{module}')
+    except ImportError as error:
+        print(module, error)
+"""
+
+
+@pytest.fixture(scope='module')
+def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a core copy, under another name: `outer.tuning`."""
+    folder = tmp_path_factory.mktemp('core')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, 'CHECK', '')
+        said = vendor(folder, core=True)
+    assert 'hpo4dl 0.2.0 core' in said
+    assert 'no report' in said
+    assert (folder / 'hpo4dl' / 'VENDORED').read_text() == f'hpo4dl {hpo4dl.__version__} core\n'
+    (folder / 'outer').mkdir()
+    (folder / 'outer' / '__init__.py').touch()
+    shutil.move(folder / 'hpo4dl', folder / 'outer' / 'tuning')
+    return folder
+
+
+def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, '-B', '-W', 'error', *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+
+
+def test_a_core_copy_tunes_resumes_and_has_workers(core: Path, tmp_path: Path) -> None:
+    (core / 'tune.py').write_text(TUNE)
+    done = python(core, 'tune.py', str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert 'this is a core copy of hpo4dl' in done.stdout
+    assert 'Traceback' not in done.stderr
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_core_copy_is_rings_1_and_2(core: Path) -> None:
+    copy = core / 'outer' / 'tuning'
+    folders = {path.name for path in copy.iterdir() if path.is_dir()}
+    assert folders == {'execution', 'optimizers', 'records', 'space', 'surrogate'}
+    assert sum(len(path.read_text().splitlines()) for path in copy.rglob('*.py')) <= 5000
+    assert module.changed_files(copy) == []
+
+
+def test_what_a_core_copy_lacks_is_one_clear_error(core: Path) -> None:
+    done = python(core, '-c', MISSING)
+    assert done.returncode == 0, done.stderr
+    said = dict(line.split(' ', 1) for line in done.stdout.splitlines())
+    lacks = {'ObjectiveCheck', 'WarmStart', 'check_executor', 'check_objective', 'load_checkpoint', 'replay'}
+    lacks |= {'save_checkpoint', 'warm_start', 'integrations.slurm', 'integrations.trackers', 'analysis.run'}
+    assert set(said) == lacks
+    assert all('this is a core copy of hpo4dl without analysis/' in text for text in said.values())
+    done = python(core, '-m', 'outer.tuning', 'report', 'run')
+    assert (done.returncode, done.stdout) == (1, '')
+    assert done.stderr.startswith('hpo4dl: outer.tuning.tools: this is a core copy of hpo4dl without')
+    assert done.stderr.count('\n') == 1

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import ConfigSpace.hyperparameters as kinds
 import pytest
-from ConfigSpace import ConfigurationSpace, EqualsCondition, ForbiddenEqualsClause
+from ConfigSpace import EqualsCondition, ForbiddenEqualsClause
+from spaces import build
 
 import hpo4dl
 from hpo4dl import Tuner, warm_start
 from hpo4dl.space.unit_cube import Space
-
-# ConfigSpace < 1 evaluates conditions on inactive numbers with `None < 1.0` when it looks at the default.
-pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
-
-
-def build(hyperparameters: Sequence[Any], conditions: Sequence[Any] = (), forbidden: Sequence[Any] = ()) -> Any:
-    space = ConfigurationSpace()
-    if hasattr(space, 'add'):
-        space.add([*hyperparameters, *conditions, *forbidden])
-    else:
-        space.add_hyperparameters(hyperparameters)
-        space.add_conditions(list(conditions))
-        space.add_forbidden_clauses(list(forbidden))
-    return space
 
 
 def lr(lower: float = 1e-4, upper: float = 1.0, **options: Any) -> Any:

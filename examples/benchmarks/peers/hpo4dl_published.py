@@ -1,6 +1,7 @@
 """hpo4dl 0.1.0, the published DyHPO, through its Tuner. On a table, its 1000 samples stand for the nearest rows.
 
-Its DyHPO maximizes whatever is asked, so that a loss is turned here; a value that is not finite is returned as it is.
+Its DyHPO maximizes whatever is asked, so it is given the negative loss. A value that is not finite is returned as it
+is.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ import itertools
 import json
 import math
 import pickle
-import time
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import ConfigSpace.hyperparameters as kinds
@@ -34,66 +35,17 @@ from ConfigSpace import (
 )
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from spaces import build, category, deep_learning, integer, one_of_each, ordinal, uniform
 
 from hpo4dl.errors import ArgumentError
-from hpo4dl.space.unit_cube import Space, describe, read_space, write_space
+from hpo4dl.space.serialization import describe, read_space, write_space
+from hpo4dl.space.unit_cube import Space
 
-# ConfigSpace < 1 evaluates conditions on inactive numbers with `None < 1.0` when it looks at the default.
-pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
-
-OLD = not hasattr(ConfigurationSpace, 'add')  # ConfigSpace < 1
-
-
-def build(hyperparameters: Sequence[Any], conditions: Sequence[Any] = (), forbidden: Sequence[Any] = ()) -> Any:
-    space = ConfigurationSpace()
-    if OLD:
-        space.add_hyperparameters(hyperparameters)
-        space.add_conditions(list(conditions))
-        space.add_forbidden_clauses(list(forbidden))
-    else:
-        space.add([*hyperparameters, *conditions, *forbidden])
-    return space
+# ConfigSpace casts the NaN of an inactive integer where a relation forbids something; some versions of NumPy warn.
+casts_nan = pytest.mark.filterwarnings('ignore:invalid value encountered in cast:RuntimeWarning')
 
 
-def uniform(name: str, lower: float = 0.0, upper: float = 1.0, **options: Any) -> Any:
-    return kinds.UniformFloatHyperparameter(name, lower, upper, **options)
-
-
-def integer(name: str, lower: int = 0, upper: int = 9, **options: Any) -> Any:
-    return kinds.UniformIntegerHyperparameter(name, lower, upper, **options)
-
-
-def category(name: str, choices: Sequence[Any] = 'abc', **options: Any) -> Any:
-    return kinds.CategoricalHyperparameter(name, list(choices), **options)
-
-
-def ordinal(name: str, sequence: Sequence[Any] = 'abc') -> Any:
-    return kinds.OrdinalHyperparameter(name, list(sequence))
-
-
-def deep_learning(forbid: bool = True, relation: bool = True) -> Any:
-    """A space as people write them: two levels of conditions, forbidden clauses."""
-    lr, width = uniform('lr', 1e-5, 1.0, log=True), integer('width', 16, 512, log=True)
-    optimizer = category('opt', ['sgd', 'adam', 'momentum'])
-    momentum, nesterov = uniform('momentum', 0.0, 0.99), category('nesterov', [True, False])
-    dampening, layers = uniform('dampening', 0.0, 1.0), integer('layers', 1, 5)
-    dropout = ordinal('dropout', ['none', 'some', 'much'])
-    units = [integer(f'units{k}', 8, 64) for k in range(2, 5)]
-    conditions = [
-        InCondition(momentum, optimizer, ['sgd', 'momentum']),
-        GreaterThanCondition(nesterov, momentum, 0.5),
-        AndConjunction(EqualsCondition(dampening, nesterov, False), LessThanCondition(dampening, layers, 4)),
-        *[GreaterThanCondition(unit, layers, k) for k, unit in enumerate(units, 1)],
-    ]
-    forbidden = [
-        ForbiddenAndConjunction(ForbiddenEqualsClause(optimizer, 'adam'), ForbiddenInClause(dropout, ['much', 'some'])),
-        *([ForbiddenLessThanRelation(width, units[0])] if relation else []),
-    ]
-    everything = [lr, width, optimizer, momentum, nesterov, dampening, layers, dropout, *units]
-    return build(everything, conditions, forbidden if forbid else [])
-
-
-def points_of(space: Space, n: int = 200, seed: int = 0) -> np.ndarray:
+def points_of(space: Space, n: int = 150, seed: int = 0) -> np.ndarray:
     """Sampled points and neighbours of them."""
     rng = np.random.default_rng(seed)
     points = space.sample(rng, n)
@@ -116,6 +68,7 @@ def assert_agrees(configuration_space: Any, space: Space, point: np.ndarray) -> 
         assert space.to_unit(json.loads(json.dumps(configuration))).tobytes() == point.tobytes()
 
 
+@casts_nan
 def test_configspace_accepts_what_we_sample() -> None:
     configuration_space = deep_learning()
     space = Space(configuration_space)
@@ -128,11 +81,8 @@ def test_configspace_accepts_what_we_sample() -> None:
         assert_agrees(configuration_space, space, point)
 
 
-def literals(child: Any, parent: Any, only_positive: bool) -> list[Any]:
-    """Every kind of condition that ConfigSpace allows on this parent.
-
-    `only_positive`: without those that ConfigSpace < 1 takes for met, in conjunctions, by an inactive parent.
-    """
+def literals(child: Any, parent: Any) -> list[Any]:
+    """Every kind of condition that ConfigSpace allows on this parent."""
     if isinstance(parent, kinds.CategoricalHyperparameter):
         values: Sequence[Any] = parent.choices
     elif isinstance(parent, kinds.OrdinalHyperparameter):
@@ -144,11 +94,7 @@ def literals(child: Any, parent: Any, only_positive: bool) -> list[Any]:
     if not isinstance(parent, kinds.CategoricalHyperparameter):
         found += [LessThanCondition(child, parent, values[1]), GreaterThanCondition(child, parent, values[1])]
         found += [LessThanCondition(child, parent, values[-1]), GreaterThanCondition(child, parent, values[0])]
-    if isinstance(parent, kinds.CategoricalHyperparameter) or not only_positive:
-        found.append(EqualsCondition(child, parent, values[0]))
-    if not only_positive:
-        found.append(NotEqualsCondition(child, parent, values[1]))
-    return found
+    return [*found, EqualsCondition(child, parent, values[0]), NotEqualsCondition(child, parent, values[1])]
 
 
 @st.composite
@@ -165,17 +111,14 @@ def spaces(draw: st.DrawFn) -> Any:
     ]
     hyperparameters: list[Any] = []
     conditions = []
-    children = set()
     # Names in an order that has nothing to do with who depends on whom.
     for name in draw(st.permutations('abcdefg'))[: draw(st.integers(1, 7))]:
         child = draw(st.sampled_from(makers))(name)
         parents = [parent for parent in hyperparameters if draw(st.booleans())][-2:]
         if parents:
-            positive = OLD and len(parents) > 1
-            parts = [draw(st.sampled_from(literals(child, p, positive and p.name in children))) for p in parents]
+            parts = [draw(st.sampled_from(literals(child, parent))) for parent in parents]
             junction = draw(st.sampled_from([AndConjunction, OrConjunction]))
             conditions.append(junction(*parts) if len(parts) > 1 else parts[0])
-            children.add(name)
         hyperparameters.append(child)
     try:
         return build(hyperparameters, conditions)
@@ -184,7 +127,7 @@ def spaces(draw: st.DrawFn) -> Any:
 
 
 @given(configuration_space=spaces())
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=30)
 def test_activity_agrees_with_configspace_in_any_space(configuration_space: Any) -> None:
     space = Space(configuration_space)
     points = points_of(space, 20)
@@ -198,7 +141,7 @@ def test_activity_agrees_with_configspace_in_any_space(configuration_space: Any)
 
 
 @given(configuration_space=spaces())
-@settings(deadline=None, derandomize=True, max_examples=50)
+@settings(deadline=None, derandomize=True, max_examples=25)
 def test_a_space_survives_json(configuration_space: Any) -> None:
     again = Space(read_space(write_space(configuration_space)))
     space = Space(configuration_space)
@@ -208,15 +151,16 @@ def test_a_space_survives_json(configuration_space: Any) -> None:
 
 def test_conditional_values_keep_their_distribution() -> None:
     space = Space(deep_learning())
-    configurations = [space.from_unit(point) for point in space.sample(np.random.default_rng(0), 8000)]
+    configurations = [space.from_unit(point) for point in space.sample(np.random.default_rng(0), 4000)]
     momentum = [c['momentum'] for c in configurations if 'momentum' in c]
-    assert scipy.stats.binomtest(len(momentum), 8000, 2 / 3).pvalue > 1e-3
+    assert scipy.stats.binomtest(len(momentum), 4000, 2 / 3).pvalue > 1e-3
     assert scipy.stats.kstest(momentum, scipy.stats.uniform(0, 0.99).cdf).pvalue > 1e-3
     with_nesterov = sum('nesterov' in c for c in configurations)
     assert scipy.stats.binomtest(with_nesterov, len(momentum), 0.49 / 0.99).pvalue > 1e-3
     assert all('nesterov' not in c or c['momentum'] > 0.5 for c in configurations)
 
 
+@casts_nan
 def test_the_users_space_is_left_alone() -> None:
     ours, theirs = deep_learning(), deep_learning()
     ours.seed(5)
@@ -226,8 +170,7 @@ def test_the_users_space_is_left_alone() -> None:
     points_of(space)
     space.draw(np.random.default_rng(0), set())
     describe(ours)
-    if not OLD:
-        write_space(ours)
+    write_space(ours)
     np.testing.assert_equal(ours.random.get_state(), state)
     assert [dict(c) for c in ours.sample_configuration(20)] == [dict(c) for c in theirs.sample_configuration(20)]
     assert ours == theirs
@@ -241,21 +184,33 @@ def test_the_same_seed_gives_the_same_points_to_a_copy() -> None:
     assert points_of(space).tobytes() == points_of(again).tobytes() == points_of(Space(deep_learning())).tobytes()
 
 
-def test_sampling_is_fast() -> None:
-    hyperparameters = [
-        *[uniform(f'f{k}', 1e-6, 1.0, log=True) for k in range(3)],
-        *[integer(f'i{k}', 1, 10**6, log=True) for k in range(2)],
-        integer('i', 1, 1000),
-        kinds.BetaFloatHyperparameter('b', 2, 5, lower=0.0, upper=1.0),
-        category('c'),
-    ]
-    space = Space(build(hyperparameters, [EqualsCondition(hyperparameters[0], hyperparameters[-1], 'a')]))
-    seconds = []
-    for _ in range(30):
-        start = time.perf_counter()
-        space.sample(np.random.default_rng(0), 1000)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.003
+def calls(function: Callable[[], object]) -> int:
+    """How many functions, of Python and of C, are called meanwhile."""
+    count = 0
+
+    def profile(frame: object, event: str, arg: object) -> None:
+        nonlocal count
+        count += event in ('call', 'c_call')
+
+    sys.setprofile(profile)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_many_points_take_as_many_calls_as_few() -> None:
+    """Everything is done for all points at once: no loop in Python goes over them."""
+    space = Space(one_of_each())
+    points = space.sample(np.random.default_rng(0), 1000)
+    for work in [
+        lambda n: space.sample(np.random.default_rng(0), n),
+        lambda n: space.neighbours(np.random.default_rng(0), points[:20], n, 0.1),
+        lambda n: space.features(points[:n]),
+    ]:
+        few, many = (calls(partial(work, n)) for n in (10, 1000))
+        assert many <= few
 
 
 # Finite spaces
@@ -324,18 +279,18 @@ def test_drawing_exhausts_a_finite_space_exactly(name: str) -> None:
 
 
 @pytest.mark.parametrize('seed', [0, 7])
-def test_spread_points_are_stratified_in_each_coordinate(seed: int) -> None:
+def test_sobol_points_are_stratified_in_each_coordinate(seed: int) -> None:
     """As any (0, m, 1)-net in base 2: of the first 2^m points, one lies in each 2^-m of each axis."""
     space = Space(build([uniform('a'), uniform('b', 1e-5, 1.0, log=True), *(uniform(f'c{i}') for i in range(48))]))
-    points = np.array([space.sobol_point(seed, i, set()) for i in range(32)])
-    for n in (1, 2, 8, 16, 32):
+    points = np.array([space.sobol_point(seed, i, set()) for i in range(16)])
+    for n in (1, 2, 8, 16):
         assert (np.sort(np.floor(n * points[:n]), axis=0) == np.arange(n)[:, None]).all()
-    again, other = (np.array([space.sobol_point(s, i, set()) for i in range(32)]) for s in (seed, seed + 1))
+    again, other = (np.array([space.sobol_point(s, i, set()) for i in range(16)]) for s in (seed, seed + 1))
     assert np.array_equal(again, points)
     assert not np.isin(other, points).any()
 
 
-def test_spread_points_are_distributed_as_draws_are() -> None:
+def test_sobol_points_are_distributed_as_draws_are() -> None:
     kind, depth = category('kind', 'ab', weights=[0.75, 0.25]), integer('depth', 1, 4)
     space = Space(build([uniform('x'), kind, depth], [EqualsCondition(depth, kind, 'a')]))
     points = np.array([space.sobol_point(0, i, set()) for i in range(64)])
@@ -348,7 +303,7 @@ def test_spread_points_are_distributed_as_draws_are() -> None:
 
 
 @pytest.mark.parametrize('name', finite_spaces())
-def test_spread_points_exhaust_a_finite_space(name: str) -> None:
+def test_sobol_points_exhaust_a_finite_space(name: str) -> None:
     space = Space(finite_spaces()[name])
     assert space.all_points is not None
     tried: set[bytes] = set()
@@ -359,7 +314,7 @@ def test_spread_points_exhaust_a_finite_space(name: str) -> None:
     assert tried == {point.tobytes() for point in space.all_points}
 
 
-def test_a_spread_point_among_candidates_is_the_nearest_that_was_not_tried() -> None:
+def test_a_sobol_point_among_candidates_is_the_nearest_that_was_not_tried() -> None:
     whole, values = Space(build([uniform('x')])), [0.05, 0.5, 0.8]
     space = Space(build([uniform('x')]), [{'x': x} for x in values])
     for seed in range(10):
@@ -370,7 +325,7 @@ def test_a_spread_point_among_candidates_is_the_nearest_that_was_not_tried() -> 
         assert space.from_unit(space.sobol_point(seed, 3, {point.tobytes()})) == {'x': second}
 
 
-def test_there_is_no_spread_point_where_it_was_tried_or_is_forbidden() -> None:
+def test_there_is_no_sobol_point_where_it_was_tried_or_is_forbidden() -> None:
     free = Space(build([uniform('x')]))
     assert free.sobol_point(0, 5, {free.sobol_point(0, 5, set()).tobytes()}) is None
     space = Space(deep_learning())
@@ -517,7 +472,7 @@ def test_forbidden_relations_hold_between_values() -> None:
 # The surrogate's features
 
 
-def test_encoding_written_out() -> None:
+def test_features_written_out() -> None:
     a, b = category('a', 'xyz'), uniform('b', 0.0, 10.0)
     c, d = ordinal('c', ['s', 'm', 'l', 'xl']), category('d', [True, False])
     space = Space(build([a, b, c, d, kinds.Constant('k', 1)], [EqualsCondition(b, a, 'x'), EqualsCondition(d, a, 'y')]))
@@ -661,7 +616,6 @@ class Layer:
         return 'Layer()'
 
 
-@pytest.mark.skipif(OLD, reason='ConfigSpace >= 1 allows any object')
 def test_arbitrary_objects_survive_as_their_repr() -> None:
     layer = Layer()
     configuration_space = build([category('c', [layer, (1, 2), None, 'text', [3, 4]]), uniform('f')])
@@ -693,7 +647,7 @@ def test_plain_and_restore_leave_plain_values_as_they_are() -> None:
 
 
 def test_a_space_with_forbidden_clauses_survives_json() -> None:
-    configuration_space = deep_learning(relation=not OLD)
+    configuration_space = deep_learning()
     again = read_space(write_space(configuration_space))
     ours, theirs = Space(configuration_space), Space(again)
     for point in points_of(ours, 200):
@@ -725,16 +679,3 @@ def test_describe_tells_everything() -> None:
     assert entries[-2]['text'] == "f | c == 'a'"
     assert 'o' in entries[-1]['text']
     assert 'high' in entries[-1]['text']
-
-
-@pytest.mark.skipif(not OLD, reason='ConfigSpace >= 1 reads what it writes')
-def test_a_space_that_configspace_would_read_back_differently_is_not_written() -> None:
-    a, b = integer('a'), integer('b')
-    with pytest.raises(ArgumentError) as info:
-        write_space(build([a, b], [], [ForbiddenLessThanRelation(b, a)]))
-    assert info.value.argument == 'configuration_space'
-    try:
-        text = write_space(build([uniform('f', 0.0, 1.0, q=0.25)]))
-    except ArgumentError:
-        return
-    assert read_space(text)['f'].q == 0.25

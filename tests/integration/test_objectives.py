@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -12,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from races import tune
+from runs import events_of
 
-from hpo4dl import StorageError
+from hpo4dl import StorageError, Tuner
 from hpo4dl.execution import worker
 
 
@@ -28,9 +28,8 @@ class Unspeakable(Exception):
     __repr__ = __str__
 
 
-def results(tuner) -> list[dict]:
-    lines = (tuner.run_folder / 'journal.jsonl').read_text(encoding='utf-8').splitlines()
-    return [event for event in map(json.loads, lines) if event['event'] == 'result']
+def results(tuner: Tuner) -> list[dict]:
+    return events_of(tuner.run_folder, 'result')
 
 
 @pytest.mark.parametrize(

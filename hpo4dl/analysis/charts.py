@@ -1,0 +1,243 @@
+"""What the charts of a run show: their axes, limits, ticks, positions and counts.
+
+All of it is computed here once and drawn twice: by `plots` with matplotlib, by `page.html` in a browser. It is plain
+Python, so that the page needs no NumPy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ..records.state import TrialRecord
+from .run import Hyperparameter, Run, to_json
+
+MANY = 300
+"""From so many trials on, lines and points are thinner."""
+MAX_AXES, MAX_PANELS = 12, 24
+"""Hyperparameters that are drawn at most as parallel coordinates, and as panels of their own."""
+INACTIVE = -0.13
+"""Where an inactive hyperparameter is drawn, below its axis, which goes from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A range of values, linear or logarithmic."""
+
+    low: float
+    high: float
+    log: bool = False
+    outside: int = 0
+    """Values that it was made for and leaves out."""
+
+    def position(self, value: float) -> float:
+        """Return where a value lies: 0 at `low`, 1 at `high`."""
+        low, high, value = map(math.log, (self.low, self.high, value)) if self.log else (self.low, self.high, value)
+        return (value - low) / ((high - low) or 1)
+
+    def middle(self) -> float:
+        """Return the value half way."""
+        return math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+
+    def widened(self, share: float) -> Axis:
+        """Return the axis with a margin on both sides, so that no point lies on the frame."""
+        if self.log:
+            factor = (self.high / self.low) ** share
+            return replace(self, low=self.low / factor, high=self.high * factor)
+        margin = share * (self.high - self.low) or share * max(abs(self.low), 1e-9)
+        return replace(self, low=self.low - margin, high=self.high + margin)
+
+    def ticks(self, n: float, whole: bool = False) -> list[float]:
+        """Return some `n` round values on the axis."""
+        if self.log:
+            digits = (1,) if self.high / self.low > 500 else (1, 2, 5)
+            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            values = [float(f'{digit}e{power}') for power in powers for digit in digits]
+            return [value for value in values if 0.9999 * self.low <= value <= 1.0001 * self.high]
+        if not self.high > self.low:
+            return [self.low]
+        rough = (self.high - self.low) / n
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next((digit * power for digit in (1, 2, 5) if digit * power >= rough), 10 * power)
+        step = max(step, 1.0) if whole else step
+        numbers = range(math.ceil(self.low / step), math.floor(self.high / step) + 1)
+        return [float(f'{number * step:.12g}') for number in numbers]
+
+
+def limits(run: Run, metrics: Sequence[float]) -> Axis:
+    """Return the range of the better nine tenths of the metrics, however bad the others are.
+
+    It is logarithmic for losses that differ by more than a factor of ten.
+    """
+    best_first = sorted(metrics, reverse=not run.minimize)
+    best, worst = best_first[0], best_first[-1]
+    index, part = divmod(0.9 * (len(best_first) - 1), 1)
+    common = best_first[int(index)]
+    if part:
+        common += part * (best_first[int(index) + 1] - common)
+    if abs(worst - best) > 4 * abs(common - best) > 0:
+        worst = best + 1.5 * (common - best)
+    low, high = min(best, worst), max(best, worst)
+    outside = sum(not low <= metric <= high for metric in metrics)
+    return Axis(low, high, run.minimize and 0 < 10 * low < high, outside)
+
+
+def metric_axis(run: Run, metrics: Sequence[float]) -> Axis:
+    """Return `limits` with a margin."""
+    axis = limits(run, metrics)
+    return axis.widened(0.04 if axis.log else 0.05)
+
+
+def value_axis(h: Hyperparameter, run: Run) -> Axis:
+    """Return the range of a number."""
+    low, high = run.bounds(h)
+    return Axis(low, high, h.log and low > 0)
+
+
+def varying(run: Run) -> list[Hyperparameter]:
+    """Return the hyperparameters that some trial has, and that can take more than one value."""
+    raced = {name for trial in run.trials.values() for name in trial.configuration}
+    return [h for h in run.hyperparameters if h.name in raced and (h.kind == 'number' or len(h.values) > 1)]
+
+
+def positions(h: Hyperparameter, trials: Sequence[TrialRecord], run: Run) -> list[float]:
+    """Return where trials lie on a hyperparameter's axis, from 0 to 1; `INACTIVE` where it is."""
+    if h.kind == 'number':
+        axis = value_axis(h, run)
+        return [axis.position(t.configuration[h.name]) if h.name in t.configuration else INACTIVE for t in trials]
+    index = {repr(value): i / max(len(h.values) - 1, 1) for i, value in enumerate(h.values)}
+    return [index[repr(t.configuration[h.name])] if h.name in t.configuration else INACTIVE for t in trials]
+
+
+def marks(h: Hyperparameter, run: Run) -> list[tuple[float, Any]]:
+    """Return positions on a hyperparameter's axis and the values there: at most twelve."""
+    if h.kind == 'number':
+        return number_marks(value_axis(h, run), 3)
+    step = math.ceil(len(h.values) / 12)
+    return [(i / max(len(h.values) - 1, 1), h.values[i]) for i in range(0, len(h.values), step)]
+
+
+def number_marks(axis: Axis, digits: int) -> list[tuple[float, Any]]:
+    """Return both ends and the middle of an axis, with the values there."""
+    ends = zip((0.0, 0.5, 1.0), (axis.low, axis.middle(), axis.high))
+    return [(position, float(f'{value:.{digits}g}')) for position, value in ends]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One of the parallel coordinates."""
+
+    name: str
+    marks: list[tuple[float, Any]]
+    """Positions and the values there."""
+    positions: list[float]
+    """Where the trials are on it, the best trial first."""
+
+
+def parallel_columns(run: Run) -> list[Column]:
+    """Return a column a hyperparameter, the last one for the best metric."""
+    ranked = run.ranked()
+    best = [trial.best.metric for trial in ranked if trial.best]
+    scale = limits(run, best)
+    heights = [scale.position(min(max(metric, scale.low), scale.high)) for metric in best]
+    columns = [Column(h.name, marks(h, run), positions(h, ranked, run)) for h in varying(run)[:MAX_AXES]]
+    return [*columns, Column('best metric', number_marks(scale, 4), heights)]
+
+
+def spread_indices(h: Hyperparameter, trials: Sequence[TrialRecord]) -> list[float]:
+    """Return the indices of the trials' categories, spread a little so that equal ones do not hide each other."""
+    index = {repr(value): i for i, value in enumerate(h.values)}
+    spread = 0.3 * min(1.0, len(trials) / 50)
+    return [index[repr(trial.configuration[h.name])] + spread * math.sin(2.4 * i) for i, trial in enumerate(trials)]
+
+
+def last_epoch(run: Run) -> int:
+    """Return the furthest that any trial got."""
+    return max((trial.epoch for trial in run.trials.values()), default=0)
+
+
+def epoch_label(run: Run, text: str = 'epoch of the trial') -> str:
+    """Return what an axis of a trial's epochs says."""
+    return text + (f', of {run.max_epochs} at most' if last_epoch(run) < run.max_epochs else '')
+
+
+def trials_by_epoch(run: Run) -> list[int]:
+    """Return the number of trials that were trained to at least each epoch, from 1 to `max_epochs`."""
+    reached = [trial.epoch for trial in run.trials.values()]
+    return [sum(epoch >= wanted for epoch in reached) for wanted in range(1, run.max_epochs + 1)]
+
+
+def time_unit(seconds: float) -> tuple[str, int]:
+    """Return the unit of a time axis, and its seconds."""
+    units = (('days', 86400), ('hours', 3600), ('minutes', 60), ('seconds', 1))
+    return next((name, size) for name, size in units if seconds >= 2 * size or size == 1)
+
+
+def curve_opacity(n: int) -> float:
+    """Return the opacity of one of n learning curves."""
+    return max(0.08, min(0.7, 60 / max(n, 1)))
+
+
+def line_opacities(n: int) -> list[float]:
+    """Return the opacities of n trials across parallel coordinates, the worst one first."""
+    faint = max(0.03, min(0.5, 20 / max(n, 1)))
+    return [faint + (0.8 - faint) * (i / max(n - 1, 1)) ** (8 if n > MANY else 2) for i in range(n)]
+
+
+def page_data(run: Run) -> dict[str, Any]:
+    """Return the run as `to_json`, and beside it all that its page draws."""
+    ranked, shown = run.ranked(), varying(run)
+    data = to_json(run)
+    for entry, trial in zip(data['trials'], run.trials.values()):
+        entry |= {'rank': None, 'best_epoch': trial.best and trial.best.epoch, 'last': trial.epoch}
+    if not ranked:
+        return {**data, 'charts': None}
+    by_id = {entry['id']: entry for entry in data['trials']}
+    best = [trial.best.metric for trial in ranked if trial.best]
+    columns = parallel_columns(run)
+    opacities = line_opacities(len(ranked))[::-1]
+    for i, trial in enumerate(ranked):
+        path = [round(column.positions[i], 4) for column in columns]
+        by_id[trial.id] |= {'rank': i + 1, 'path': path, 'opacity': opacities[i]}
+    last, counts = last_epoch(run), trials_by_epoch(run)
+    most = max(*counts, 1)
+    unit, unit_seconds = time_unit(run.elapsed)
+    counted = epoch_label(run, 'trials trained to at least this epoch')
+    data['charts'] = {
+        'many': len(ranked) > MANY,
+        'last': last,
+        'curve_opacity': curve_opacity(len(ranked)),
+        'epochs': _drawn(Axis(1, max(last, 2)), 9, epoch_label(run), whole=True),
+        'metrics': _drawn(metric_axis(run, [m for trial in ranked for m in trial.metrics.values()]), 10),
+        'best': _drawn(metric_axis(run, best), 6),
+        'improvements': _drawn(metric_axis(run, [o.metric for o in run.improvements()]), 7),
+        'spent': _drawn(Axis(0, run.epochs_spent or 1), 6, 'epochs trained, over all trials'),
+        'seconds': {
+            **_drawn(Axis(0, run.elapsed / unit_seconds or 1), 6, f'time that the run worked ({unit})'),
+            'unit': unit_seconds,
+        },
+        'counts': counts[:last],
+        'counted': _drawn(Axis(0.5, last + 0.5), 4, counted, whole=True),
+        'count': _drawn(Axis(0.7 if most > 50 else 0, 1.05 * most, most > 50), 10),
+        'parallel': [{'name': c.name, 'marks': c.marks, 'inactive': INACTIVE in c.positions} for c in columns],
+        'inactive': INACTIVE,
+        'scatters': [_scatter(h, run, ranked) for h in shown[:MAX_PANELS]],
+    }
+    return data
+
+
+def _drawn(axis: Axis, n: int, label: str = '', whole: bool = False) -> dict[str, Any]:
+    return {**asdict(axis), 'ticks': axis.ticks(n, whole), 'label': label}
+
+
+def _scatter(h: Hyperparameter, run: Run, ranked: Sequence[TrialRecord]) -> dict[str, Any]:
+    trials = [trial for trial in ranked[::-1] if h.name in trial.configuration]
+    if h.kind == 'number':
+        axis: dict[str, Any] = _drawn(value_axis(h, run).widened(0.03), 3)
+        x = [trial.configuration[h.name] for trial in trials]
+    else:
+        axis = {'low': -0.5, 'high': len(h.values) - 0.5, 'names': h.values}
+        x = spread_indices(h, trials)
+    return {'name': h.name, 'x': axis, 'points': [[trial.id, value] for trial, value in zip(trials, x)]}

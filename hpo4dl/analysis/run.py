@@ -1,0 +1,230 @@
+"""A run's folder, read into dataclasses.
+
+Reading changes nothing in the folder, and copes with what it finds: a run that goes on meanwhile (an incomplete last
+line of the journal is left out), damaged lines (skipped, with a note), missing files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from ..errors import JournalError
+from ..records.journal import NAME, READABLE, SCHEMA, decode_line
+from ..records.lock import process_start_time
+from ..records.state import Observation, RunState, TrialRecord
+from ..text import escape
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One hyperparameter of the space."""
+
+    name: str
+    kind: str
+    """'number', 'rank' (ordered values) or 'category'."""
+    lower: float | None = None
+    """Bounds of a number; None if it has none, or they are not known."""
+    upper: float | None = None
+    log: bool = False
+    integer: bool = False
+    values: tuple[Any, ...] = ()
+    """The values of a rank or category, in order."""
+
+
+@dataclass
+class Run(RunState):
+    """What a run's folder holds: the state that its journal says, its settings, and every epoch."""
+
+    folder: Path = Path()
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What the tuner was started with; empty if the file is missing."""
+    environment: dict[str, Any] = field(default_factory=dict)
+    hyperparameters: list[Hyperparameter] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
+    """Every epoch with a metric, in the order of the journal."""
+    notes: list[str] = field(default_factory=list)
+    """What could not be read, as sentences."""
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of one trial at most; the longest curve where the settings are gone."""
+        return int(self.settings.get('max_epochs') or max((t.epoch for t in self.trials.values()), default=1))
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    def ranked(self) -> list[TrialRecord]:
+        """Return the trials with a metric, the best one first."""
+        sign = 1 if self.minimize else -1
+        found = [(sign * trial.best.metric, trial.id, trial) for trial in self.trials.values() if trial.best]
+        return [trial for _, _, trial in sorted(found, key=lambda entry: entry[:2])]
+
+    def improvements(self) -> list[Observation]:
+        """Return the observations that became the incumbent, in order."""
+        found: list[Observation] = []
+        for observation in self.observations:
+            if not found or self.is_better(observation.metric, found[-1].metric):
+                found.append(observation)
+        return found
+
+    def epochs_saved(self) -> int:
+        """Return how many more epochs training all trials that did not fail to the end would have taken."""
+        return sum(max(0, self.max_epochs - t.epoch) for t in self.trials.values() if t.failed is None and t.metrics)
+
+    def bounds(self, h: Hyperparameter) -> tuple[float, float]:
+        """Return the bounds of a number, those of the values that were raced where it has none."""
+        raced = [trial.configuration[h.name] for trial in self.trials.values() if h.name in trial.configuration]
+        low = h.lower if h.lower is not None else min(raced, default=0.0)
+        high = h.upper if h.upper is not None else max(raced, default=1.0)
+        return float(min([low, *raced])), float(max([high, *raced]))
+
+    def status(self) -> str:
+        """Return whether it runs, and where, or why it ended, as a sentence."""
+        try:
+            owner = json.loads((self.folder / 'lock').read_text(encoding='utf-8'))
+            host, pid = str(owner['host']), int(owner['pid'])
+            if host != socket.gethostname():
+                return f'process {pid} on host {host} works on it, or died there'
+            if process_start_time(pid) == owner['birth']:
+                return f'process {pid} on this host works on it'
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        return f'stopped: {self.stopped}' if self.stopped else 'interrupted: Tuner.resume, or hpo4dl resume, goes on'
+
+
+def read_run(folder: str | os.PathLike[str]) -> Run:
+    """Read a run's folder.
+
+    Raises:
+        JournalError: there is no journal, or one of another schema.
+    """
+    path = Path(folder).absolute()
+    try:
+        content = (path / NAME).read_bytes()
+    except OSError as error:
+        below = sorted(p.parent.name for p in path.glob(f'*/{NAME}')) if path.is_dir() else []
+        hint = f'; runs below it: {", ".join(map(escape, below[-10:]))}' if below else ''
+        raise JournalError(f'{escape(path)}: not the folder of a run ({escape(error)}){hint}') from error
+    notes: list[str] = []
+    stored = _read_json(path / 'settings.json', dict, notes)
+    settings, environment = (dict(stored.get(key) or {}) for key in ('settings', 'environment'))
+    minimize = bool(settings.get('minimize', False))
+    run = Run(minimize, lenient=True, folder=path, settings=settings, environment=environment, notes=notes)
+    _follow(run, content)
+    run.hyperparameters = _hyperparameters(_read_json(path / 'hyperparameters.json', list, notes), run.trials.values())
+    return run
+
+
+def _follow(run: Run, content: bytes) -> None:
+    """Apply the whole lines of a journal, with a note on those that are damaged or do not fit."""
+    damaged = []
+    for number, line in enumerate(content[: content.rfind(b'\n') + 1].split(b'\n')[:-1], 1):
+        event = decode_line(line)
+        if number == 1 and event is not None and event.get('schema') not in READABLE:
+            found = f'written with schema {escape(event.get("schema"))}'
+            raise JournalError(f'{run.folder / NAME}: {found}, this hpo4dl reads schema 1 and {SCHEMA}')
+        try:
+            change = None if event is None else run.apply(event)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            change = None
+        if change is None:
+            damaged.append(number)
+        elif change.finished is not None:
+            run.observations += change.finished.observations
+    if damaged:
+        listed = ', '.join(map(str, damaged[:10])) + (', ...' if len(damaged) > 10 else '')
+        run.notes.append(f'{NAME}: {len(damaged)} damaged lines are left out (line {listed})')
+
+
+def _hyperparameters(described: list[Any], trials: Iterable[TrialRecord]) -> list[Hyperparameter]:
+    """The axes as `space.describe` wrote them; what the file does not hold, from the values that were raced."""
+    raced: dict[str, list[Any]] = {}
+    for trial in trials:
+        for name, value in trial.configuration.items():
+            raced.setdefault(name, []).append(value)
+    told = {entry['name']: entry for entry in described if isinstance(entry, dict) and 'name' in entry}
+    found = []
+    for name in dict.fromkeys([*told, *raced]):
+        entry, values = told.get(name, {}), raced.get(name, [])
+        listed = entry.get('sequence') or entry.get('choices') or ([entry['value']] if 'value' in entry else [])
+        if listed or not all(map(is_number, values)):
+            every = tuple({json.dumps(value): value for value in [*listed, *values]}.values())
+            found.append(Hyperparameter(name, 'rank' if 'sequence' in entry else 'category', values=every))
+        else:
+            lower, upper = (entry.get(key) for key in ('lower', 'upper'))
+            lower, upper = (bound if is_number(bound) and math.isfinite(bound) else None for bound in (lower, upper))
+            integer = all(isinstance(value, int) for value in values)
+            found.append(Hyperparameter(name, 'number', lower, upper, bool(entry.get('log')), integer))
+    return found
+
+
+def _read_json(path: Path, kind: type, notes: list[str]) -> Any:
+    """Return the file's content; if it cannot be read, an empty `kind`, and a note."""
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        if isinstance(content, kind):
+            return content
+        reason = f'holds no {kind.__name__}'
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    notes.append(f'{path.name} cannot be read: {escape(reason)}')
+    return kind()
+
+
+def to_json(run: Run) -> dict[str, Any]:
+    """Return the run as plain data: settings, environment, results, and every trial with its learning curve."""
+    best = run.incumbent
+    return {
+        'name': run.name,
+        'folder': str(run.folder),
+        'state': run.status(),
+        'minimize': run.minimize,
+        'max_epochs': run.max_epochs,
+        'settings': run.settings,
+        'environment': run.environment,
+        'hyperparameters': [vars(h) for h in run.hyperparameters],
+        'epochs_spent': run.epochs_spent,
+        'epochs_saved': run.epochs_saved(),
+        'seconds': run.elapsed,
+        'incumbent': best
+        and {
+            'configuration_id': best.trial,
+            'epoch': best.epoch,
+            'metric': best.metric,
+            'info': dict(best.info),
+            'configuration': run.trials[best.trial].configuration,
+        },
+        'improvements': [
+            {'trial': o.trial, 'epoch': o.epoch, 'metric': o.metric, 'spent': o.spent, 'seconds': o.elapsed}
+            for o in run.improvements()
+        ],
+        'trials': [
+            {
+                'id': trial.id,
+                'configuration': trial.configuration,
+                'epochs': list(trial.metrics),
+                'metrics': list(trial.metrics.values()),
+                'best': trial.best and trial.best.metric,
+                'spent': trial.spent,
+                'seconds': trial.seconds,
+                'failed': trial.failed,
+                'running': trial.id in run.running,
+            }
+            for trial in run.trials.values()
+        ],
+        'notes': run.notes,
+    }
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a plain value is a number and no boolean."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,100 @@
+"""Worker processes of our own, each of which can be killed, with what it started, and no other with it.
+
+They are spawned: forked ones would inherit threads and CUDA contexts, and hang.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from ..errors import ArgumentError
+from .signals import ignore_stop_signals
+
+
+class WorkerProcess:
+    """The executor of one worker, a process of ours that can be killed."""
+
+    def __init__(self, device: str | None) -> None:
+        context = multiprocessing.get_context('spawn')
+        self._pids, sender = context.Pipe(duplex=False)
+        self._pool = ProcessPoolExecutor(1, context, begin_process, (device, sender))
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        return self._pool.submit(function, *arguments)
+
+    def kill(self) -> None:
+        """End the worker, its children, and what it is doing."""
+        if self._pids.poll():
+            pid = self._pids.recv()
+            try:
+                os.killpg(pid, signal.SIGKILL) if hasattr(os, 'killpg') else os.kill(pid, signal.SIGTERM)
+            except OSError:
+                pass  # it is dead already
+        self._pids.close()  # a worker that is still starting finds nobody to report to, and ends
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def shutdown(self) -> None:
+        """End the idle worker."""
+        self._pool.shutdown()
+        self._pids.close()
+
+
+def begin_process(device: str | None, pids: Connection) -> None:
+    """In a new process of ours: take the device, and end when the tuner's process does."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        end_process()
+
+    if hasattr(os, 'setsid'):  # before anything can kill the group: until here it is that of whoever started the tuner
+        os.setsid()  # the terminal's Ctrl-C is for the tuner; and what this process starts can be killed with it
+    threading.Thread(target=watch, daemon=True).start()
+    ignore_stop_signals()
+    if device is not None:
+        os.environ['CUDA_VISIBLE_DEVICES'] = device
+    try:
+        pids.send(os.getpid())
+    except OSError:  # nobody waits for it any more
+        end_process()
+
+
+def end_process() -> None:
+    """Leave at once, with all that this process started; a group that it does not lead is others', too."""
+    if hasattr(os, 'killpg') and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def check_devices(value: Any, num_workers: int) -> list[str] | None:
+    """What CUDA_VISIBLE_DEVICES is to be for each worker; raises ArgumentError.
+
+    'cuda:1' is the second of those that this process may see.
+    """
+    if value is None:
+        return None
+    accepted = f"at least {num_workers} (num_workers) different ones, such as ['cuda:0', 'cuda:1']"
+    if not isinstance(value, (list, tuple)) or len(value) < num_workers or len(set(value)) < len(value):
+        raise ArgumentError('devices', value, accepted)
+    here = os.environ.get('CUDA_VISIBLE_DEVICES')
+    visible = None if here is None else [name.strip() for name in here.split(',')]
+    found = []
+    for device in value:
+        match = re.fullmatch(r'cuda:(\d+)|(GPU-.+|MIG-.+)', str(device))
+        if not match:
+            raise ArgumentError('devices', value, accepted)
+        index, name = match.groups()
+        if name is None and visible is not None and int(index) >= len(visible):
+            raise ArgumentError('devices', value, f'those that CUDA_VISIBLE_DEVICES={here!r} leaves')
+        found.append(name or (index if visible is None else visible[int(index)]))
+    return found

@@ -1,0 +1,252 @@
+"""The loop: ask the optimizer which trial to train to which epoch, have it trained, record the result, tell it.
+
+    stop = Loop(optimizer, recorder, checkpoints, quota, workers, retries, rules, ...).run()
+
+The order of what happens to a result is the whole guarantee: it counts from the moment that it is in the journal; then
+its folder becomes the trial's checkpoint, then the incumbent's copy is made, then the optimizer is told.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from .errors import ArgumentError, StorageError
+from .execution.engines import POLL, Call, LostCall, Workers
+from .execution.signals import Signals
+from .optimizers.protocol import Forecasts, Optimizer, Prioritizes
+from .records.checkpoints import Checkpoints
+from .records.disk_quota import DiskQuota
+from .records.recorder import Recorder
+from .records.state import RunState
+from .retries import Retries
+from .stopping import Stop, StoppingRules
+from .trial import Outcome, Trial
+
+PATIENCE = 0.5
+"""Seconds that may pass until a signal, or the end of the time, is noticed."""
+
+logger = logging.getLogger(__name__)
+
+Observer = Callable[[Trial, Mapping[int, float], 'str | None', RunState, int], None]
+"""Is told of every result: the step, its metrics, why it failed, the state, and how many calls are running."""
+
+
+@dataclass
+class Loop:
+    """One race, from where its state is to a stop. Its parts are given, so that each can be tested alone."""
+
+    optimizer: Optimizer
+    recorder: Recorder
+    checkpoints: Checkpoints
+    quota: DiskQuota
+    workers: Workers
+    retries: Retries
+    rules: StoppingRules
+    signals: Signals
+    observe: Observer
+    trial_timeout: float | None = None
+    """Seconds after which a call is failed."""
+    least_gain: float | None = None
+    """`stop_when_gain_below`."""
+    asked: Trial | None = field(default=None)
+    """A step that the optimizer decided on and that has not begun."""
+
+    @property
+    def state(self) -> RunState:
+        return self.recorder.state
+
+    def run(self) -> Stop:
+        """Train until a stop; says why.
+
+        Raises:
+            ArgumentError: the objective function cannot be sent to the workers, or the optimizer asks for a trial that
+                is running.
+            ExecutorError: the workers do not start.
+            StorageError: the run's folder could not be written.
+            RunLockedError: another tuner has taken over the folder.
+        """
+        while True:
+            stop = self._fill()
+            if stop is not None and not self.workers.running:
+                return stop
+            for call, outcome in self.workers.collect(self._pause()):
+                self._finish(call, outcome)
+            self._end_overdue()
+            if self.workers.running and self.rules.deadline.is_over():
+                return self._cut_short()
+
+    def prune(self, told: int | None = None) -> None:
+        """Remove the checkpoints of trials that are not alive: of the one just told, and now and then of all."""
+        for trial_id in self.checkpoints.unneeded(self.state.checkpoints, self.needs_checkpoint, told):
+            del self.state.checkpoints[trial_id]
+            self.checkpoints.drop(trial_id)
+
+    def needs_checkpoint(self, trial_id: int) -> bool:
+        """Whether the trial may be asked for again, or is running."""
+        return trial_id in self.state.running or self.optimizer.is_alive(trial_id)
+
+    def evict(self, trial_id: int, reason: str) -> None:
+        """Remove the checkpoint of a trial that may be asked for again: it will be trained from its start then."""
+        self.recorder.evict(trial_id, reason)
+        self.checkpoints.drop(trial_id)
+        logger.info('the checkpoint of trial %d is removed: %s', trial_id, reason)
+
+    def expected_gain(self) -> float:
+        """As the optimizer expects it; infinite if it cannot tell."""
+        return float(self.optimizer.expected_gain()) if isinstance(self.optimizer, Forecasts) else math.inf
+
+    def _fill(self) -> Stop | None:
+        """Start calls as long as there is room; why nothing can be started now, None where a call must run alone."""
+        while True:
+            stop = self.rules.now(self.state, self.signals.received, self.workers.broken())
+            if stop is not None:
+                return stop
+            if not self.workers.has_room():
+                return Stop('every worker is occupied by a call that was given up (trial_timeout)', False)
+            if self.retries.must_isolate(self.workers.running):
+                return None
+            begin = time.perf_counter()
+            wanted = self._next()
+            if isinstance(wanted, Stop):
+                return wanted
+            stop = self.rules.before(wanted, self.state) or self._start(wanted, begin)
+            if stop is not None:
+                return stop
+
+    def _next(self) -> Trial | Stop:
+        """The step to start now, as the optimizer wants it; or why there is none."""
+        again = self.retries.next()
+        if again is not None:
+            return again.wanted
+        if self.asked is None and self._budget_left() <= 0:
+            return self._budget_too_small()
+        if self.asked is None and self.least_gain is not None:
+            gain = self.expected_gain()
+            if gain < self.least_gain:
+                why = f'more training is expected to improve the best metric by {gain:.2g}'
+                return Stop(f'stop_when_gain_below: {why}', True)
+        if self.asked is None:
+            self.asked = self.optimizer.ask()
+        if self.asked is None:
+            why = 'every configuration was trained to the end or failed, or all rounds are over'
+            return Stop(f'nothing is left to train: {why}', True)
+        if self.asked.id in self.state.running:
+            raise ArgumentError('optimizer', self.asked, 'one that asks for no trial that is running')
+        return self.asked
+
+    def _start(self, wanted: Trial, begin: float) -> Stop | None:
+        """Start a call, and return None; or say that the budget does not allow it."""
+        older = self._last_attempt(wanted.id)
+        starts_at = 0 if older is None else wanted.previous_epoch
+        epoch = int(min(wanted.epoch, starts_at + self._budget_left()))
+        if epoch <= wanted.previous_epoch:
+            return self._budget_too_small()
+        if self.retries.next() is not None:
+            self.retries.started()
+        self.asked = None
+        if starts_at < wanted.previous_epoch:
+            logger.warning('trial %d is trained again from its start: its checkpoint was evicted', wanted.id)
+        overhead = time.perf_counter() - begin
+        step = self.recorder.start(wanted, epoch, starts_at)
+        step.overhead = overhead
+        self._keep_quota(starting=1)
+        trial = replace(wanted, previous_epoch=starts_at, epoch=epoch)
+        if not self.workers.submit(self.checkpoints.begin(step.attempt, trial, older)):
+            self.retries.again(wanted.id, first=True)  # the executor is broken
+        return None
+
+    def _finish(self, call: Call, outcome: Outcome | LostCall) -> None:
+        """Handle a finished call."""
+        failed = isinstance(outcome, LostCall) or outcome.failed is not None
+        if failed and self.signals.received is not None:
+            return  # whoever signaled us may have ended the worker, too: the step stays undecided, and is made again
+        if isinstance(outcome, LostCall):
+            self._settle(call, Outcome(failed=outcome.reason), outcome.attributable)
+        elif outcome.storage is not None:
+            raise StorageError(f'{outcome.storage}; what was reported before is safe')
+        else:
+            self._settle(call, outcome)
+
+    def _settle(self, call: Call, outcome: Outcome, attributable: bool = True) -> None:
+        """Acknowledge what came of a call; where it failed and may be made again, have it made again."""
+        trial_id = call.attempt.trial.id
+        step, older = self.state.running[trial_id], self._last_attempt(trial_id)
+        if outcome.failed is not None:
+            blamed = self.retries.is_blamed(step, attributable)
+            if self.retries.grants(step, blamed):
+                self.recorder.lost(step, outcome.failed, blamed)
+                self.checkpoints.discard(trial_id, step.attempt, older)
+                self.retries.again(trial_id)
+                logger.warning('trial %d: the call will be made again: %s', trial_id, outcome.failed)
+                return
+        finished = self.recorder.result(step, outcome)
+        if self._last_attempt(trial_id) == step.attempt:
+            self.checkpoints.adopt(trial_id, step.attempt, older)
+        else:
+            self.checkpoints.discard(trial_id, step.attempt, older)
+        if finished.improved:
+            self.checkpoints.publish(trial_id, step.attempt)
+        self.optimizer.tell(step.trial, finished.metrics, finished.failed)
+        self.prune(trial_id)
+        self._keep_quota()
+        self.observe(step.trial, finished.metrics, finished.failed, self.state, len(self.workers.running))
+
+    def _last_attempt(self, trial_id: int) -> int | None:
+        """The attempt whose folder the trial goes on from; None if it starts anew."""
+        checkpoint = self.state.checkpoints.get(trial_id)
+        return None if checkpoint is None else checkpoint.attempt
+
+    def _end_overdue(self) -> None:
+        """Give up the calls whose time is over."""
+        limit = self.trial_timeout
+        if limit is None:
+            return
+        for call in list(self.workers.running.values()):
+            if call.has_begun() and time.monotonic() - (call.started_at or 0) >= limit:
+                self.workers.give_up(call)
+                self._settle(call, Outcome(failed=f'trial_timeout: no result after {limit:g} seconds', seconds=limit))
+
+    def _cut_short(self) -> Stop:
+        """Time is over: give up all calls."""
+        n = len(self.workers.running)
+        for call in list(self.workers.running.values()):
+            self.workers.give_up(call)
+        stop = self.rules.out_of_time('no call is started any more')
+        return replace(stop, reason=f'{stop.reason}; {n} calls were cut short, and will be made again')
+
+    def _pause(self) -> float:
+        """Seconds until something may have to be done although no call has ended."""
+        return POLL if self.trial_timeout is not None else min(PATIENCE, max(0.0, self.rules.deadline.remaining()))
+
+    def _budget_left(self) -> float:
+        running = sum(self.state.running[trial_id].cost for trial_id in self.workers.running)
+        return self.rules.budget_left(self.state, running)
+
+    def _budget_too_small(self) -> Stop:
+        left = self._budget_left()
+        return Stop(f'max_budget: the {left:g} epochs that are left do not suffice for the next step', False)
+
+    def _keep_quota(self, starting: int = 0) -> None:
+        """Keep to `max_disk`."""
+        best = self.state.incumbent
+        busy = {*self.state.running, *(() if best is None else (best.trial,))}
+        calls = len(self.workers.running) + starting
+        was_exceeded = self.quota.is_exceeded
+        for trial_id in self.quota.evictions(
+            self.state.checkpoints, busy, calls, self.checkpoints.best_size, self._priority
+        ):
+            self.evict(trial_id, f'max_disk: {self.quota.limit} bytes')
+        if self.quota.is_exceeded and not was_exceeded:
+            logger.warning('max_disk: the checkpoints of what runs and of the incumbent alone may exceed it')
+
+    def _priority(self, trial_id: int) -> tuple[bool, float]:
+        """Whose checkpoint is to stay: trials that may be asked for again, the most promising ones longest."""
+        if isinstance(self.optimizer, Prioritizes):
+            return self.optimizer.is_alive(trial_id), self.optimizer.checkpoint_priority(trial_id)
+        best = self.state.trials[trial_id].best
+        value = -math.inf if best is None else best.metric
+        return self.optimizer.is_alive(trial_id), -value if self.state.minimize else value

@@ -1,0 +1,54 @@
+"""The bound on the disk that all checkpoints take together: which of them are to go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .state import Checkpoint
+
+
+class DiskQuota:
+    """Keeps to `max_disk`, as far as evicting paused trials does; never the incumbent's checkpoint.
+
+    Every call that runs or starts, and the copy of a new incumbent, may take as much as the largest checkpoint so far.
+
+    Args:
+        limit: bytes; None: no bound.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self.limit = limit
+        self.is_exceeded = False
+        """Whether what cannot be evicted may have exceeded the limit alone."""
+        self._largest = 0
+
+    def evictions(
+        self,
+        checkpoints: Mapping[int, Checkpoint],
+        busy: set[int],
+        calls: int,
+        best_size: int,
+        priority: Callable[[int], Any],
+    ) -> list[int]:
+        """The trials whose checkpoints are to be evicted now, the least promising first.
+
+        Args:
+            checkpoints: by trial.
+            busy: trials that may not be evicted: those that run, and the incumbent.
+            calls: those that run, and the one that is about to start.
+            best_size: bytes of the incumbent's copy.
+            priority: from a trial to a key to sort by; what sorts first goes first.
+        """
+        if self.limit is None:
+            return []
+        used = sum(checkpoint.size for checkpoint in checkpoints.values()) + best_size
+        self._largest = max([self._largest, *(checkpoint.size for checkpoint in checkpoints.values())])
+        excess = used + (calls + 1) * self._largest - self.limit
+        evicted = []
+        for trial_id in sorted((i for i in checkpoints if i not in busy), key=priority) if excess > 0 else ():
+            if excess > 0 and checkpoints[trial_id].size > 0:
+                excess -= checkpoints[trial_id].size
+                evicted.append(trial_id)
+        self.is_exceeded = self.is_exceeded or excess > 0
+        return evicted

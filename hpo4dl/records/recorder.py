@@ -1,0 +1,92 @@
+"""Writes a run's events: first to the disk, then into the state; nobody else does either."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..trial import Configuration, Outcome, Trial
+from .journal import Event, Journal
+from .lock import Lock
+from .state import Change, FinishedStep, RunningStep, RunState
+
+Plain = Callable[[Mapping[str, Any]], Configuration]
+"""From a configuration to the same as JSON can hold it."""
+
+
+class Recorder:
+    """The one writer of a journal whose lock is held, and of the state that it says.
+
+    All methods raise StorageError where the journal cannot be written: then the state is as it was; and RunLockedError
+    where another tuner has taken over the run.
+    """
+
+    def __init__(self, journal: Journal, lock: Lock, state: RunState, plain: Plain) -> None:
+        self._journal = journal
+        self._lock = lock
+        self._plain = plain
+        self.state = state
+
+    def start(self, wanted: Trial, epoch: int, starts_at: int) -> RunningStep:
+        """A call is about to begin. It need not be on the disk before its result is.
+
+        Args:
+            wanted: the step as the optimizer asked for it.
+            epoch: the one that the budget allows.
+            starts_at: the epoch that the call starts from, 0 where the trial's checkpoint was evicted.
+        """
+        event: Event = {'event': 'start', 'attempt': self.state.attempts, 'trial': wanted.id}
+        event |= {'previous_epoch': starts_at, 'epoch': epoch}
+        if starts_at == 0:
+            event['configuration'] = self._plain(wanted.configuration)
+        if starts_at == 0 and wanted.point is not None:
+            event['point'] = [None if math.isnan(u) else u for u in wanted.point.tolist()]
+        if epoch < wanted.epoch:
+            event['wanted'] = wanted.epoch
+        if starts_at < wanted.previous_epoch:
+            event['acknowledged'] = wanted.previous_epoch
+        self._write(event, sync=False)
+        return self.state.running[wanted.id]
+
+    def result(self, step: RunningStep, outcome: Outcome) -> FinishedStep:
+        """A step is over; what it gave counts from now on."""
+        epochs = [
+            {'epoch': epoch, 'metric': metric, 'info': outcome.info.get(epoch, {})}
+            for epoch, metric in outcome.metrics.items()
+            if epoch > step.trial.previous_epoch  # those before it are known
+        ]
+        finished = self._write(
+            {
+                'event': 'result',
+                'attempt': step.attempt,
+                'trial': step.trial.id,
+                'epochs': epochs,
+                'failed': outcome.failed,
+                'traceback': outcome.traceback,
+                'seconds': outcome.seconds,
+                'overhead': step.overhead,
+                'size': outcome.size,
+            }
+        ).finished
+        assert finished is not None
+        return finished
+
+    def lost(self, step: RunningStep, reason: str, blamed: bool) -> None:
+        """A call gave no result, and is to be made again."""
+        self._write(
+            {'event': 'lost', 'attempt': step.attempt, 'trial': step.trial.id, 'reason': reason, 'counts': blamed}
+        )
+
+    def evict(self, trial_id: int, reason: str) -> None:
+        """A trial's checkpoint is about to be removed."""
+        self._write({'event': 'evict', 'trial': trial_id, 'reason': reason})
+
+    def stop(self, reason: str, expected_gain: float) -> None:
+        """The run ends, for now; the gain is recorded where it is known (finite)."""
+        known = {'expected_gain': expected_gain} if math.isfinite(expected_gain) else {}
+        self._write({'event': 'stop', 'reason': reason, **known})
+
+    def _write(self, event: Event, sync: bool = True) -> Change:
+        self._lock.check()
+        return self.state.apply(self._journal.append(event, sync))

@@ -1,0 +1,102 @@
+"""Taking up a run where its journal ends: the state, the optimizer, and the checkpoints on the disk."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from .errors import StorageError
+from .loop import Loop
+from .optimizers.protocol import Optimizer
+from .records.identity import Identity, claim, make_marked, mark, read_identity, write_identity
+from .records.journal import Journal
+from .records.salvage import salvage_journal
+from .records.state import RunState
+
+
+def follow_journal(journal: Journal, state: RunState, optimizer: Optimizer, salvage: bool) -> None:
+    """Bring the state and the optimizer to where the journal ends, after mending its end.
+
+    Args:
+        journal: of a run whose lock is held.
+        state, optimizer: as at the beginning of the run.
+        salvage: write a damaged journal anew from its whole lines.
+
+    Raises:
+        JournalError: the journal cannot be followed.
+        StorageError: it cannot be written.
+    """
+    if salvage:
+        salvage_journal(journal)
+    journal.truncate_torn_tail()
+    for change in state.follow(journal):
+        if change.asked is not None:
+            optimizer.replay(change.asked.wanted)
+        if change.finished is not None:
+            optimizer.tell(change.finished.step.trial, change.finished.metrics, change.finished.failed)
+
+
+def claim_checkpoints(run_folder: Path, identity: Identity, storage_path: str | None, salvage: bool) -> Identity:
+    """See that the folder of checkpoints is this run's; a copy of a run does not take the original's.
+
+    Returns:
+        The run's identity: a new one for a copy that is salvaged.
+
+    Raises:
+        StorageError: the folder is another run's.
+    """
+    folder = identity.checkpoint_folder(run_folder, storage_path)
+    if read_identity(run_folder) is None:  # a run of an hpo4dl that gave it none
+        write_identity(run_folder, identity)
+        if folder.parent == run_folder and folder.is_dir() and not folder.is_symlink():
+            mark(folder, identity, run_folder)
+    original = claim(folder, identity, run_folder)
+    if original is None:
+        return identity
+    if not salvage:
+        raise StorageError(
+            f'{run_folder}: a copy of {original}, whose checkpoints lie in {folder}: go on with that one; '
+            'resume(..., salvage=True) goes on with the copy, in a folder of its own, and trains again from the start '
+            'what is wanted'
+        )
+    identity = Identity.new(f'{identity.name}-{secrets.token_hex(4)}')
+    write_identity(run_folder, identity)
+    return identity
+
+
+def restore_checkpoints(loop: Loop, run_folder: Path, identity: Identity, goes_on: bool, salvage: bool) -> None:
+    """Keep the checkpoints that the journal acknowledges, remove the others, and complete the incumbent's copy.
+
+    Args:
+        loop: with the state that the journal says.
+        goes_on: whether anything is to be trained, so that all checkpoints are needed.
+        salvage: train trials whose checkpoint is gone again from their start.
+
+    Raises:
+        StorageError: checkpoints are missing; then none was removed.
+    """
+    state, checkpoints = loop.state, loop.checkpoints
+    missing = [
+        trial_id
+        for trial_id, checkpoint in state.checkpoints.items()
+        if (checkpoints.keep == 'all' or loop.needs_checkpoint(trial_id))
+        and not checkpoints.has(trial_id, checkpoint.attempt)
+    ]
+    if missing and not salvage and goes_on:
+        raise StorageError(
+            f'{checkpoints.folder}: the checkpoints of trials {missing[:10]} are gone, so the race cannot go on '
+            "(keep_checkpoints='best' removes them when a run has ended); resume(..., salvage=True) trains them again "
+            'from the start when they are wanted'
+        )
+    if salvage:
+        for trial_id in missing:
+            loop.evict(trial_id, 'its checkpoint is gone')
+    if goes_on:
+        make_marked(checkpoints.folder, identity, run_folder)
+    checkpoints.restore({trial_id: checkpoint.attempt for trial_id, checkpoint in state.checkpoints.items()})
+    best = state.incumbent
+    left = None if best is None else state.checkpoints.get(best.trial)
+    if best is not None and left is not None and left.attempt == state.incumbent_attempt:
+        if checkpoints.has(best.trial, left.attempt):
+            checkpoints.publish(best.trial, left.attempt)
+    loop.prune()

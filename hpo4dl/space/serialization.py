@@ -1,0 +1,82 @@
+"""A space, and the values of a configuration, as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ConfigSpace import ConfigurationSpace
+
+from ..errors import ArgumentError
+from .transforms import Category, Rank, UnitTransform, index_of, native
+
+LISTS = ('choices', 'weights', 'sequence')
+FIELDS = ('default_value', 'value', *LISTS, 'lower', 'upper', 'log', 'mu', 'sigma', 'alpha', 'beta')
+
+
+def read_space(text: str) -> ConfigurationSpace:
+    """Return the space that `write_space` wrote."""
+    return ConfigurationSpace.from_json(io.StringIO(text))
+
+
+def write_space(space: ConfigurationSpace) -> str:
+    """Return a space as ConfigSpace's own JSON.
+
+    Raises:
+        ArgumentError: `read_space` would not read the same, as where a category is neither text nor a number.
+    """
+    try:
+        text = json.dumps(space.to_serialized_dict(), default=np.generic.item)
+        # Clauses are only counted: their text may list values in another order.
+        written, n = describe(space), len(space)
+        read = describe(read_space(text))
+        if read[:n] == written[:n] and len(read) == len(written):
+            return text
+        reason = 'what ConfigSpace writes of it is not what it reads'
+    except Exception as error:  # whatever ConfigSpace and json raise
+        reason = f'{type(error).__name__}: {error}'
+    raise ArgumentError('configuration_space', space, f'a space that ConfigSpace can write as JSON ({reason})')
+
+
+def describe(space: ConfigurationSpace) -> list[dict[str, Any]]:
+    """Return the space in plain words for JSON: hyperparameters, then conditions, then forbidden clauses."""
+    entries: list[dict[str, Any]] = []
+    for name in space:
+        entry: dict[str, Any] = {'name': name, 'type': type(space[name]).__name__.replace('Hyperparameter', '')}
+        for field in FIELDS:
+            value = getattr(space[name], field, None)
+            if value is not None:
+                entry[field] = [plain_value(v) for v in value] if field in LISTS else plain_value(value)
+        entries.append(entry)
+    entries += [{'type': 'Condition', 'text': str(condition)} for condition in space.conditions]
+    return entries + [{'type': 'Forbidden', 'text': str(clause)} for clause in space.forbidden_clauses]
+
+
+def plain_value(value: Any) -> Any:
+    """Return a value as JSON can hold it: what is no text, number or None by its repr."""
+    value = native(value)
+    return value if value is None or isinstance(value, (str, int, float)) else repr(value)
+
+
+def restored_values(
+    plain: Mapping[str, Any], transforms: Mapping[str, UnitTransform], point: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return, by name, the values that `plain_value` made these of; ArgumentError where no category has this form.
+
+    Coordinates, where `point` has them, tell objects that are known by their repr, which others may share.
+    """
+    values = dict(plain)
+    for name, transform in transforms.items():
+        if name in values and isinstance(transform, (Category, Rank)):
+            there = transform.from_unit(point[name]) if name in point else None
+            if there is not None and plain_value(there) is not there:
+                values[name] = there
+                continue
+            index = index_of([plain_value(value) for value in transform.values], values[name])
+            if index is None:
+                raise ArgumentError('configuration', dict(plain), f'for {name!r} {transform.accepted}')
+            values[name] = transform.values[index]
+    return values

@@ -1,0 +1,141 @@
+"""When a race stops, and whether there is anything left to do. All but the clock is handed in."""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .records.state import RunState
+from .trial import Trial
+
+MAX_FAILURES = 10
+"""Stop the run if this many calls fail before any succeeds."""
+SLURM_MARGIN = 30.0
+"""Seconds before the end of a Slurm job at which the tuner stops, so that it ends by itself."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a race ended, or why it starts no further call now."""
+
+    reason: str
+    is_final: bool
+    """Whether the run has come to its end; False: it was interrupted, and resuming it goes on at once."""
+
+
+class Deadline:
+    """The moment at which no call may run any more: by `time_limit`, or by the end of the Slurm job that this runs in.
+
+    Args:
+        time_limit: seconds from now; None: no limit.
+        allocation: seconds from now to the end of the Slurm job, infinite elsewhere.
+        clock: seconds, from any moment on.
+    """
+
+    def __init__(
+        self, time_limit: float | None, allocation: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._began = clock()
+        limit = math.inf if time_limit is None else time_limit
+        self._seconds = min(limit, allocation)
+        self._name = 'time_limit' if limit <= allocation else 'the end of the Slurm job'
+
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return self._clock() - self._began
+
+    def remaining(self) -> float:
+        """Seconds until the deadline, negative after it."""
+        return self._seconds - self.elapsed()
+
+    def is_over(self) -> bool:
+        return self.remaining() <= 0
+
+    def __str__(self) -> str:
+        return f'{self._name}: {max(0.0, self.remaining()):.1f} seconds are left'
+
+
+class StoppingRules:
+    """Says why to stop. No question changes anything.
+
+    Args:
+        deadline: of this run.
+        max_budget: epochs in all; None: no bound.
+        target: the metric that ends the race; None: no target.
+        how_to_resume: for people, what to type.
+    """
+
+    def __init__(self, deadline: Deadline, max_budget: int | None, target: float | None, how_to_resume: str) -> None:
+        self.deadline = deadline
+        self.max_budget = max_budget
+        self.target = target
+        self.how_to_resume = how_to_resume
+
+    def now(self, state: RunState, signal: str | None, broken: str | None) -> Stop | None:
+        """Why no further call may start, whatever it is.
+
+        Args:
+            state: of the run.
+            signal: the stopping signal that was received, if one was.
+            broken: why the executor can take no call any more, if it cannot.
+        """
+        if signal is not None:
+            return Stop(f'{signal}: {self.how_to_resume}', False)
+        if self.deadline.is_over():
+            return self.out_of_time('no call is started any more')
+        if broken is not None:
+            return Stop(f'the executor is broken ({broken}): {self.how_to_resume}', False)
+        if self.max_budget is not None and state.epochs_spent >= self.max_budget:
+            return Stop(f'max_budget: {state.epochs_spent} epochs are trained', True)
+        best = state.incumbent
+        if self.target is not None and best is not None and not state.is_better(self.target, best.metric):
+            return Stop(f'target: {best.metric} is reached', True)
+        if sum(state.failures.values()) >= MAX_FAILURES:
+            return Stop(f'the first {MAX_FAILURES} calls of the objective function failed', True)
+        return None
+
+    def before(self, wanted: Trial, state: RunState) -> Stop | None:
+        """Why a step is not started: it is predicted not to finish in time.
+
+        No other one is started in its place, though it might be shorter: the order of decisions stays the same.
+        """
+        if self.deadline.remaining() == math.inf:  # the median of all trials is not for every step
+            return None
+        seconds = predicted_seconds(wanted, state)
+        if self.deadline.remaining() >= seconds:
+            return None
+        return self.out_of_time(f'the next call takes {seconds:.1f}, it is predicted')
+
+    def out_of_time(self, why: str) -> Stop:
+        """The deadline is the reason."""
+        return Stop(f'{self.deadline}, {why}: {self.how_to_resume}', False)
+
+    def budget_left(self, state: RunState, running: float) -> float:
+        """Epochs of the budget that are neither spent nor reserved by `running` calls."""
+        return math.inf if self.max_budget is None else self.max_budget - state.epochs_spent - running
+
+
+def predicted_seconds(wanted: Trial, state: RunState) -> float:
+    """What a call will take, by the trial's own last one; by the median of all trials' if it has none."""
+    trial = state.trials.get(wanted.id)
+    pace = None if trial is None else trial.seconds_per_epoch
+    if pace is None:
+        paces = [t.seconds_per_epoch for t in state.trials.values() if t.seconds_per_epoch is not None]
+        pace = statistics.median(paces) if paces else 0.0
+    return pace * (wanted.epoch - (wanted.previous_epoch if wanted.id in state.checkpoints else 0))
+
+
+def allocation_left() -> float:
+    """Seconds until a tuner that runs in a Slurm job is to end; infinite elsewhere.
+
+    Slurm tells the end in SLURM_JOB_END_TIME, seconds since 1970; 22.05 does not, where a job script can set it
+    (examples/clusters/requeue.sbatch). One that is past means nothing: somebody prolonged the job.
+    """
+    end = os.environ.get('SLURM_JOB_END_TIME', '')
+    remaining = int(end) - time.time() if end.isdecimal() else 0.0
+    return remaining - SLURM_MARGIN if remaining > 0 else math.inf
