@@ -4,17 +4,15 @@
    a scrambled Sobol sequence, and are promoted as in ASHA.
 2. Fit. `tell` fits the surrogate on a schedule that depends on nothing but the number of tells, and appends each
    observation in between; `ask` only reads.
-3. Choose. Paused trials, random points and neighbors of the best trials are scored by their expected improvement (EI),
-   and the best one is trained for one more epoch:
-   - horizon='random' (default): EI over the best value seen plus a margin, a number of epochs ahead (the horizon). Both
-     are drawn anew, log-uniformly (after MFPI-random, Rakotoarison et al. 2024, Section 4.2), so that decisions that
-     look near and far, for sure and for large gains, take turns. While no EI exceeds `min_ei`, the horizon is
-     multiplied by `horizon_factor`. A new trial begins with `initial_epochs`.
-   - 'next': the published rule (Algorithm 1): EI over the incumbent of the next epoch, one epoch ahead.
-4. Insurance ('random'). Every `sobol_every`-th trial is the next Sobol point, whatever the model says: where it is
-   wrong, it would not look.
+3. Choose the paused trial, random point or neighbor of the best trials of the largest expected improvement (EI):
+   - horizon='random' (default): over the best value seen plus a margin, a number of epochs ahead (the horizon). Both
+     are drawn anew, log-uniformly (after MFPI-random, Rakotoarison et al. 2024, Section 4.2), so that near and far
+     looks, sure and large gains take turns. While no EI exceeds `min_ei`, the horizon grows by `horizon_factor`.
+   - 'next': the published rule (Algorithm 1): over the incumbent of the next epoch, one epoch ahead.
+4. Insurance ('random'). Every `sobol_every`-th trial is the next Sobol point: where the model is wrong, it would not
+   look.
 
-`Policy` has the constants. Values, and targets, which the output transform makes of them, are larger where better.
+`Policy` has the constants. Values of curves, and targets, which the transform makes of them, are larger where better.
 """
 
 from __future__ import annotations
