@@ -253,13 +253,6 @@ class DyHPO(BaseOptimizer):
     def _best_value(self) -> float:
         return max(max(curve.values) for curve in self.curves.values() if curve.values)
 
-    def _best_by_epoch(self) -> dict[int, float]:
-        best: dict[int, float] = {}
-        for curve in self.curves.values():
-            for epoch, value in zip(curve.epochs, curve.values):
-                best[epoch] = max(value, best.get(epoch, -math.inf))
-        return best
-
     def _score(self, transform: OutputTransform, fixed: tuple[int, float] | None = None) -> Candidates | None:
         """Predict paused trials and new points at a horizon, over a margin: those given by `fixed`, or drawn."""
         known = self.surrogate.trials()
@@ -283,7 +276,7 @@ class DyHPO(BaseOptimizer):
             return Candidates(paused, points, target_epoch, threshold, posterior.predict(t, t_new))
 
         if fixed is None and self.horizon == 'next':
-            return at_horizon(1, transform(incumbent_at(epoch + 1, self._best_by_epoch())))
+            return at_horizon(1, transform(incumbent_at(epoch + 1, self.curves.values())))
         horizon, margin = fixed or draw_horizon(self._rng('horizon'), self.max_epochs, self.policy)
         threshold = transform(np.array([self._best_value()])) + margin
         candidates = at_horizon(horizon, threshold)
