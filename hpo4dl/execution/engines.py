@@ -280,9 +280,7 @@ class Workers:
                 time.sleep(min(remaining, POLL))
 
 
-def slots_for(
-    executor: Any, num_workers: int, devices: Sequence[str] | None, own_process: bool
-) -> list[ExecutorSlot]:
+def slots_for(executor: Any, num_workers: int, devices: Sequence[str] | None, own_process: bool) -> list[ExecutorSlot]:
     """The slots that the tuner's arguments ask for.
 
     Args:

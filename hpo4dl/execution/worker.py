@@ -35,6 +35,7 @@ from ..trial import Attempt, Objective, Outcome, Trial, copied
 MAX_EXTRA_INFO = 100_000
 """Characters of JSON that the user's own keys of one epoch may take in the journal."""
 
+
 def run_attempt(objective_function: Objective, attempt: Attempt) -> Outcome:
     """Train one step in a worker. Never raises but for KeyboardInterrupt in the tuner's own process.
 
