@@ -60,30 +60,20 @@ class Deadline:
         return f'{self._name}: {max(0.0, self.remaining()):.1f} seconds are left'
 
 
+@dataclass
 class StoppingRules:
-    """Says why to stop. No question changes anything.
+    """Says why to stop. No question changes anything."""
 
-    Args:
-        deadline: of this run.
-        max_budget: epochs in all; None: no bound.
-        target: the metric that ends the race; None: no target.
-        how_to_resume: for people, what to type.
-    """
-
-    def __init__(self, deadline: Deadline, max_budget: int | None, target: float | None, how_to_resume: str) -> None:
-        self.deadline = deadline
-        self.max_budget = max_budget
-        self.target = target
-        self.how_to_resume = how_to_resume
+    deadline: Deadline
+    max_budget: int | None
+    """Epochs in all."""
+    target: float | None
+    """The metric that ends the race."""
+    how_to_resume: str
+    """For people, what to type."""
 
     def now(self, state: RunState, signal: str | None, broken: str | None) -> Stop | None:
-        """Why no further call may start, whatever it is.
-
-        Args:
-            state: of the run.
-            signal: the stopping signal that was received, if one was.
-            broken: why the executor can take no call any more, if it cannot.
-        """
+        """Why no further call may start: a `signal` was received, the executor is `broken`, or the race is over."""
         if signal is not None:
             return Stop(f'{signal}: {self.how_to_resume}', False)
         if self.deadline.is_over():

@@ -19,6 +19,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import StorageError
@@ -56,12 +57,9 @@ class Checkpoints:
         self._tells_to_sweep = 0
 
     def begin(self, number: int, trial: Trial, older: int | None) -> Attempt:
-        """Name the folder of a new attempt. Only the worker makes it: NFS remembers that the tuner did not find it.
+        """Name the folder of a new attempt, which goes on from the trial's `older`, acknowledged one, if there is one.
 
-        Args:
-            number: of the attempt.
-            trial: what is called.
-            older: the trial's acknowledged attempt, None if it starts anew.
+        Only the worker makes it: NFS remembers that the tuner did not find it.
         """
         path = self._path(trial.id, number)
         if older is None:
@@ -83,7 +81,11 @@ class Checkpoints:
 
     def drop(self, trial_id: int) -> None:
         """Remove what a trial left: at once, so that a kill leaves no part of it that looks whole."""
-        remove_at_once(self.folder / f'trial_{trial_id}', self.folder / f'removed_{trial_id}')
+        folder, removed = self.folder / f'trial_{trial_id}', self.folder / f'removed_{trial_id}'
+        remove_tree(removed)
+        with suppress(OSError):  # it is not there, or cannot be removed now
+            os.rename(folder, removed)
+        remove_tree(removed)
 
     def publish(self, trial_id: int, number: int) -> None:
         """Copy the trial's checkpoint to `best`, which is at every instant whole.
@@ -128,12 +130,9 @@ class Checkpoints:
     def unneeded(
         self, recorded: Collection[int], is_needed: Callable[[int], bool], told: int | None = None
     ) -> list[int]:
-        """The trials whose checkpoint is to be removed, of those that have one; none where all are kept.
+        """The trials whose checkpoint is to be removed, of those `recorded` to have one; none where all are kept.
 
-        Args:
-            recorded: trials that have a checkpoint.
-            is_needed: whether the trial may go on.
-            told: looks at this trial alone, but for now and then, in proportion to the number of trials; None: at all.
+        Looks at `told` alone, but for now and then, in proportion to the number of trials; None: at all.
         """
         if self.keep == 'all':
             return []
@@ -144,11 +143,7 @@ class Checkpoints:
         return [trial_id for trial_id in recorded if not is_needed(trial_id)]
 
     def restore(self, acknowledged: Mapping[int, int]) -> None:
-        """Take up a run that was interrupted: keep what the journal acknowledges, remove the rest.
-
-        Args:
-            acknowledged: for each trial, the last attempt that the journal has.
-        """
+        """Take up a run that was interrupted: keep each trial's last attempt that the journal has, remove the rest."""
         wanted = {self._path(trial_id, number) for trial_id, number in acknowledged.items()}
         for removed in ours(self.folder, 'removed'):
             remove_tree(removed)
@@ -187,13 +182,3 @@ def ours(folder: Path, kind: str) -> list[Path]:
         return [path for path in folder.iterdir() if re.fullmatch(OURS[kind], path.name)]
     except OSError:
         return []
-
-
-def remove_at_once(folder: Path, name: Path) -> None:
-    """Remove a folder under another name."""
-    remove_tree(name)
-    try:
-        os.rename(folder, name)
-    except OSError:  # it is not there, or cannot be removed now
-        return
-    remove_tree(name)

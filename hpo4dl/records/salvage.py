@@ -31,30 +31,24 @@ def salvage_journal(journal: Journal) -> None:
     damaged = [number for number, event in events[:-1] if event is None]
     if events and events[-1][1] is None and not lines[-1]:
         damaged.append(events[-1][0])  # it has its newline: no write that a kill cut short
-    if not damaged and events and not is_inconsistent([event for _, event in events if event is not None]):
-        return
-    whole = [event for _, event in events if event is not None]
-    if not whole or whole[0].get('event') != 'run':
-        whole.insert(0, {'event': 'run', 'schema': SCHEMA, 'run': journal.path.parent.name})
+    read = [event for _, event in events if event is not None]
+    begins = read and read[0].get('event') == 'run'
+    whole = read if begins else [{'event': 'run', 'schema': SCHEMA, 'run': journal.path.parent.name}, *read]
     for number, event in enumerate(whole, 1):
         check_event(event, number, journal.path)
     kept, dropped = made_consistent(whole)
+    if not damaged and kept == read:
+        return
     names = (journal.path.with_name(f'journal.damaged-{n}.jsonl') for n in range(1, 1000))
     beside = next(path for path in names if not path.exists())
     kept.insert(1, {'event': 'salvage', 'file': beside.name, 'lines': damaged, 'dropped': dropped})
     try:
         with replacing(journal.path) as file:
-            file.writelines(encode_line({k: v for k, v in event.items() if k != 'crc'}) for event in kept)
+            file.writelines(encode_line(event) for event in kept)
             os.link(journal.path, beside, follow_symlinks=False)
     except OSError as error:
         raise StorageError(f'{journal.path}: cannot be written: {error}') from error
     logger.warning('%s: lines %s are damaged; the file is kept as %s', journal.path, damaged, beside.name)
-
-
-def is_inconsistent(events: list[Event]) -> bool:
-    """Whether lines are missing."""
-    kept, dropped = made_consistent(events)
-    return bool(dropped) or kept != events
 
 
 def made_consistent(events: list[Event]) -> tuple[list[Event], int]:
