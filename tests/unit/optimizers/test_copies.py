@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ConfigSpace import Categorical, ConfigurationSpace, Float
+from surrogates import QUICK
 
 from hpo4dl import ASHA, DyHPO, Hyperband, RandomSearch
 
@@ -15,7 +16,7 @@ def test_a_configuration_that_the_caller_changes_stays_what_it_was(kind: type) -
     for changes in (False, True):
         space = ConfigurationSpace(seed=0)
         space.add([Float('x', (0.0, 1.0)), Categorical('layers', [[32], [64, 64], [128]])])
-        optimizer, got = kind(space, 9, seed=1), []
+        optimizer, got = kind(space, 9, seed=1, **({'policy': QUICK} if kind is DyHPO else {})), []
         for _ in range(40):
             trial = optimizer.ask()
             got.append((trial.id, repr(trial.configuration), trial.previous_epoch, trial.epoch))
