@@ -128,8 +128,7 @@ class Session:
             return ExecutorError(stop.reason)
         failures = self.state.failures.most_common(3)
         reasons = '; '.join(f'{n} times {reason!r}' for reason, n in failures) or stop.reason
-        trace = self.state.last_traceback
-        what = f'no call of the objective function gave a usable metric: {reasons}\n{trace}'
+        what = f'no call of the objective function gave a usable metric: {reasons}\n{self.state.last_traceback}'
         return EveryTrialFailedError(what.rstrip())
 
 

@@ -77,10 +77,7 @@ def end_process() -> None:
 
 
 def check_devices(value: Any, num_workers: int) -> list[str] | None:
-    """What CUDA_VISIBLE_DEVICES is to be for each worker; raises ArgumentError.
-
-    'cuda:1' is the second of those that this process may see.
-    """
+    """What CUDA_VISIBLE_DEVICES is for each worker ('cuda:1': the second that we may see); raises ArgumentError."""
     if value is None:
         return None
     accepted = f"at least {num_workers} (num_workers) different ones, such as ['cuda:0', 'cuda:1']"

@@ -88,12 +88,9 @@ class Checkpoints:
         remove_tree(removed)
 
     def publish(self, trial_id: int, number: int) -> None:
-        """Copy the trial's checkpoint to `best`, which is at every instant whole.
+        """Copy the trial's checkpoint to `best`, which is at every instant whole; StorageError: the old one stays.
 
         Where the file system cannot exchange two folders (NFS), it is absent between two renames.
-
-        Raises:
-            StorageError: the copy cannot be made; the old one stays.
         """
         new, old = self._beside_best('new'), self._beside_best('old')
         remove_tree(new)

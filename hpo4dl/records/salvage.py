@@ -19,9 +19,7 @@ def salvage_journal(journal: Journal) -> None:
     Where a "result" is gone, its epochs are joined to the trial's next step; where a "start" is gone, it is made up
     from its result. A trial whose configuration is gone is left out, and its epochs are trained by nobody again.
 
-    Raises:
-        JournalError: there is no journal, or one of another schema.
-        StorageError: it cannot be written.
+    Raises JournalError: there is no journal, or one of another schema; StorageError: it cannot be written.
     """
     try:
         lines = journal.path.read_bytes().split(b'\n')
