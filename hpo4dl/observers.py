@@ -59,10 +59,10 @@ class Observers:
         try:
             from .analysis.report import report_text
             from .analysis.run import read_run
+
+            text = report_text(read_run(run_folder))
         except MissingPartError:  # a core copy has no report
             return
-        try:
-            text = report_text(read_run(run_folder))
         except Exception:
             logger.exception('%s cannot be summed up', run_folder)
             return

@@ -104,6 +104,7 @@ class Session:
         self.state, self._asked = RunState(self.settings.minimize, self.space.restore), None
 
     def _loop(self, lock: Lock, deadline: Deadline) -> Loop:
+        """The loop over state and optimizer as they are."""
         settings = self.settings
         folder = self.identity.checkpoint_folder(self.run_folder, settings.storage_path)
         best, keep, mode = self.run_folder / 'best_trial', settings.keep_checkpoints, settings.checkpoints

@@ -132,7 +132,7 @@ class Change:
     """What one event changed."""
 
     asked: RunningStep | None = None
-    """A new decision; None also where a call is made again."""
+    """A new decision, not where a call is made again."""
     finished: FinishedStep | None = None
 
 
@@ -162,7 +162,7 @@ class RunState:
     """Reasons, as long as there is no incumbent."""
     last_traceback: str = ''
     stopped: str | None = None
-    """Why it ended, if it did."""
+    """Why it ended."""
     expected_gain: float | None = None
     """What training the most promising trial to the end was then expected to improve the metric by, where known."""
     salvaged: bool = False
