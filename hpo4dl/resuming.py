@@ -59,12 +59,8 @@ def restore_checkpoints(loop: Loop, run_folder: Path, identity: Identity, goes_o
     removed. With `salvage`, their trials are trained again from the start instead.
     """
     state, checkpoints = loop.state, loop.checkpoints
-    missing = [
-        trial_id
-        for trial_id, checkpoint in state.checkpoints.items()
-        if (checkpoints.keep == 'all' or loop.needs_checkpoint(trial_id))
-        and not checkpoints.has(trial_id, checkpoint.attempt)
-    ]
+    needed = [trial for trial in state.checkpoints if checkpoints.keep == 'all' or loop.needs_checkpoint(trial)]
+    missing = [trial for trial in needed if not checkpoints.has(trial, state.checkpoints[trial].attempt)]
     if missing and not salvage and goes_on:
         raise StorageError(
             f'{checkpoints.folder}: the checkpoints of trials {missing[:10]} are gone, so the race cannot go on '

@@ -102,10 +102,10 @@ def claim(folder: Path, identity: Identity, run_folder: Path) -> Path | None:
     except OSError:
         marked = owner = ''
     if marked != identity.run:
+        what = 'has the mark of another run' if marked else 'has no mark of a run'
+        remedy = f'say so: echo {identity.run} > {shlex.quote(str(folder / MARK))}'
         raise StorageError(
-            f'{folder}: {"has the mark of another run" if marked else "has no mark of a run"}, so nothing in it is '
-            f'touched; if these are the checkpoints of {run_folder}, say so: '
-            f'echo {identity.run} > {shlex.quote(str(folder / MARK))}'
+            f'{folder}: {what}, so nothing in it is touched; if these are the checkpoints of {run_folder}, {remedy}'
         )
     inside = folder.parent == run_folder
     if not inside and owner and owner != str(run_folder) and is_original(Path(owner), identity, run_folder):

@@ -39,16 +39,9 @@ class Observation:
 
     def row(self, configuration: Configuration) -> dict[str, Any]:
         """The epoch with the columns of `hpo4dl_results.csv`, which are those of hpo4dl 0.1.0."""
-        return {
-            'epoch': self.epoch,
-            'metric': self.metric,
-            **self.info,
-            'configuration_id': self.trial,
-            'configuration': copied(configuration),
-            'time': self.seconds,
-            'overhead_time': self.overhead,
-            'total_time': self.seconds + self.overhead,
-        }
+        trial = {'configuration_id': self.trial, 'configuration': copied(configuration)}
+        times = {'time': self.seconds, 'overhead_time': self.overhead, 'total_time': self.seconds + self.overhead}
+        return {'epoch': self.epoch, 'metric': self.metric, **self.info, **trial, **times}
 
 
 @dataclass
