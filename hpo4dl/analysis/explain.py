@@ -1,4 +1,4 @@
-"""Why a run trained what it trained: one decision, with what it was weighed against and the curves predicted."""
+"""Explain one decision of DyHPO: its best candidates, their expected improvements and predicted learning curves."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ Array = NDArray[np.float64]
 
 QUANTILES = (0.05, 0.5, 0.95)
 NEW = 2
-"""New configurations that are told at most."""
+"""Number of new configurations among the options at most."""
 NOT_WEIGHED = 'nothing was weighed: the race started, or a configuration that is spread evenly had its turn'
 
 
 @dataclass(frozen=True)
 class Option:
-    """What could have been trained next."""
+    """A candidate of a decision."""
 
     trial: int | None
     """None: a new configuration."""
     configuration: dict[str, Any]
     values: dict[int, float]
-    """Its metrics so far, by epoch."""
+    """Its metrics so far by epoch."""
     ahead: int
-    """The epoch that it was judged by."""
+    """The epoch at which its expected improvement was computed."""
     gain: float
-    """Expected improvement, as a share of the largest one; 1 is what was picked."""
+    """Expected improvement relative to the largest one; 1 is the chosen candidate."""
     epochs: list[int]
     forecast: Array
-    """(3, epochs) `QUANTILES` of the metric at these epochs."""
+    """(3, n) predicted `QUANTILES` of the metric at the n epochs."""
 
     def name(self) -> str:
         return 'a new trial' if self.trial is None else f'trial {self.trial}'
 
     def at_horizon(self) -> Array:
-        """(3,) the forecast of the epoch that it was judged by."""
+        """Return the (3,) forecast for epoch `ahead`."""
         quantiles: Array = self.forecast[:, self.epochs.index(self.ahead)]
         return quantiles
 
@@ -59,17 +59,17 @@ class Explanation:
     """A decision of DyHPO."""
 
     step: int
-    """Decisions up to this one."""
+    """The number of the decision, from 1."""
     chosen: Trial
     options: list[Option]
-    """The best, the largest expected improvement first; empty where nothing was weighed."""
+    """The best candidates, the largest expected improvement first; empty if the decision used no predictions."""
     paused: int = 0
     new: int = 0
-    """How many paused trials, and new configurations, were weighed."""
+    """Number of paused trials, and of new configurations, among the candidates."""
     best: float | None = None
-    """The best metric until then."""
+    """The best metric before the decision."""
     to_beat: float | None = None
-    """The metric that was to be improved on: the best one, and a margin. None where each epoch has its own."""
+    """The threshold of the expected improvement: best metric and margin. None if each epoch has its own."""
 
 
 def explain(
@@ -79,17 +79,17 @@ def explain(
     optimizer: Optimizer | None = None,
     configuration_space: ConfigurationSpace | None = None,
 ) -> Explanation:
-    """Bring DyHPO to where it was before a decision of a run, and look at what it decided from. Nothing is written.
+    """Bring DyHPO to its state before a decision of a run, and return what it decided from. Nothing is written.
 
     Args:
         run_folder: the folder of the run, which may still be going on.
         step: which decision, from 1; default the last one.
-        runners_up: options told beside the chosen one.
+        runners_up: number of options beside the chosen one.
         optimizer, configuration_space: as in `replay`.
 
     Raises:
         ArgumentError: there is no such decision, or an argument cannot be used.
-        HPO4DLError: the run's optimizer predicts nothing.
+        HPO4DLError: the run's optimizer makes no predictions.
         JournalError: the journal cannot be read.
     """
     check_count('runners_up', runners_up, least=0)
@@ -141,7 +141,7 @@ def _option(candidates: Candidates, index: int, gain: float, optimizer: DyHPO) -
 
 
 def explanation_text(explanation: Explanation, width: int = 120) -> str:
-    """An explanation in a few lines."""
+    """Return an explanation as text."""
     chosen = explanation.chosen
     from_where = f'from epoch {chosen.previous_epoch}' if chosen.previous_epoch else 'from scratch'
     lines = [f'decision {explanation.step}: train trial {chosen.id} {from_where} to epoch {chosen.epoch}']

@@ -347,7 +347,7 @@ def test_appended_rows_are_as_good_as_fitted_ones() -> None:
     assert surrogate.trials() == set(TRIALS)
 
 
-def test_surprise_is_how_wrong_forecasts_one_step_ahead_were() -> None:
+def test_variance_factor_is_how_wrong_forecasts_one_step_ahead_were() -> None:
     """Each row of a trial, but the first, against SciPy's normal distribution of all rows until there."""
     at, targets = rows(3, TRIALS), 3 * Z
     surrogate = Surrogate(D, 1, POLICY)
