@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -34,10 +35,8 @@ class WorkerProcess:
         """End the worker, its children, and what it is doing."""
         if self._pids.poll():
             pid = self._pids.recv()
-            try:
+            with suppress(OSError):  # it is dead already
                 os.killpg(pid, signal.SIGKILL) if hasattr(os, 'killpg') else os.kill(pid, signal.SIGTERM)
-            except OSError:
-                pass  # it is dead already
         self._pids.close()  # a worker that is still starting finds nobody to report to, and ends
         self._pool.shutdown(wait=False, cancel_futures=True)
 
