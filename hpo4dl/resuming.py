@@ -17,11 +17,8 @@ from .records.state import RunState
 def follow_journal(journal: Journal, state: RunState, optimizer: Optimizer, salvage: bool) -> None:
     """Bring the state and the optimizer from the beginning of a run to where its journal ends, after mending its end.
 
-    With `salvage`, a damaged journal is first written anew from its whole lines.
-
-    Raises:
-        JournalError: the journal cannot be followed.
-        StorageError: it cannot be written.
+    With `salvage`, a damaged journal is first written anew from its whole lines. Raises JournalError where it cannot be
+    followed, StorageError where it cannot be written.
     """
     if salvage:
         salvage_journal(journal)
@@ -47,11 +44,9 @@ def claim_checkpoints(run_folder: Path, identity: Identity, storage_path: str | 
     if original is None:
         return identity
     if not salvage:
-        raise StorageError(
-            f'{run_folder}: a copy of {original}, whose checkpoints lie in {folder}: go on with that one; '
-            'resume(..., salvage=True) goes on with the copy, in a folder of its own, and trains again from the start '
-            'what is wanted'
-        )
+        what = f'a copy of {original}, whose checkpoints lie in {folder}: go on with that one'
+        remedy = 'goes on with the copy, in a folder of its own, and trains again from the start what is wanted'
+        raise StorageError(f'{run_folder}: {what}; resume(..., salvage=True) {remedy}')
     identity = Identity.new(f'{identity.name}-{secrets.token_hex(4)}')
     write_identity(run_folder, identity)
     return identity
@@ -64,12 +59,8 @@ def restore_checkpoints(loop: Loop, run_folder: Path, identity: Identity, goes_o
     removed. With `salvage`, their trials are trained again from the start instead.
     """
     state, checkpoints = loop.state, loop.checkpoints
-    missing = [
-        trial_id
-        for trial_id, checkpoint in state.checkpoints.items()
-        if (checkpoints.keep == 'all' or loop.needs_checkpoint(trial_id))
-        and not checkpoints.has(trial_id, checkpoint.attempt)
-    ]
+    needed = [trial for trial in state.checkpoints if checkpoints.keep == 'all' or loop.needs_checkpoint(trial)]
+    missing = [trial for trial in needed if not checkpoints.has(trial, state.checkpoints[trial].attempt)]
     if missing and not salvage and goes_on:
         raise StorageError(
             f'{checkpoints.folder}: the checkpoints of trials {missing[:10]} are gone, so the race cannot go on '

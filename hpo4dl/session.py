@@ -104,6 +104,7 @@ class Session:
         self.state, self._asked = RunState(self.settings.minimize, self.space.restore), None
 
     def _loop(self, lock: Lock, deadline: Deadline) -> Loop:
+        """The loop over state and optimizer as they are."""
         settings = self.settings
         folder = self.identity.checkpoint_folder(self.run_folder, settings.storage_path)
         best, keep, mode = self.run_folder / 'best_trial', settings.keep_checkpoints, settings.checkpoints
@@ -128,8 +129,7 @@ class Session:
             return ExecutorError(stop.reason)
         failures = self.state.failures.most_common(3)
         reasons = '; '.join(f'{n} times {reason!r}' for reason, n in failures) or stop.reason
-        trace = self.state.last_traceback
-        what = f'no call of the objective function gave a usable metric: {reasons}\n{trace}'
+        what = f'no call of the objective function gave a usable metric: {reasons}\n{self.state.last_traceback}'
         return EveryTrialFailedError(what.rstrip())
 
 

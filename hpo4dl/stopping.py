@@ -27,18 +27,17 @@ class Stop:
     """Whether the run has come to its end; False: it was interrupted, and resuming it goes on at once."""
 
 
+Clock = Callable[[], float]
+"""Tells seconds, from any moment on."""
+
+
 class Deadline:
     """The moment at which no call may run any more: by `time_limit`, or by the end of the Slurm job that this runs in.
 
-    Args:
-        time_limit: seconds from now; None: no limit.
-        allocation: seconds from now to the end of the Slurm job, infinite elsewhere.
-        clock: seconds, from any moment on.
+    `time_limit` and `allocation`, the time that is left of the job, are in seconds from now.
     """
 
-    def __init__(
-        self, time_limit: float | None, allocation: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, time_limit: float | None, allocation: float, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._began = clock()
         limit = math.inf if time_limit is None else time_limit

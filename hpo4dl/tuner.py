@@ -110,8 +110,8 @@ class Tuner:
         check_objective_function(objective_function)
         check_optimizer(optimizer)
         name = optimizer if isinstance(optimizer, str) else None
-        stops = {max_budget, time_limit, target, stop_when_gain_below}
-        if stops == {None} and name != 'hyperband':
+        stops = (max_budget, time_limit, target, stop_when_gain_below)
+        if all(stop is None for stop in stops) and name != 'hyperband':
             accepted = 'a whole number >= 1, unless time_limit, target or stop_when_gain_below is given'
             raise ArgumentError('max_budget', max_budget, accepted)
         space = Space(configuration_space, candidates)

@@ -213,14 +213,13 @@ class Workers:
 
     def submit(self, attempt: Attempt) -> bool:
         """Start a call where there is room for it, see `ExecutorSlot.submit`; False: that executor is broken."""
-        slot = next(slot for slot in self.slots if slot.has_room())
-        call = slot.submit(self.objective_function, attempt)
+        call = next(slot for slot in self.slots if slot.has_room()).submit(self.objective_function, attempt)
         if call is not None:
             self.running[attempt.trial.id] = call
         return call is not None
 
     def collect(self, seconds: float) -> Iterator[tuple[Call, Outcome | LostCall]]:
-        """Wait for calls, so many seconds at most, and give those that are done, in the order of their attempts."""
+        """Wait so many seconds at most; give the `outcome` of calls that are done, in the order of their attempts."""
         for call in self._wait(seconds):
             outcome = call.slot.outcome(call, self.objective_function)
             del self.running[call.attempt.trial.id]

@@ -110,10 +110,7 @@ def call_objective(objective_function: Objective, trial: Trial, checkpoint_path:
 
 
 def end_fork(error: BaseException | None) -> NoReturn:
-    """In a child that the objective function forked and that came back here: end it as `sys.exit` would.
-
-    Else it would go on as a second tuner, or a second worker.
-    """
+    """End a child that the objective function forked, as `sys.exit` would: else it would go on as a second tuner."""
     code: object = 0 if error is None else 1
     if isinstance(error, SystemExit):
         code = 0 if error.code is None else error.code
@@ -139,7 +136,8 @@ def parse_result(returned: object, trial: Trial) -> Outcome:
         if not isinstance(entry, Mapping) or 'epoch' not in entry or 'metric' not in entry:
             problems.append((0, f'returned the entry {brief(entry)}; accepted: a dict with epoch and metric'))
             continue
-        epoch, metric = as_epoch(entry['epoch']), as_number(entry['metric'])
+        number, metric = as_number(entry['epoch']), as_number(entry['metric'])
+        epoch = int(number) if number is not None and number.is_integer() else None
         if epoch is None or not trial.previous_epoch < epoch <= trial.epoch:
             asked = f'{trial.previous_epoch + 1} to {trial.epoch}'
             problems.append((0, f'returned epoch {brief(entry["epoch"])}; asked for were {asked}'))
@@ -174,12 +172,6 @@ def as_number(value: object) -> float | None:
         except OverflowError:
             return math.inf
     return None
-
-
-def as_epoch(value: object) -> int | None:
-    """A whole number as int, else None."""
-    number = as_number(value)
-    return int(number) if number is not None and math.isfinite(number) and number == int(number) else None
 
 
 def extra_info(entry: Mapping[Any, Any]) -> dict[str, Any]:

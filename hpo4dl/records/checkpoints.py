@@ -81,19 +81,12 @@ class Checkpoints:
 
     def drop(self, trial_id: int) -> None:
         """Remove what a trial left: at once, so that a kill leaves no part of it that looks whole."""
-        folder, removed = self.folder / f'trial_{trial_id}', self.folder / f'removed_{trial_id}'
-        remove_tree(removed)
-        with suppress(OSError):  # it is not there, or cannot be removed now
-            os.rename(folder, removed)
-        remove_tree(removed)
+        remove_at_once(self.folder / f'trial_{trial_id}', self.folder / f'removed_{trial_id}')
 
     def publish(self, trial_id: int, number: int) -> None:
-        """Copy the trial's checkpoint to `best`, which is at every instant whole.
+        """Copy the trial's checkpoint to `best`, which is at every instant whole; StorageError: the old one stays.
 
         Where the file system cannot exchange two folders (NFS), it is absent between two renames.
-
-        Raises:
-            StorageError: the copy cannot be made; the old one stays.
         """
         new, old = self._beside_best('new'), self._beside_best('old')
         remove_tree(new)
@@ -182,3 +175,11 @@ def ours(folder: Path, kind: str) -> list[Path]:
         return [path for path in folder.iterdir() if re.fullmatch(OURS[kind], path.name)]
     except OSError:
         return []
+
+
+def remove_at_once(folder: Path, name: Path) -> None:
+    """Remove a folder under another name."""
+    remove_tree(name)
+    with suppress(OSError):  # it is not there, or cannot be removed now
+        os.rename(folder, name)
+    remove_tree(name)

@@ -31,14 +31,9 @@ class DiskQuota:
         best_size: int,
         priority: Callable[[int], Any],
     ) -> list[int]:
-        """The trials whose checkpoints are to be evicted now, the least promising first.
+        """The trials whose checkpoints are to be evicted now: not those that are `busy`, the lowest `priority` first.
 
-        Args:
-            checkpoints: by trial.
-            busy: trials that may not be evicted: those that run, and the incumbent.
-            calls: those that run, and the one that is about to start.
-            best_size: bytes of the incumbent's copy.
-            priority: from a trial to a key to sort by; what sorts first goes first.
+        `calls` counts those that run or are about to start; `best_size` are the bytes of the incumbent's copy.
         """
         if self.limit is None:
             return []

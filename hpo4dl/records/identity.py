@@ -35,13 +35,6 @@ class Identity:
         """One that no other run has."""
         return cls(secrets.token_hex(16), name)
 
-    def is_possible(self) -> bool:
-        """Whether `new` may have made it. Its name is that of one folder, and no path that leads elsewhere."""
-        run, name = self.run, self.name
-        if not isinstance(run, str) or not isinstance(name, str) or not re.fullmatch('[0-9a-f]{32}', run):
-            return False
-        return name not in ('', '.', '..') and name == Path(name).name and '\0' not in name
-
     def checkpoint_folder(self, run_folder: Path, storage_path: str | None) -> Path:
         """Where the run's checkpoints lie; raises StorageError if a link lies there."""
         folder = run_folder / 'checkpoints' if storage_path is None else Path(storage_path) / self.name
@@ -57,9 +50,16 @@ def read_identity(folder: Path) -> Identity | None:
         identity = None if stored is None else Identity(**stored)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise JournalError(f'{path}: its identity cannot be read: {error!r}') from error
-    if identity is not None and not identity.is_possible():
-        raise JournalError(f'{path}: {identity!r} is no identity of a run')
+    if identity is not None:
+        are_names = is_name(identity.run) and is_name(identity.name)
+        if not are_names or not re.fullmatch('[0-9a-f]{32}', identity.run):
+            raise JournalError(f'{path}: {identity!r} is no identity of a run')
     return identity
+
+
+def is_name(name: object) -> bool:
+    """Whether it is the name of one folder, and no path that leads elsewhere."""
+    return isinstance(name, str) and name not in ('', '.', '..') and name == Path(name).name and '\0' not in name
 
 
 def write_identity(folder: Path, identity: Identity) -> None:
@@ -102,10 +102,10 @@ def claim(folder: Path, identity: Identity, run_folder: Path) -> Path | None:
     except OSError:
         marked = owner = ''
     if marked != identity.run:
+        what = 'has the mark of another run' if marked else 'has no mark of a run'
+        remedy = f'say so: echo {identity.run} > {shlex.quote(str(folder / MARK))}'
         raise StorageError(
-            f'{folder}: {"has the mark of another run" if marked else "has no mark of a run"}, so nothing in it is '
-            f'touched; if these are the checkpoints of {run_folder}, say so: '
-            f'echo {identity.run} > {shlex.quote(str(folder / MARK))}'
+            f'{folder}: {what}, so nothing in it is touched; if these are the checkpoints of {run_folder}, {remedy}'
         )
     inside = folder.parent == run_folder
     if not inside and owner and owner != str(run_folder) and is_original(Path(owner), identity, run_folder):

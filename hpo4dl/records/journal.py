@@ -59,10 +59,9 @@ class Journal:
         write_text(self.path, encode_line({**event, 'time': time.time()}).decode())
 
     def append(self, event: Event, sync: bool = True) -> Event:
-        """Write one line; with `sync`, return only when it is on the disk. Returns the event as it was written.
+        """Write one line, with `sync` to the disk, and return the event as it was written.
 
-        Raises:
-            StorageError: it could not be written; the journal is as it was before.
+        Raises StorageError where it cannot be written; the journal is as it was before.
         """
         event = {**event, 'time': time.time()}
         line = encode_line(event)
@@ -95,8 +94,7 @@ class Journal:
     def __iter__(self) -> Iterator[Event]:
         """All whole lines, one by one; the torn one at the end is left out.
 
-        Raises:
-            JournalError: no journal, an unknown schema, or a damaged line (named).
+        Raises JournalError: no journal, an unknown schema, or a damaged line (named).
         """
         for number, line in self._lines():
             event = decode_line(line)
@@ -111,9 +109,7 @@ class Journal:
     def truncate_torn_tail(self) -> None:
         """Cut off a last line that a kill cut short, of a journal whose other lines are whole.
 
-        Raises:
-            JournalError: no journal, one that is reached by a link, an unknown schema, or a damaged line (named).
-            StorageError: the file cannot be written.
+        Raises JournalError as reading does, and where the journal is a link; StorageError: it cannot be written.
         """
         if self.path.is_symlink():
             raise JournalError(f'{self.path}: a symbolic link, which is not followed')

@@ -19,9 +19,7 @@ def salvage_journal(journal: Journal) -> None:
     Where a "result" is gone, its epochs are joined to the trial's next step; where a "start" is gone, it is made up
     from its result. A trial whose configuration is gone is left out, and its epochs are trained by nobody again.
 
-    Raises:
-        JournalError: there is no journal, or one of another schema.
-        StorageError: it cannot be written.
+    Raises JournalError: there is no journal, or one of another schema; StorageError: it cannot be written.
     """
     try:
         lines = journal.path.read_bytes().split(b'\n')
@@ -59,11 +57,13 @@ def made_consistent(events: list[Event]) -> tuple[list[Event], int]:
     dropped = 0
     for event in events:
         trial: Any = event.get('trial')
+        known = trial in reached
+        fits = {'start': known or 'configuration' in event, 'result': known, 'lost': trial in running}
+        if not fits.get(event['event'], True):
+            dropped += 1
+            continue
         if event['event'] == 'start':
             first: int = event.get('acknowledged') or event['previous_epoch']
-            if trial not in reached and 'configuration' not in event:
-                dropped += 1
-                continue
             if trial in running and first > reached[trial]:  # the result between them is gone
                 lost = kept[running[trial]]
                 event = {**{k: v for k, v in lost.items() if k == 'configuration'}, **event}
@@ -74,17 +74,11 @@ def made_consistent(events: list[Event]) -> tuple[list[Event], int]:
             reached.setdefault(trial, 0)
             running[trial] = len(kept)
         elif event['event'] == 'result':
-            if trial not in reached:
-                dropped += 1
-                continue
             last = max((entry['epoch'] for entry in event['epochs']), default=reached[trial] + 1)
             if trial not in running:  # its start is gone
                 start = {'event': 'start', 'attempt': event['attempt'], 'trial': trial}
                 kept.append({**start, 'previous_epoch': reached[trial], 'epoch': last})
             running.pop(trial, None)
             reached[trial] = max(last, reached[trial])
-        elif event['event'] == 'lost' and trial not in running:
-            dropped += 1
-            continue
         kept.append(event)
     return [event for event in kept if event['event'] != 'gone'], dropped

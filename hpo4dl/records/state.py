@@ -39,16 +39,9 @@ class Observation:
 
     def row(self, configuration: Configuration) -> dict[str, Any]:
         """The epoch with the columns of `hpo4dl_results.csv`, which are those of hpo4dl 0.1.0."""
-        return {
-            'epoch': self.epoch,
-            'metric': self.metric,
-            **self.info,
-            'configuration_id': self.trial,
-            'configuration': copied(configuration),
-            'time': self.seconds,
-            'overhead_time': self.overhead,
-            'total_time': self.seconds + self.overhead,
-        }
+        trial = {'configuration_id': self.trial, 'configuration': copied(configuration)}
+        times = {'time': self.seconds, 'overhead_time': self.overhead, 'total_time': self.seconds + self.overhead}
+        return {'epoch': self.epoch, 'metric': self.metric, **self.info, **trial, **times}
 
 
 @dataclass
@@ -132,7 +125,7 @@ class Change:
     """What one event changed."""
 
     asked: RunningStep | None = None
-    """A new decision; None also where a call is made again."""
+    """A new decision, not where a call is made again."""
     finished: FinishedStep | None = None
 
 
@@ -162,7 +155,7 @@ class RunState:
     """Reasons, as long as there is no incumbent."""
     last_traceback: str = ''
     stopped: str | None = None
-    """Why it ended, if it did."""
+    """Why it ended."""
     expected_gain: float | None = None
     """What training the most promising trial to the end was then expected to improve the metric by, where known."""
     salvaged: bool = False
