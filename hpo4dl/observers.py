@@ -11,8 +11,8 @@ from typing import Any
 from .checks import check_flag, check_list
 from .errors import ArgumentError, MissingPartError
 from .progress import Callback, Event, is_watched, log_line, progress_display
+from .race.stopping import Deadline
 from .records.state import RunState
-from .stopping import Deadline
 from .text import brief
 from .trial import Trial
 

@@ -10,11 +10,14 @@ from typing import Any
 from .errors import EveryTrialFailedError, ExecutorError, JournalError
 from .execution.engines import Workers
 from .execution.signals import Signals
-from .loop import Loop
 from .observers import Observers
 from .optimizers.base import BaseOptimizer
 from .optimizers.protocol import Optimizer
 from .optimizers.registry import build
+from .race.loop import Loop
+from .race.resuming import claim_checkpoints, follow_journal, restore_checkpoints
+from .race.retries import Retries
+from .race.stopping import Deadline, Stop, StoppingRules, allocation_left
 from .records.checkpoints import Checkpoints
 from .records.csv_table import write_table
 from .records.disk_quota import DiskQuota
@@ -23,11 +26,8 @@ from .records.journal import Journal
 from .records.lock import Lock
 from .records.recorder import Recorder
 from .records.state import RunState
-from .resuming import claim_checkpoints, follow_journal, restore_checkpoints
-from .retries import Retries
 from .settings import Settings
 from .space.unit_cube import Space
-from .stopping import Deadline, Stop, StoppingRules, allocation_left
 from .trial import Trial
 
 

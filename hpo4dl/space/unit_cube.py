@@ -185,9 +185,8 @@ class Space:
     @classmethod
     def restored(cls, configuration_space: ConfigurationSpace, candidates: Sequence[Mapping[str, Any]] | None) -> Space:
         """Return the space restricted to candidates as `plain` made them, if any; errors as above."""
-        transforms = {name: transform_of(configuration_space[name]) for name in configuration_space}
-        listed = None if candidates is None else [restored_values(plain, transforms, {}) for plain in candidates]
-        return cls(configuration_space, listed)
+        space = cls(configuration_space)
+        return space if candidates is None else cls(configuration_space, [space.restore(plain) for plain in candidates])
 
     def check_point(self, point: Array) -> Array:
         """Return the point; raise ArgumentError unless it is (d,), each coordinate in [0, 1], or NaN."""

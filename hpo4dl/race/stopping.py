@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .records.state import RunState
-from .trial import Trial
+from ..records.state import RunState
+from ..trial import Trial
 
 MAX_FAILURES = 10
 """Stop the run if this many calls fail before any succeeds."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from .errors import StorageError
+from ..errors import StorageError
+from ..optimizers.protocol import Optimizer
+from ..records.identity import Identity, claim, make_marked, mark, read_identity, write_identity
+from ..records.journal import Journal
+from ..records.salvage import salvage_journal
+from ..records.state import RunState
 from .loop import Loop
-from .optimizers.protocol import Optimizer
-from .records.identity import Identity, claim, make_marked, mark, read_identity, write_identity
-from .records.journal import Journal
-from .records.salvage import salvage_journal
-from .records.state import RunState
 
 
 def follow_journal(journal: Journal, state: RunState, optimizer: Optimizer, salvage: bool) -> None:

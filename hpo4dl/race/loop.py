@@ -14,17 +14,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from .errors import ArgumentError, StorageError
-from .execution.engines import POLL, Call, LostCall, Workers
-from .execution.signals import Signals
-from .optimizers.protocol import Forecasts, Optimizer, Prioritizes
-from .records.checkpoints import Checkpoints
-from .records.disk_quota import DiskQuota
-from .records.recorder import Recorder
-from .records.state import RunState
+from ..errors import ArgumentError, StorageError
+from ..execution.engines import POLL, Call, LostCall, Workers
+from ..execution.signals import Signals
+from ..optimizers.protocol import Forecasts, Optimizer, Prioritizes
+from ..records.checkpoints import Checkpoints
+from ..records.disk_quota import DiskQuota
+from ..records.recorder import Recorder
+from ..records.state import RunState
+from ..trial import Outcome, Trial
 from .retries import Retries
 from .stopping import Stop, StoppingRules
-from .trial import Outcome, Trial
 
 PATIENCE = 0.5
 """Seconds that may pass until a signal, or the end of the time, is noticed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 
-from .records.state import RunningStep, RunState
+from ..records.state import RunningStep, RunState
 
 MAX_SHARED_LOSSES = 3
 """After so many losses that cannot be attributed, a further one is blamed on the trial."""
