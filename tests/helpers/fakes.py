@@ -101,7 +101,7 @@ class ScriptedWorkers:
             self.is_broken = 'no worker'
             return False
         Path(attempt.folder).mkdir(parents=True, exist_ok=True)
-        Path(attempt.folder, 'weights').write_text(f'trial {attempt.trial.id} epoch {attempt.trial.epoch}')
+        Path(attempt.folder, 'weights').write_text(f'{attempt.trial.id}: {attempt.trial.epoch}'.ljust(10))
         Path(attempt.started_file).touch()
         self.running[attempt.trial.id] = Call(attempt, ExecutorSlot(), None, Future())
         self.most_at_once = max(self.most_at_once, len(self.running))
