@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -121,3 +122,45 @@ class ScriptedWorkers:
 
     def broken(self) -> str | None:
         return self.is_broken
+
+
+class RandomOptimizer:
+    """Asks for any step that the protocol allows: of new trials, and of paused ones that did not fail."""
+
+    def __init__(self, random: random.Random, trials: int, max_epochs: int) -> None:
+        self.random = random
+        self.trials = trials
+        self.max_epochs = max_epochs
+        self.reached: dict[int, int] = {}
+        self.running: set[int] = set()
+        self.failed: set[int] = set()
+
+    def ask(self) -> Trial | None:
+        free = [i for i in [*self.reached, len(self.reached)] if self._may_go_on(i) and i not in self.running]
+        if not free:
+            return None
+        trial_id = self.random.choice(free)
+        reached = self.reached.get(trial_id, 0)
+        trial = Trial(trial_id, {'x': trial_id}, reached, self.random.randint(reached + 1, self.max_epochs))
+        self.replay(trial)
+        return trial
+
+    def replay(self, trial: Trial) -> None:
+        assert trial.id not in self.running
+        assert trial.previous_epoch == self.reached.setdefault(trial.id, 0)
+        self.running.add(trial.id)
+
+    def tell(self, trial: Trial, metrics: Mapping[int, float] | None = None, failed: str | None = None) -> None:
+        assert trial.previous_epoch == self.reached[trial.id]
+        self.running.remove(trial.id)
+        self.reached[trial.id] = trial.epoch if failed is None else max(metrics or {}, default=trial.previous_epoch)
+        if failed is not None:
+            self.failed.add(trial.id)
+
+    def is_alive(self, trial_id: int) -> bool:
+        return self._may_go_on(trial_id)
+
+    def _may_go_on(self, trial_id: int) -> bool:
+        return (
+            trial_id < self.trials and trial_id not in self.failed and self.reached.get(trial_id, 0) < self.max_epochs
+        )

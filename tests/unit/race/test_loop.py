@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import Clock, ScriptedOptimizer, ScriptedWorkers
+from fakes import Clock, RandomOptimizer, ScriptedOptimizer, ScriptedWorkers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hpo4dl import ArgumentError, RunLockedError, StorageError, Trial
 from hpo4dl.execution.engines import LostCall
@@ -19,10 +22,12 @@ from hpo4dl.execution.signals import Signals
 from hpo4dl.loop import Loop
 from hpo4dl.records.checkpoints import Checkpoints
 from hpo4dl.records.disk_quota import DiskQuota
+from hpo4dl.records.identity import Identity
 from hpo4dl.records.journal import SCHEMA, Journal
 from hpo4dl.records.lock import Lock
 from hpo4dl.records.recorder import Recorder
 from hpo4dl.records.state import RunState
+from hpo4dl.resuming import follow_journal, restore_checkpoints
 from hpo4dl.retries import MAX_SHARED_LOSSES, Retries
 from hpo4dl.stopping import Deadline, StoppingRules
 from hpo4dl.trial import Attempt, Outcome
@@ -38,6 +43,12 @@ def trained(attempt: Attempt) -> Outcome:
 
 def crashed(attempt: Attempt) -> Outcome:
     return Outcome(failed='crash', traceback='trace', seconds=1.0)
+
+
+def late(attempt: Attempt) -> Outcome:
+    """Failed after its first epoch."""
+    first = attempt.trial.previous_epoch + 1
+    return Outcome({first: attempt.trial.id + 1 / first}, failed='late', seconds=1.0, size=10)
 
 
 def shared(attempt: Attempt) -> LostCall:
@@ -507,3 +518,124 @@ def test_at_most_as_many_calls_as_there_is_room_for_and_each_trial_once_at_a_tim
     for kind, _ in race.events:
         starts, results = starts + (kind == 'start'), results + (kind == 'result')
         assert 0 <= starts - results <= 3
+
+
+# Random races: any order of results, failures, losses, evictions, a budget, and a kill at any line of the journal
+
+
+class Killed(BaseException):
+    pass
+
+
+def random_race(folder: Path, chance: random.Random, arguments: dict[str, Any]) -> Race:
+    """A race whose calls end in any order and way; it goes on where the journal in the folder ends."""
+    race = Race(folder, [], **arguments)
+    race.optimizer = RandomOptimizer(chance, trials=5, max_epochs=4)  # type: ignore[assignment]
+    race.state = RunState(minimize=True)
+    follow_journal(race.journal, race.state, race.optimizer, salvage=False)
+
+    def play(attempt: Attempt) -> Outcome | LostCall | None:
+        if race.workers.running and chance.random() < 0.3 and len(race.workers.running) > 1:
+            return None  # a later one ends first
+        way = chance.choice([trained, trained, trained, crashed, late, shared, own_fault])
+        return way(attempt)
+
+    race.workers.play = play
+    return race
+
+
+def check_journal(race: Race) -> None:
+    """Lines alone, read without the package's fold."""
+    asked: dict[int, dict[str, Any]] = {}
+    running: dict[int, dict[str, Any]] = {}
+    reached: dict[int, int] = {}
+    stored: set[int] = set()
+    spent, attempts, best = 0, 0, math.inf
+    for event in race.journal:
+        trial = event.get('trial')
+        if event['event'] == 'start':
+            if trial in running:  # all that ran was killed
+                running.clear()
+            assert event['attempt'] == attempts
+            assert event['previous_epoch'] == (reached.get(trial, 0) if trial in stored else 0)
+            assert event['epoch'] > reached.get(trial, 0)
+            asked[trial] = running[trial] = event
+            attempts += 1
+            assert len(running) <= race.room
+            assert spent + sum(e['epoch'] - e['previous_epoch'] for e in running.values()) <= (race.budget or math.inf)
+        elif event['event'] == 'lost':
+            del running[trial]
+        elif event['event'] == 'result':
+            begun = running.pop(trial)
+            del asked[trial]
+            assert event['attempt'] == begun['attempt']
+            spent += begun['epoch'] - begun['previous_epoch']
+            epochs = [entry['epoch'] for entry in event['epochs']]
+            assert epochs == list(range(reached.get(trial, 0) + 1, begun['epoch'] + 1)) or event['failed']
+            reached[trial] = max([reached.get(trial, 0), *epochs])
+            metric = min((entry['metric'] for entry in event['epochs']), default=math.inf)
+            stored |= {trial} if event['failed'] is None or metric < best else set()
+            best = min(best, metric)
+        elif event['event'] == 'evict':
+            assert trial not in asked
+            stored.remove(trial)
+    assert not running
+    assert not asked or race.budget is not None  # what waits to be made again may find no budget left
+    assert spent == race.state.epochs_spent
+    assert stored == set(race.state.checkpoints)
+
+
+def check_disk(race: Race) -> None:
+    names = {str(path.relative_to(race.checkpoints.folder)) for path in race.checkpoints.folder.glob('*/*')}
+    assert names == {f'trial_{i}/attempt_{stored.attempt}' for i, stored in race.state.checkpoints.items()}
+    best = race.state.incumbent
+    assert (race.folder / 'best_trial').exists() == (best is not None)
+    if best is not None:
+        weights = (race.folder / 'best_trial' / 'weights').read_text()
+        reached = [event for event in race.journal if event.get('attempt') == race.state.incumbent_attempt]
+        assert weights.strip() == f'{best.trial}: {reached[0]["epoch"]}'
+
+
+arguments_of_races = st.fixed_dictionaries(
+    {
+        'room': st.integers(1, 3),
+        'retry': st.integers(0, 1),
+        'budget': st.sampled_from([None, 1, 5, 12]),
+        'max_disk': st.sampled_from([None, 50, 80]),
+    }
+)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.randoms(use_true_random=False), arguments_of_races, st.sampled_from([None, 'before', 'after']))
+def test_random_races(
+    tmp_path_factory: pytest.TempPathFactory, chance: random.Random, arguments: dict[str, Any], killed: str | None
+) -> None:
+    folder = tmp_path_factory.mktemp('run')
+    race = random_race(folder, chance, arguments)
+    if killed is not None:
+        append, instant = race.journal.append, chance.randint(1, 15)
+
+        def killing(event: dict[str, Any], sync: bool = True) -> dict[str, Any]:
+            nonlocal instant
+            instant -= 1
+            if instant == 0 and killed == 'before':
+                raise Killed
+            written = append(event, sync)
+            if instant == 0:
+                raise Killed
+            return written
+
+        race.journal.append = killing  # type: ignore[method-assign]
+    try:
+        race.run()
+    except Killed:
+        race = random_race(folder, chance, arguments)
+        with race.loop() as loop:
+            restore_checkpoints(loop, folder, Identity('a' * 32, 'r'), goes_on=True, salvage=False)
+            loop.run()
+    check_journal(race)
+    check_disk(race)
+    read = RunState(minimize=True)
+    list(read.follow(race.journal))
+    assert repr(read) == repr(race.state)
