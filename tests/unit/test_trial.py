@@ -19,7 +19,7 @@ def test_a_trial_is_its_step_whatever_its_point() -> None:
     assert one != Trial(1, {'x': 2}, 0, 4)
     assert 'point' not in repr(one)
     with pytest.raises(FrozenInstanceError):
-        one.epoch = 4  # type: ignore[misc]
+        one.epoch = 4
 
 
 def test_what_goes_to_workers_and_back_can_be_pickled() -> None:

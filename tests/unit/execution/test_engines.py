@@ -175,7 +175,7 @@ def test_an_objective_that_cannot_be_sent_is_the_users_to_mend(tmp_path: Path, e
 @pytest.mark.parametrize('future', [None, 7, object(), type('Half', (), {'done': lambda self: True})()])
 def test_what_is_no_future_is_refused(tmp_path: Path, future: object) -> None:
     executor = CommandExecutor()
-    executor.submit = lambda *arguments: future  # type: ignore[method-assign]
+    executor.submit = lambda *arguments: future
     with pytest.raises(ArgumentError, match='executor'):
         ExecutorSlot(executor).submit(objective, attempt(tmp_path))
 
@@ -360,12 +360,12 @@ def test_a_call_that_is_given_up_before_it_begins_is_cancelled(tmp_path: Path) -
 
 @pytest.mark.parametrize('error', [NotImplementedError(), AttributeError('cancel')])
 def test_a_future_that_cannot_be_cancelled_is_given_up_all_the_same(tmp_path: Path, error: Exception) -> None:
-    class Uncancellable(Future):  # type: ignore[type-arg]
+    class Uncancellable(Future):
         def cancel(self) -> bool:
             raise error
 
     executor = CommandExecutor()
-    executor.submit = lambda *arguments: Uncancellable()  # type: ignore[method-assign]
+    executor.submit = lambda *arguments: Uncancellable()
     slot = ExecutorSlot(executor)
     (call,) = submitted(slot, tmp_path, 0)
     slot.give_up(call)
@@ -474,7 +474,7 @@ def test_futures_of_other_engines_are_looked_at_in_turn(tmp_path: Path, monkeypa
             return Outcome({1: 0.5})
 
     executor, waits = CommandExecutor(), []
-    executor.submit = lambda *arguments: Reference()  # type: ignore[method-assign]
+    executor.submit = lambda *arguments: Reference()
     monkeypatch.setattr(engines.time, 'sleep', waits.append)
     race = Workers([ExecutorSlot(executor)], objective)
     race.submit(attempt(tmp_path))

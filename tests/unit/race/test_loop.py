@@ -78,6 +78,7 @@ class Race:
     limit: float | None = None
     max_disk: int | None = None
     keep: str = 'all'
+    mode: str = 'copy'
     gain: float = math.inf
     least_gain: float | None = None
     trial_timeout: float | None = None
@@ -95,7 +96,8 @@ class Race:
         self.optimizer = ScriptedOptimizer(self.steps, self.log, self.gain)
         self.workers = ScriptedWorkers(self.play, self.room)
         self.signals = Signals()
-        self.checkpoints = Checkpoints(self.folder / 'checkpoints', self.folder / 'best_trial', self.keep, 'copy')
+        best = self.folder / 'best_trial'
+        self.checkpoints = Checkpoints(self.folder / 'checkpoints', best, self.keep, self.mode)
 
     @contextmanager
     def loop(self) -> Iterator[Loop]:
@@ -105,7 +107,7 @@ class Race:
                 recorder=Recorder(self.journal, lock, self.state, dict),
                 checkpoints=self.checkpoints,
                 quota=DiskQuota(self.max_disk),
-                workers=self.workers,  # type: ignore[arg-type]
+                workers=self.workers,
                 retries=Retries(self.state, self.retry),
                 rules=StoppingRules(Deadline(self.limit, math.inf, self.clock), self.budget, None, 'type this'),
                 signals=self.signals,
@@ -231,6 +233,17 @@ def test_a_call_that_fails_once_too_often_fails_its_trial(tmp_path: Path) -> Non
     race.run()
     assert race.events == [('start', 0), ('lost', 0), ('start', 0), ('result', 0)]
     assert ('tell', new(0), {}, 'its worker died') in race.log
+
+
+def test_in_place_a_call_that_is_made_again_finds_what_was_left(tmp_path: Path) -> None:
+    steps = [new(0, 2), Trial(0, {'x': 0}, 2, 3)]
+    race = Race(tmp_path / 'run', steps, in_turn(crashed, trained, crashed, trained), retry=1, mode='in-place')
+    race.run()
+    folder = str(race.folder / 'checkpoints' / 'trial_0' / 'in_place')
+    assert [attempt.source for attempt in race.workers.attempts] == [None, None, folder, folder]
+    assert {attempt.folder for attempt in race.workers.attempts} == {folder}
+    assert {path.name for path in race.folder.glob('checkpoints/*/*')} == {'in_place'}
+    assert (race.folder / 'best_trial' / 'weights').read_text().strip() == '0: 3'
 
 
 def test_calls_that_were_lost_together_are_made_again_alone_and_before_anything_new(tmp_path: Path) -> None:
@@ -392,7 +405,7 @@ def test_a_budget_that_does_not_suffice_for_the_next_step(tmp_path: Path) -> Non
         original(*arguments)
         del race.state.checkpoints[0]
 
-    race.optimizer.tell = tell_and_evict  # type: ignore[method-assign]
+    race.optimizer.tell = tell_and_evict
     assert race.run() == 'max_budget: the 3 epochs that are left do not suffice for the next step'
     assert len(race.workers.attempts) == 1
     assert race.events == [('start', 0), ('result', 0)]
@@ -489,7 +502,7 @@ def test_what_runs_is_waited_for_where_too_little_is_expected_and_may_change_tha
         tell(*arguments)
         race.optimizer.gain = math.inf if race.state.epochs_spent < 4 else 0.0
 
-    race.workers.submit, race.optimizer.tell = submitted, told  # type: ignore[method-assign]
+    race.workers.submit, race.optimizer.tell = submitted, told
     reason = race.run()
     assert reason == 'stop_when_gain_below: more training is expected to improve the best metric by 0'
     assert race.state.epochs_spent == 5
@@ -530,7 +543,7 @@ class Killed(BaseException):
 def random_race(folder: Path, chance: random.Random, arguments: dict[str, Any]) -> Race:
     """A race whose calls end in any order and way; it goes on where the journal in the folder ends."""
     race = Race(folder, [], **arguments)
-    race.optimizer = RandomOptimizer(chance, trials=5, max_epochs=4)  # type: ignore[assignment]
+    race.optimizer = RandomOptimizer(chance, trials=5, max_epochs=4)
     race.state = RunState(minimize=True)
     follow_journal(race.journal, race.state, race.optimizer, salvage=False)
 
@@ -626,7 +639,7 @@ def test_random_races(
                 raise Killed
             return written
 
-        race.journal.append = killing  # type: ignore[method-assign]
+        race.journal.append = killing
     try:
         race.run()
     except Killed:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from fakes import ScriptedOptimizer
 
 from hpo4dl import JournalError, StorageError, Trial
-from hpo4dl.loop import Loop
 from hpo4dl.records.checkpoints import Checkpoints
 from hpo4dl.records.identity import MARK, Identity, make_marked, read_identity
 from hpo4dl.records.journal import SCHEMA, Journal, encode_line
@@ -188,7 +187,7 @@ class Part:
             (folder / 'weights').write_text(f'attempt {attempt}')
 
     def restore(self, goes_on: bool = True, salvage: bool = False) -> None:
-        restore_checkpoints(cast(Loop, self), self.run, self.identity, goes_on, salvage)
+        restore_checkpoints(self, self.run, self.identity, goes_on, salvage)
 
     @property
     def names(self) -> set[str]:

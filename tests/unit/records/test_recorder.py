@@ -49,7 +49,7 @@ class Spy:
 
 def spied(refuses: str | None = None, error: Exception | None = None) -> tuple[Spy, Recorder]:
     spy = Spy(refuses, error)
-    return spy, Recorder(spy, spy, spy, dict)  # type: ignore[arg-type]
+    return spy, Recorder(spy, spy, spy, dict)
 
 
 def step_of(wanted: Trial, epoch: int, starts_at: int) -> Event:
@@ -152,7 +152,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert {i: trial.metrics for i, trial in read.trials.items()} == {0: {1: 0.75, 2: 0.1 + 0.2, 3: 0.25}, 1: {}}
     assert [trial.configuration for trial in read.trials.values()] == [{'x': 0.1}, {'x': 0.2}]
     assert [(trial.failed, trial.traceback) for trial in read.trials.values()] == [(None, None), ('crash', 'trace')]
-    np.testing.assert_array_equal(read.trials[0].point, [0.1, math.nan])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(read.trials[0].point, [0.1, math.nan])
     assert read.incumbent_row() == state.incumbent_row()
     assert (read.epochs_spent, read.lost, read.expected_gain) == (2 + 1 + 3, ['its worker died'], 0.125)
 
