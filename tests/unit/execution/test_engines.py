@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -480,6 +480,22 @@ def test_futures_of_other_engines_are_looked_at_in_turn(tmp_path: Path, monkeypa
     race.submit(attempt(tmp_path))
     assert [outcome for _, outcome in race.collect(60.0)] == [Outcome({1: 0.5})]
     assert waits == [engines.POLL] * 3
+
+
+def test_futures_as_python_has_them_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    race, executors = workers(2)
+    for number in range(2):
+        race.submit(attempt(tmp_path, number))
+    waits = []
+
+    def wait_for(futures: list[Future], seconds: float, until: str) -> None:
+        waits.append((futures, until))
+        executors[0].futures[1].set_result(Outcome({1: 0.5}))
+        assert 0 < seconds <= 60.0
+
+    monkeypatch.setattr(engines, 'wait_for', wait_for)
+    assert [call.attempt.number for call, _ in race.collect(60.0)] == [1]
+    assert waits == [(executors[0].futures, FIRST_COMPLETED)]
 
 
 def test_what_is_given_up_is_not_waited_for(tmp_path: Path) -> None:

@@ -86,6 +86,54 @@ def test_a_worker_that_is_dead_already_is_let_go(
     assert pool_of(worker).shutdowns == [{'wait': False, 'cancel_futures': True}]
 
 
+class Pipe:
+    """In the place of the way back to the tuner."""
+
+    def __init__(self, steps: list[Any], is_closed: bool = False) -> None:
+        self.steps, self.is_closed = steps, is_closed
+
+    def send(self, pid: int) -> None:
+        self.steps.append(('send', pid))
+        if self.is_closed:
+            raise BrokenPipeError
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What a new worker process does, without a process."""
+    done: list[Any] = []
+
+    class Watch:
+        def __init__(self, target: Any, daemon: bool) -> None:
+            assert daemon
+            self.start = target
+
+    parent = type('Parent', (), {'sentinel': 77})()
+    monkeypatch.setattr(module.multiprocessing, 'parent_process', lambda: parent)
+    monkeypatch.setattr(module.os, 'setsid', lambda: done.append('a group of its own'), raising=False)
+    monkeypatch.setattr(module.threading, 'Thread', Watch)
+    monkeypatch.setattr(module, 'wait', lambda sentinels: done.append(('parent is dead', sentinels)))
+    monkeypatch.setattr(module, 'end_process', lambda: done.append('end'))
+    monkeypatch.setattr(module, 'ignore_stop_signals', lambda: done.append('ignore signals'))
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0,1,2')
+    return done
+
+
+@pytest.mark.parametrize(('device', 'seen'), [('2', '2'), (None, '0,1,2')])
+def test_a_new_process_has_its_group_and_device_before_it_tells_its_number(
+    steps: list[Any], device: str | None, seen: str
+) -> None:
+    begin_process(device, Pipe(steps))
+    watched = [('parent is dead', [77]), 'end']  # the thread that waits for it, here at once
+    assert steps == ['a group of its own', *watched, 'ignore signals', ('send', os.getpid())]
+    assert os.environ['CUDA_VISIBLE_DEVICES'] == seen
+
+
+def test_a_new_process_that_nobody_waits_for_ends(steps: list[Any]) -> None:
+    begin_process(None, Pipe(steps, is_closed=True))
+    assert steps[-2:] == [('send', os.getpid()), 'end']
+
+
 @pytest.mark.parametrize('leads', [True, False])
 def test_to_end_is_to_kill_only_a_group_of_ones_own(
     killed: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, leads: bool

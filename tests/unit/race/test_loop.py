@@ -619,7 +619,7 @@ arguments_of_races = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=40)
 @given(st.randoms(use_true_random=False), arguments_of_races, st.sampled_from([None, 'before', 'after']))
 def test_random_races(
     tmp_path_factory: pytest.TempPathFactory, chance: random.Random, arguments: dict[str, Any], killed: str | None

@@ -64,7 +64,7 @@ def test_what_the_largest_was_is_remembered() -> None:
     assert DiskQuota(100).evictions(stored(30, 21), set(), 0, 0, lambda i: i) == []
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.integers(0, 20), max_size=8),
     st.sets(st.integers(0, 7)),

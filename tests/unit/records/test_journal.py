@@ -179,6 +179,21 @@ def test_a_torn_last_line_is_passed_over_and_cut_off(tmp_path_factory: pytest.Te
     assert [event['event'] for event in journal] == [event['event'] for event in kept] + ['evict']
 
 
+def test_a_torn_end_that_cannot_be_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = written(tmp_path, FIRST, START)
+    torn = journal.path.read_bytes()[:-9]
+    journal.path.write_bytes(torn)
+
+    def refuse(*arguments: Any) -> int:
+        raise OSError(errno.EROFS, 'read-only')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, 'open', refuse)
+        with pytest.raises(StorageError, match='cannot be mended'):
+            journal.truncate_torn_tail()
+    assert journal.path.read_bytes() == torn
+
+
 def test_a_whole_journal_is_not_touched(tmp_path: Path) -> None:
     journal = written(tmp_path, FIRST, START)
     before = journal.path.stat().st_mtime_ns
