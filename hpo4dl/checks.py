@@ -79,11 +79,11 @@ def check_choice(argument: str, value: Any, choices: Sequence[str]) -> str:
 
 def check_size(argument: str, value: object) -> int:
     """Bytes, from a whole number or a text such as '20GB' or '512 MiB'; raises ArgumentError unless > 0."""
-    if isinstance(value, str):
-        match = re.fullmatch(r'\s*(\d+(?:\.\d+)?)\s*([kMGTP]?)(i?)B\s*', value)
-        if match:
-            number, prefix, binary = match.groups()
-            value = int(float(number) * (1024 if binary else 1000) ** ' kMGTP'.index(prefix or ' '))
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
+    size = value
+    match = re.fullmatch(r'\s*(\d+(?:\.\d+)?)\s*(?:([kMGTP])(i?))?B\s*', value) if isinstance(value, str) else None
+    if match:
+        number, prefix, binary = match.groups()
+        size = int(float(number) * (1024 if binary else 1000) ** ' kMGTP'.index(prefix or ' '))
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size <= 0:
         raise ArgumentError(argument, value, "bytes > 0, as a whole number or a text such as '20GB' or '512MiB'")
-    return int(value)
+    return int(size)

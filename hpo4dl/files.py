@@ -22,8 +22,7 @@ REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader, or a kill at any instant, sees the old content or the new, never a part.
 
-    Raises:
-        StorageError: the file system refused; the old content stays.
+    Raises StorageError where the file system refuses; the old content stays.
     """
     try:
         with replacing(path) as file:

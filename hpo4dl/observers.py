@@ -11,8 +11,8 @@ from typing import Any
 from .checks import check_flag, check_list
 from .errors import ArgumentError, MissingPartError
 from .progress import Callback, Event, is_watched, log_line, progress_display
+from .race.stopping import Deadline
 from .records.state import RunState
-from .stopping import Deadline
 from .text import brief
 from .trial import Trial
 
@@ -20,16 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class Observers:
-    """Tells of every result.
-
-    Args:
-        callbacks: the user's; what they raise is logged.
-        progress: whether to show a line that is written over; None: where stderr is a terminal or a notebook.
-        max_budget: of the run.
-
-    Raises:
-        ArgumentError: an argument cannot be used.
-    """
+    """Tells of every result: as `Tuner` says of `callbacks` and `progress`. Raises ArgumentError."""
 
     def __init__(self, callbacks: Sequence[Callback], progress: bool | None, max_budget: int | None) -> None:
         shows = is_watched(sys.stderr) if progress is None else check_flag('progress', progress)
@@ -49,7 +40,6 @@ class Observers:
         running: int,
         deadline: Deadline,
     ) -> None:
-        """Tell of a result."""
         spent, seconds = state.epochs_spent, deadline.elapsed()
         for callback in self._callbacks:
             incumbent = state.incumbent_row()
@@ -65,14 +55,14 @@ class Observers:
             self._display.close()
 
     def summarize(self, run_folder: Path) -> None:
-        """Tell what came of the run in a short table: below the progress on a terminal, else in the log."""
+        """Tell what came of the run, in a short table: below the progress on a terminal, else in the log."""
         try:
             from .analysis.report import report_text
             from .analysis.run import read_run
+
+            text = report_text(read_run(run_folder))
         except MissingPartError:  # a core copy has no report
             return
-        try:
-            text = report_text(read_run(run_folder))
         except Exception:
             logger.exception('%s cannot be summed up', run_folder)
             return

@@ -1,9 +1,4 @@
-"""Callbacks that show how a race goes: tqdm's bar, a line on a terminal that is written over, or log lines.
-
-    display = progress_display()      the bar where tqdm is installed (the extra `progress`), else the line
-    display(event)                    after every result
-    display.close()                   leaves the last state on the terminal
-"""
+"""Callbacks that show how a race goes: tqdm's bar, a line on a terminal that is written over, or log lines."""
 
 from __future__ import annotations
 

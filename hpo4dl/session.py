@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 from .errors import EveryTrialFailedError, ExecutorError, JournalError
 from .execution.engines import Workers
 from .execution.signals import Signals
-from .loop import Loop
 from .observers import Observers
 from .optimizers.base import BaseOptimizer
 from .optimizers.protocol import Optimizer
 from .optimizers.registry import build
+from .race.loop import Loop
+from .race.resuming import claim_checkpoints, follow_journal, restore_checkpoints
+from .race.retries import Retries
+from .race.stopping import Deadline, Stop, StoppingRules, allocation_left
 from .records.checkpoints import Checkpoints
 from .records.csv_table import write_table
 from .records.disk_quota import DiskQuota
@@ -22,53 +26,32 @@ from .records.journal import Journal
 from .records.lock import Lock
 from .records.recorder import Recorder
 from .records.state import RunState
-from .resuming import claim_checkpoints, follow_journal, restore_checkpoints
-from .retries import Retries
 from .settings import Settings
 from .space.unit_cube import Space
-from .stopping import Deadline, Stop, StoppingRules, allocation_left
 from .trial import Trial
 
 
+@dataclass
 class Session:
-    """Brings a run on, from where its journal ends to the next stop.
+    """Brings a run on, from where its journal ends to the next stop. `take_over` and `salvage` as in `Tuner.resume`."""
 
-    Args:
-        run_folder: absolute, with settings and a journal in it.
-        identity: of the run.
-        settings: of the run.
-        space: what is searched.
-        optimizer: which knows nothing yet.
-        workers: where calls are made.
-        observers: who is told.
-        take_over, salvage: as in `Tuner.resume`.
-    """
+    run_folder: Path
+    """Absolute, with settings and a journal in it."""
+    identity: Identity
+    settings: Settings
+    space: Space
+    optimizer: Optimizer
+    """Knows nothing before the first `run`."""
+    workers: Workers
+    observers: Observers
+    take_over: bool = False
+    salvage: bool = False
+    stopped: str | None = None
+    """Why the last `run` ended."""
 
-    def __init__(
-        self,
-        run_folder: Path,
-        identity: Identity,
-        settings: Settings,
-        space: Space,
-        optimizer: Optimizer,
-        workers: Workers,
-        observers: Observers,
-        take_over: bool = False,
-        salvage: bool = False,
-    ) -> None:
-        self.run_folder = run_folder
-        self.settings = settings
-        self.optimizer = optimizer
-        self.state = RunState(settings.minimize, space.restore)
-        self.stopped: str | None = None
-        """Why the last `run` ended."""
-        self._identity = identity
-        self._space = space
-        self._workers = workers
-        self._observers = observers
-        self._take_over = take_over
-        self._salvage = salvage
-        self._journal = Journal(run_folder)
+    def __post_init__(self) -> None:
+        self.state = RunState(self.settings.minimize, self.space.restore)
+        self._journal = Journal(self.run_folder)
         self._signals = Signals()
         self._asked: Trial | None = None
         """A step that the optimizer decided on and that has not begun."""
@@ -78,7 +61,7 @@ class Session:
     def run(self) -> dict[str, Any]:
         """Race until a stop; arguments and errors as of `Tuner.run`."""
         deadline = Deadline(self.settings.time_limit, allocation_left())
-        with Lock(self.run_folder, self._take_over) as lock, self._signals.watched():
+        with Lock(self.run_folder, self.take_over) as lock, self._signals.watched():
             loop = self._take_up(lock, deadline)
             try:
                 stop = loop.run()
@@ -88,11 +71,11 @@ class Session:
                     loop.checkpoints.end()
                 self._is_current, self._asked = True, loop.asked
             finally:
-                self._workers.close()
+                self.workers.close()
                 if self.state.attempts:
-                    self._observers.close()
-                write_table(self.run_folder, self.settings.minimize, self._space.restore)
-        self._observers.summarize(self.run_folder)
+                    self.observers.close()
+                write_table(self.run_folder, self.settings.minimize, self.space.restore)
+        self.observers.summarize(self.run_folder)
         incumbent = self.state.incumbent_row()
         if incumbent is None:
             raise self._nothing_found(stop)
@@ -102,13 +85,13 @@ class Session:
         """The loop, with optimizer, state and checkpoints where the journal ends."""
         if not self._is_current:
             self._forget()
-            follow_journal(self._journal, self.state, self.optimizer, self._salvage)
+            follow_journal(self._journal, self.state, self.optimizer, self.salvage)
             storage_path = self.settings.storage_path
-            self._identity = claim_checkpoints(self.run_folder, self._identity, storage_path, self._salvage)
+            self.identity = claim_checkpoints(self.run_folder, self.identity, storage_path, self.salvage)
         loop = self._loop(lock, deadline)
         if not self._is_current:
-            goes_on = loop.rules.now(self.state, self._signals.received, self._workers.broken()) is None
-            restore_checkpoints(loop, self.run_folder, self._identity, goes_on, self._salvage)
+            goes_on = loop.rules.now(self.state, self._signals.received, self.workers.broken()) is None
+            restore_checkpoints(loop, self.run_folder, self.identity, goes_on, self.salvage)
         self._is_current = False
         return loop
 
@@ -117,36 +100,36 @@ class Session:
         if self.state.attempts:
             if self.settings.optimizer is None:
                 raise JournalError(f'{self.run_folder}: `run` was left by an exception: go on with Tuner.resume')
-            self.optimizer = build_optimizer(self.settings, self._space)
-        self.state, self._asked = RunState(self.settings.minimize, self._space.restore), None
+            self.optimizer = build_optimizer(self.settings, self.space)
+        self.state, self._asked = RunState(self.settings.minimize, self.space.restore), None
 
     def _loop(self, lock: Lock, deadline: Deadline) -> Loop:
+        """The loop over state and optimizer as they are."""
         settings = self.settings
-        folder = self._identity.checkpoint_folder(self.run_folder, settings.storage_path)
+        folder = self.identity.checkpoint_folder(self.run_folder, settings.storage_path)
         best, keep, mode = self.run_folder / 'best_trial', settings.keep_checkpoints, settings.checkpoints
         how_to_resume = f'go on with Tuner.resume({str(self.run_folder)!r}, objective_function).run()'
         return Loop(
             optimizer=self.optimizer,
-            recorder=Recorder(self._journal, lock, self.state, self._space.plain),
+            recorder=Recorder(self._journal, lock, self.state, self.space.plain),
             checkpoints=Checkpoints(folder, best, keep, mode),
             quota=DiskQuota(settings.max_disk),
-            workers=self._workers,
+            workers=self.workers,
             retries=Retries(self.state, settings.retry),
             rules=StoppingRules(deadline, settings.max_budget, settings.target, how_to_resume),
             signals=self._signals,
-            observe=partial(self._observers.tell, deadline=deadline),
+            observe=partial(self.observers.tell, deadline=deadline),
             trial_timeout=settings.trial_timeout,
             least_gain=settings.stop_when_gain_below,
             asked=self._asked,
         )
 
     def _nothing_found(self, stop: Stop) -> Exception:
-        if self._workers.broken():
+        if self.workers.broken():
             return ExecutorError(stop.reason)
         failures = self.state.failures.most_common(3)
         reasons = '; '.join(f'{n} times {reason!r}' for reason, n in failures) or stop.reason
-        trace = self.state.last_traceback
-        what = f'no call of the objective function gave a usable metric: {reasons}\n{trace}'
+        what = f'no call of the objective function gave a usable metric: {reasons}\n{self.state.last_traceback}'
         return EveryTrialFailedError(what.rstrip())
 
 

@@ -60,7 +60,6 @@ class Attempt:
 
     number: int
     trial: Trial
-    """What is called: trained from `previous_epoch` to `epoch`."""
     folder: str
     """The attempt's own folder, which becomes the `checkpoint_path`."""
     source: str | None
@@ -78,11 +77,10 @@ class Outcome:
     info: dict[int, dict[str, Any]] = field(default_factory=dict)
     """The user's further keys by epoch, JSON-ready."""
     failed: str | None = None
-    """Why the trial cannot go on, in one line; None if it can."""
+    """Why the trial cannot go on, in one line."""
     traceback: str | None = None
     """Where the exception was raised, if one was."""
     seconds: float = 0.0
-    """Duration of the call."""
     size: int = 0
     """Bytes of the checkpoint that it left."""
     storage: str | None = None

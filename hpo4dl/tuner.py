@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ from .session import Session, build_optimizer
 from .settings import Settings
 from .space.unit_cube import Space
 from .trial import Objective
+
+REPLACEABLE = ('max_budget', 'time_limit', 'target', 'stop_when_gain_below', 'retry', 'trial_timeout', 'max_disk')
+"""The settings that a resumed run may have instead of its own."""
 
 
 class Tuner:
@@ -103,37 +106,21 @@ class Tuner:
         callbacks: Sequence[Callback] = (),
         progress: bool | None = None,
     ) -> None:
+        given = locals().copy()  # the arguments by name
         check_objective_function(objective_function)
         check_optimizer(optimizer)
         name = optimizer if isinstance(optimizer, str) else None
-        stops = {max_budget, time_limit, target, stop_when_gain_below}
-        if stops == {None} and name != 'hyperband':
+        stops = (max_budget, time_limit, target, stop_when_gain_below)
+        if all(stop is None for stop in stops) and name != 'hyperband':
             accepted = 'a whole number >= 1, unless time_limit, target or stop_when_gain_below is given'
             raise ArgumentError('max_budget', max_budget, accepted)
         space = Space(configuration_space, candidates)
         first = first_configurations(initial_configurations, warm_start, configuration_space, candidates)
         for configuration in first:
             space.to_unit(configuration, 'initial_configurations')
-        settings = Settings.checked(
-            max_epochs=max_epochs,
-            max_budget=max_budget,
-            optimizer=name,
-            minimize=minimize,
-            num_configurations=num_configurations,
-            seed=seed,
-            device=device,
-            storage_path=storage_path,
-            time_limit=time_limit,
-            target=target,
-            stop_when_gain_below=stop_when_gain_below,
-            initial_configurations=[space.plain(configuration) for configuration in first],
-            candidates=None if candidates is None else [space.plain(candidate) for candidate in candidates],
-            keep_checkpoints=keep_checkpoints,
-            checkpoints=checkpoints,
-            max_disk=max_disk,
-            retry=retry,
-            trial_timeout=trial_timeout,
-        )
+        given |= {'optimizer': name, 'initial_configurations': [space.plain(configuration) for configuration in first]}
+        given['candidates'] = None if candidates is None else [space.plain(candidate) for candidate in candidates]
+        settings = Settings.checked(**{field.name: given[field.name] for field in fields(Settings)})
         chosen = chosen_optimizer(optimizer, settings, space)
         observers = Observers(callbacks, progress, settings.max_budget)
         workers = workers_of(objective_function, executor, num_workers, devices, settings.trial_timeout)
@@ -185,6 +172,7 @@ class Tuner:
             ArgumentError: an argument cannot be used.
             JournalError: the folder holds no run, or a damaged one.
         """
+        given = locals().copy()
         check_objective_function(objective_function)
         check_flag('take_over', take_over)
         check_flag('salvage', salvage)
@@ -198,15 +186,7 @@ class Tuner:
         identity.checkpoint_folder(folder, stored.storage_path)
         if configuration_space is None:
             configuration_space = read_configuration_space(folder)
-        settings = stored.replaced(
-            max_budget=max_budget,
-            time_limit=time_limit,
-            target=target,
-            stop_when_gain_below=stop_when_gain_below,
-            retry=retry,
-            trial_timeout=trial_timeout,
-            max_disk=max_disk,
-        )
+        settings = stored.replaced(**{name: given[name] for name in REPLACEABLE})
         space = Space.restored(configuration_space, settings.candidates)
         chosen = chosen_optimizer(str(settings.optimizer) if optimizer is None else optimizer, settings, space)
         observers = Observers(callbacks, progress, settings.max_budget)
@@ -265,28 +245,23 @@ class Tuner:
 def chosen_optimizer(optimizer: str | Optimizer, settings: Settings, space: Space) -> Optimizer:
     """The optimizer of that name, or the given one; raises ArgumentError where that does not fit the settings."""
     chosen: Optimizer = build_optimizer(settings, space) if isinstance(optimizer, str) else optimizer
-    if not isinstance(optimizer, str) and isinstance(chosen, BaseOptimizer):
+    if chosen is optimizer and isinstance(chosen, BaseOptimizer):
         check_agrees(chosen, settings.max_epochs, settings.minimize, space)
-    least_gain = settings.stop_when_gain_below
-    if least_gain is not None and not isinstance(chosen, Forecasts):
-        kind = type(chosen).__name__
-        raise ArgumentError('stop_when_gain_below', least_gain, f'None: {kind} expects nothing, DyHPO does')
+    if settings.stop_when_gain_below is not None and not isinstance(chosen, Forecasts):
+        accepted = f'None: {type(chosen).__name__} expects nothing, DyHPO does'
+        raise ArgumentError('stop_when_gain_below', settings.stop_when_gain_below, accepted)
     return chosen
 
 
 def workers_of(
-    objective_function: Objective,
-    executor: Any,
-    num_workers: int,
-    devices: Sequence[str] | None,
-    trial_timeout: float | None,
+    objective_function: Objective, executor: Any, num_workers: int, devices: Sequence[str] | None, timeout: float | None
 ) -> Workers:
     """The workers that the tuner's arguments ask for; raises ArgumentError."""
     n = check_count('num_workers', num_workers)
     if executor is not None and devices is not None:
         raise ArgumentError('devices', devices, 'None with an executor: its workers have theirs from their engine')
     seen = check_devices(devices, n)
-    own_process = executor is None and (n > 1 or seen is not None or trial_timeout is not None)
+    own_process = executor is None and (n > 1 or seen is not None or timeout is not None)
     if own_process or isinstance(executor, ProcessPoolExecutor):
         check_picklable(objective_function)
     return Workers(slots_for(executor, n, seen, own_process), objective_function)

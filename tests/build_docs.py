@@ -11,14 +11,17 @@ import pdoc
 import hpo4dl
 
 
-def modules() -> list[str]:
+def modules() -> set[str]:
     """The names of the package, its sub-packages and all their modules, but for the one that runs when imported."""
     found = pkgutil.walk_packages(hpo4dl.__path__, 'hpo4dl.')
-    return ['hpo4dl', *sorted(module.name for module in found if module.name != 'hpo4dl.__main__')]
+    return {'hpo4dl', *(module.name for module in found)} - {'hpo4dl.__main__'}
 
 
 if __name__ == '__main__':
     folder, names = Path(sys.argv[1]), modules()
-    pdoc.pdoc(*names, output_directory=folder)
-    pages = list(folder.rglob('*.html'))
-    print(f'{len(names)} modules, {len(pages)} pages in {folder}')
+    tops = sorted(name for name in names if name.count('.') < 2)  # what is in a sub-package comes with it
+    pdoc.pdoc(*tops, output_directory=folder)
+    pages = {'.'.join(page.relative_to(folder).with_suffix('').parts) for page in folder.rglob('*.html')}
+    if names - pages:
+        sys.exit(f'no page of {", ".join(sorted(names - pages))}')
+    print(f'{len(names)} modules, a page each, in {folder}')

@@ -37,10 +37,6 @@ class Axis:
         low, high, value = map(math.log, (self.low, self.high, value)) if self.log else (self.low, self.high, value)
         return (value - low) / ((high - low) or 1)
 
-    def middle(self) -> float:
-        """Return the value half way."""
-        return math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
-
     def widened(self, share: float) -> Axis:
         """Return the axis with a margin on both sides, so that no point lies on the frame."""
         if self.log:
@@ -50,10 +46,11 @@ class Axis:
         return replace(self, low=self.low - margin, high=self.high + margin)
 
     def ticks(self, n: float, whole: bool = False) -> list[float]:
-        """Return some `n` round values on the axis."""
+        """Return round values on the axis, some `n` of them."""
         if self.log:
             digits = (1,) if self.high / self.low > 500 else (1, 2, 5)
-            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            bottom, top = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+            powers = range(bottom, top + 1, max(1, math.ceil((top - bottom) / (2 * n))))
             values = [float(f'{digit}e{power}') for power in powers for digit in digits]
             return [value for value in values if 0.9999 * self.low <= value <= 1.0001 * self.high]
         if not self.high > self.low:
@@ -102,27 +99,10 @@ def varying(run: Run) -> list[Hyperparameter]:
     return [h for h in run.hyperparameters if h.name in raced and (h.kind == 'number' or len(h.values) > 1)]
 
 
-def positions(h: Hyperparameter, trials: Sequence[TrialRecord], run: Run) -> list[float]:
-    """Return where trials lie on a hyperparameter's axis, from 0 to 1; `INACTIVE` where it is."""
-    if h.kind == 'number':
-        axis = value_axis(h, run)
-        return [axis.position(t.configuration[h.name]) if h.name in t.configuration else INACTIVE for t in trials]
-    index = {repr(value): i / max(len(h.values) - 1, 1) for i, value in enumerate(h.values)}
-    return [index[repr(t.configuration[h.name])] if h.name in t.configuration else INACTIVE for t in trials]
-
-
-def marks(h: Hyperparameter, run: Run) -> list[tuple[float, Any]]:
-    """Return positions on a hyperparameter's axis and the values there: at most twelve."""
-    if h.kind == 'number':
-        return number_marks(value_axis(h, run), 3)
-    step = math.ceil(len(h.values) / 12)
-    return [(i / max(len(h.values) - 1, 1), h.values[i]) for i in range(0, len(h.values), step)]
-
-
 def number_marks(axis: Axis, digits: int) -> list[tuple[float, Any]]:
     """Return both ends and the middle of an axis, with the values there."""
-    ends = zip((0.0, 0.5, 1.0), (axis.low, axis.middle(), axis.high))
-    return [(position, float(f'{value:.{digits}g}')) for position, value in ends]
+    middle = math.sqrt(axis.low * axis.high) if axis.log else (axis.low + axis.high) / 2
+    return [(at, float(f'{value:.{digits}g}')) for at, value in ((0, axis.low), (0.5, middle), (1, axis.high))]
 
 
 @dataclass(frozen=True)
@@ -136,13 +116,27 @@ class Column:
     """Where the trials are on it, the best trial first."""
 
 
+def column(h: Hyperparameter, trials: Sequence[TrialRecord], run: Run) -> Column:
+    """Return the column of a hyperparameter, with twelve marks at most."""
+    if h.kind == 'number':
+        axis = value_axis(h, run)
+        raced = [trial.configuration[h.name] for trial in trials if h.name in trial.configuration]
+        marks, index = number_marks(axis, 3), {repr(value): axis.position(value) for value in raced}
+    else:
+        n = max(len(h.values) - 1, 1)
+        index = {repr(value): i / n for i, value in enumerate(h.values)}
+        marks = [(i / n, h.values[i]) for i in range(0, len(h.values), math.ceil(len(h.values) / 12))]
+    found = [index[repr(t.configuration[h.name])] if h.name in t.configuration else INACTIVE for t in trials]
+    return Column(h.name, marks, found)
+
+
 def parallel_columns(run: Run) -> list[Column]:
     """Return a column a hyperparameter, the last one for the best metric."""
     ranked = run.ranked()
     best = [trial.best.metric for trial in ranked if trial.best]
     scale = limits(run, best)
     heights = [scale.position(min(max(metric, scale.low), scale.high)) for metric in best]
-    columns = [Column(h.name, marks(h, run), positions(h, ranked, run)) for h in varying(run)[:MAX_AXES]]
+    columns = [column(h, ranked, run) for h in varying(run)[:MAX_AXES]]
     return [*columns, Column('best metric', number_marks(scale, 4), heights)]
 
 

@@ -1,4 +1,4 @@
-"""Why a run trained what it trained: one decision, with what it was weighed against and the curves predicted."""
+"""Explain one decision of DyHPO: its best candidates, their expected improvements and predicted learning curves."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ from .replay import count_decisions, decisions
 Array = NDArray[np.float64]
 
 QUANTILES = (0.05, 0.5, 0.95)
-NEW = 2
-"""New configurations that are told at most."""
+MAX_NEW = 2
+"""Number of new configurations among the options at most."""
 NOT_WEIGHED = 'nothing was weighed: the race started, or a configuration that is spread evenly had its turn'
 
 
 @dataclass(frozen=True)
 class Option:
-    """What could have been trained next."""
+    """A candidate of a decision."""
 
     trial: int | None
     """None: a new configuration."""
     configuration: dict[str, Any]
     values: dict[int, float]
-    """Its metrics so far, by epoch."""
-    ahead: int
-    """The epoch that it was judged by."""
-    gain: float
-    """Expected improvement, as a share of the largest one; 1 is what was picked."""
+    """Its metrics so far by epoch."""
+    target_epoch: int
+    """The epoch at which its expected improvement was computed."""
+    relative_ei: float
+    """Expected improvement relative to the largest one; 1 is the chosen candidate."""
     epochs: list[int]
     forecast: Array
-    """(3, epochs) `QUANTILES` of the metric at these epochs."""
+    """(3, n) predicted `QUANTILES` of the metric at the n epochs."""
 
     def name(self) -> str:
         return 'a new trial' if self.trial is None else f'trial {self.trial}'
 
     def at_horizon(self) -> Array:
-        """(3,) the forecast of the epoch that it was judged by."""
-        quantiles: Array = self.forecast[:, self.epochs.index(self.ahead)]
+        """Return the (3,) forecast for `target_epoch`."""
+        quantiles: Array = self.forecast[:, self.epochs.index(self.target_epoch)]
         return quantiles
 
 
@@ -59,17 +59,17 @@ class Explanation:
     """A decision of DyHPO."""
 
     step: int
-    """Decisions up to this one."""
+    """The number of the decision, from 1."""
     chosen: Trial
     options: list[Option]
-    """The best, the largest expected improvement first; empty where nothing was weighed."""
+    """The best candidates, the largest expected improvement first; empty if the decision used no predictions."""
     paused: int = 0
     new: int = 0
-    """How many paused trials, and new configurations, were weighed."""
+    """Number of paused trials, and of new configurations, among the candidates."""
     best: float | None = None
-    """The best metric until then."""
-    to_beat: float | None = None
-    """The metric that was to be improved on: the best one, and a margin. None where each epoch has its own."""
+    """The best metric before the decision."""
+    threshold: float | None = None
+    """The threshold of the expected improvement: best metric and margin. None if each epoch has its own."""
 
 
 def explain(
@@ -79,17 +79,17 @@ def explain(
     optimizer: Optimizer | None = None,
     configuration_space: ConfigurationSpace | None = None,
 ) -> Explanation:
-    """Bring DyHPO to where it was before a decision of a run, and look at what it decided from. Nothing is written.
+    """Bring DyHPO to its state before a decision of a run, and return what it decided from. Nothing is written.
 
     Args:
         run_folder: the folder of the run, which may still be going on.
         step: which decision, from 1; default the last one.
-        runners_up: options told beside the chosen one.
+        runners_up: number of options beside the chosen one.
         optimizer, configuration_space: as in `replay`.
 
     Raises:
         ArgumentError: there is no such decision, or an argument cannot be used.
-        HPO4DLError: the run's optimizer predicts nothing.
+        HPO4DLError: the run's optimizer makes no predictions.
         JournalError: the journal cannot be read.
     """
     check_count('runners_up', runners_up, least=0)
@@ -115,33 +115,33 @@ def _explained(step: int, chosen: Trial, optimizer: DyHPO, runners_up: int) -> E
     candidates = optimizer.score()
     if candidates is None:
         return Explanation(step, chosen, [], best=best)
-    gains = candidates.log_ei()
-    order = np.argsort(-gains, kind='stable')
-    shares = np.exp(gains - gains.max())
+    log_ei = candidates.log_ei()
+    order = np.argsort(-log_ei, kind='stable')
+    relative = np.exp(log_ei - log_ei.max())
     is_new = order >= len(candidates.paused)
-    order = order[~is_new | (np.cumsum(is_new) <= NEW)]  # many of these are near each other
-    options = [_option(candidates, int(i), float(shares[i]), optimizer) for i in order[: runners_up + 1]]
-    to_beat = float(optimizer.metrics_of(candidates.threshold)[0]) if optimizer.horizon == 'random' else None
+    order = order[~is_new | (np.cumsum(is_new) <= MAX_NEW)]  # many of these are near each other
+    options = [_option(candidates, int(i), float(relative[i]), optimizer) for i in order[: runners_up + 1]]
+    threshold = float(optimizer.metrics_of(candidates.threshold)[0]) if optimizer.horizon == 'random' else None
     paused, new = len(candidates.paused), len(candidates.points)
-    return Explanation(step, chosen, options, paused, new, best, to_beat)
+    return Explanation(step, chosen, options, paused, new, best, threshold)
 
 
-def _option(candidates: Candidates, index: int, gain: float, optimizer: DyHPO) -> Option:
-    k, ahead = len(candidates.paused), int(candidates.target_epoch[index])
+def _option(candidates: Candidates, index: int, relative_ei: float, optimizer: DyHPO) -> Option:
+    k, target_epoch = len(candidates.paused), int(candidates.target_epoch[index])
     curve = candidates.paused[index] if index < k else None
     point = candidates.points[index - k] if curve is None else curve.point
     configuration = optimizer.space.from_unit(point) if curve is None else curve.configuration
     reached = 0 if curve is None else curve.epoch
-    epochs = sorted({ahead, *np.geomspace(reached + 1, optimizer.max_epochs, 25).round().astype(int).tolist()})
+    epochs = sorted({target_epoch, *np.geomspace(reached + 1, optimizer.max_epochs, 25).round().astype(int).tolist()})
     forecast = optimizer.forecast(point if curve is None else curve, epochs, QUANTILES)
-    told = zip(curve.epochs, curve.values) if curve is not None else ()
-    values = {epoch: optimizer.signed(value) for epoch, value in told}
+    known = zip(curve.epochs, curve.values) if curve is not None else ()
+    values = {epoch: optimizer.signed(value) for epoch, value in known}
     trial = None if curve is None else curve.trial_id
-    return Option(trial, configuration, values, ahead, gain, epochs, forecast)
+    return Option(trial, configuration, values, target_epoch, relative_ei, epochs, forecast)
 
 
 def explanation_text(explanation: Explanation, width: int = 120) -> str:
-    """An explanation in a few lines."""
+    """Return an explanation as text."""
     chosen = explanation.chosen
     from_where = f'from epoch {chosen.previous_epoch}' if chosen.previous_epoch else 'from scratch'
     lines = [f'decision {explanation.step}: train trial {chosen.id} {from_where} to epoch {chosen.epoch}']
@@ -150,8 +150,8 @@ def explanation_text(explanation: Explanation, width: int = 120) -> str:
         lines.append(f'  best metric until then  {explanation.best:.6g}')
     if not explanation.options:
         return '\n'.join([*lines, f'  {NOT_WEIGHED}'])
-    if explanation.to_beat is not None:
-        lines.append(f'  to be improved on       {explanation.to_beat:.6g}, with the margin drawn for this decision')
+    if explanation.threshold is not None:
+        lines.append(f'  to be improved on       {explanation.threshold:.6g}, with the margin drawn for this decision')
     lines.append(f'  weighed                 {plural(explanation.paused, "paused trial")}, {explanation.new} new ones')
     heads = ['', 'trained to', 'last metric', 'judged at', 'predicted', '5%', '95%', 'gain', 'configuration']
     rows = [heads]
@@ -160,7 +160,7 @@ def explanation_text(explanation: Explanation, width: int = 120) -> str:
         last = f'{list(option.values.values())[-1]:.5g}' if option.values else '-'
         reached = str(max(option.values, default=0))
         name = f'{place}. {option.name()}'
-        numbers = [str(option.ahead), median, low, high, f'{option.gain:.2f}']
+        numbers = [str(option.target_epoch), median, low, high, f'{option.relative_ei:.2f}']
         rows.append([name, reached, last, *numbers, format_configuration(option.configuration)])
     lines += ['', *format_table(rows, width), '', 'gain: expected improvement, as a share of the largest']
     return '\n'.join(lines)

@@ -125,10 +125,10 @@ def draw_explanation(explanation: Explanation, run: Run) -> Figure:
             axes.fill_between(option.epochs, low, high, color=color, alpha=0.18, linewidth=0, label='5% to 95%')
             axes.plot(option.epochs, median, color=color, linewidth=1.2, linestyle='--', label='predicted')
             axes.plot(list(option.values), list(option.values.values()), color=color, marker='.', label='so far')
-            if explanation.to_beat is not None:
-                axes.axhline(explanation.to_beat, color=GREY, linewidth=1, linestyle=':', label='to beat')
-            axes.axvline(option.ahead, color=GREY, linewidth=0.8, label='judged at')
-            axes.set_title(f'{"picked: " if place == 0 else ""}{option.name()}, gain {option.gain:.2f}')
+            if explanation.threshold is not None:
+                axes.axhline(explanation.threshold, color=GREY, linewidth=1, linestyle=':', label='to beat')
+            axes.axvline(option.target_epoch, color=GREY, linewidth=0.8, label='judged at')
+            axes.set_title(f'{"picked: " if place == 0 else ""}{option.name()}, gain {option.relative_ei:.2f}')
         metrics = [q for option in explanation.options for q in [*option.forecast.flat, *option.values.values()]]
         for axes in panels[:n]:
             epoch_axis(axes, run)
@@ -191,7 +191,7 @@ def trials_by_epoch(axes: Axes, run: Run) -> None:
     if max(count) > 50:
         axes.set_yscale('log')
         axes.set_ylim(0.7)
-        plain_log(axes.yaxis, 1, max(count))
+        plain_log(axes.yaxis, charts.Axis(0.7, max(count), log=True))
     else:
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     title = f'Epochs: {run.epochs_spent} spent, {run.epochs_saved()} saved by pausing'
@@ -259,7 +259,7 @@ def metric_by(axes: Axes, run: Run, hyperparameter: Hyperparameter) -> PathColle
         axis = charts.value_axis(h, run)
         if axis.log:
             axes.set_xscale('log')
-            plain_log(axes.xaxis, axis.low, axis.high)
+            plain_log(axes.xaxis, axis)
         if axis.low < axis.high:
             axes.set_xlim(axis.widened(0.03).low, axis.widened(0.03).high)
     else:
@@ -300,12 +300,11 @@ PAPER = {'facecolor': 'white', 'alpha': 0.75, 'edgecolor': 'none', 'pad': 0.8}
 
 def metric_axis(axes: Axes, run: Run, metrics: Sequence[float]) -> None:
     """Set up the vertical axis, with a note on how many of `metrics` it leaves out."""
-    axis = charts.limits(run, metrics)
-    frame = axis.widened(0.04 if axis.log else 0.05)
+    axis = charts.metric_axis(run, metrics)
     if axis.log:
         axes.set_yscale('log')
-        plain_log(axes.yaxis, axis.low, axis.high)
-    axes.set_ylim(frame.low, frame.high)
+        plain_log(axes.yaxis, axis)
+    axes.set_ylim(axis.low, axis.high)
     axes.set_ylabel(f'metric ({"smaller" if run.minimize else "larger"} is better)')
     if axis.outside:
         y, va = (0.98, 'top') if run.minimize else (0.02, 'bottom')
@@ -313,11 +312,11 @@ def metric_axis(axes: Axes, run: Run, metrics: Sequence[float]) -> None:
         axes.text(0.01, y, text, transform=axes.transAxes, va=va, size=7.5, color='#555555', bbox=PAPER)
 
 
-def plain_log(axis: Axis, low: float, high: float) -> None:
+def plain_log(axis: Axis, values: charts.Axis) -> None:
     """Label a logarithmic axis with plain numbers, between the powers of ten too if there are few of them."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+    from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low >= 500 else (1.0, 2.0, 5.0)))
+    axis.set_major_locator(FixedLocator(values.ticks(5)))
     axis.set_major_formatter(StrMethodFormatter('{x:g}'))
     axis.set_minor_formatter(NullFormatter())
 

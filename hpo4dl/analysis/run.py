@@ -146,15 +146,15 @@ def _follow(run: Run, content: bytes) -> None:
 
 
 def _hyperparameters(described: list[Any], trials: Iterable[TrialRecord]) -> list[Hyperparameter]:
-    """The axes as `space.describe` wrote them; what the file does not hold, from the values that were raced."""
+    """Return the hyperparameters that the file describes, and those that only the trials have."""
     raced: dict[str, list[Any]] = {}
     for trial in trials:
         for name, value in trial.configuration.items():
             raced.setdefault(name, []).append(value)
-    told = {entry['name']: entry for entry in described if isinstance(entry, dict) and 'name' in entry}
+    by_name = {entry['name']: entry for entry in described if isinstance(entry, dict) and 'name' in entry}
     found = []
-    for name in dict.fromkeys([*told, *raced]):
-        entry, values = told.get(name, {}), raced.get(name, [])
+    for name in dict.fromkeys([*by_name, *raced]):
+        entry, values = by_name.get(name, {}), raced.get(name, [])
         listed = entry.get('sequence') or entry.get('choices') or ([entry['value']] if 'value' in entry else [])
         if listed or not all(map(is_number, values)):
             every = tuple({json.dumps(value): value for value in [*listed, *values]}.values())

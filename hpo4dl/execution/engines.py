@@ -100,11 +100,7 @@ class ExecutorSlot:
         return not self.broken and len(self.calls) < self.capacity
 
     def submit(self, objective_function: Objective, attempt: Attempt) -> Call | None:
-        """Start a call; None: the executor takes none, `broken` says why.
-
-        Raises:
-            ArgumentError: the objective function cannot be pickled, or the executor is none.
-        """
+        """Start a call; None: the executor takes none, `broken` says why; raises ArgumentError about either."""
         for again in (True, False):
             if self.executor is None and self.make is not None:
                 self.executor = self.make()
@@ -126,12 +122,7 @@ class ExecutorSlot:
         return call
 
     def outcome(self, call: Call, objective_function: Objective) -> Outcome | LostCall:
-        """What became of a call that is done.
-
-        Raises:
-            ArgumentError: the objective function cannot be pickled.
-            ExecutorError: workers die before they begin.
-        """
+        """What became of a call that is done; ArgumentError: it cannot be pickled; ExecutorError: no worker starts."""
         together = [other for other in self.calls if other.executor is call.executor]
         self.calls.remove(call)
         try:
@@ -207,44 +198,28 @@ class ExecutorSlot:
         self.replace_executor()
 
 
+@dataclass
 class Workers:
-    """All slots of a race, and the calls that run on them.
+    """All slots of a race, see `slots_for`, and the calls that run on them."""
 
-    Args:
-        slots: see `slots_for`.
-        objective_function: what is called.
-    """
-
-    def __init__(self, slots: Sequence[ExecutorSlot], objective_function: Objective) -> None:
-        self.slots = slots
-        self.objective_function = objective_function
-        self.running: dict[int, Call] = {}
-        """By trial, those that are waited for."""
+    slots: Sequence[ExecutorSlot]
+    objective_function: Objective
+    running: dict[int, Call] = field(default_factory=dict)
+    """By trial, those that are waited for."""
 
     def has_room(self) -> bool:
         """Whether a call can be submitted now."""
         return any(slot.has_room() for slot in self.slots)
 
     def submit(self, attempt: Attempt) -> bool:
-        """Start a call where there is room for it; False: its executor is broken, and the call was not made.
-
-        Raises:
-            ArgumentError: the objective function cannot be pickled, or the executor is none.
-        """
-        slot = next(slot for slot in self.slots if slot.has_room())
-        call = slot.submit(self.objective_function, attempt)
-        if call is None:
-            return False
-        self.running[attempt.trial.id] = call
-        return True
+        """Start a call where there is room for it, see `ExecutorSlot.submit`; False: that executor is broken."""
+        call = next(slot for slot in self.slots if slot.has_room()).submit(self.objective_function, attempt)
+        if call is not None:
+            self.running[attempt.trial.id] = call
+        return call is not None
 
     def collect(self, seconds: float) -> Iterator[tuple[Call, Outcome | LostCall]]:
-        """Wait for calls, so many seconds at most, and give those that are done, in the order of their attempts.
-
-        Raises:
-            ArgumentError: the objective function cannot be pickled.
-            ExecutorError: workers die before they begin.
-        """
+        """Wait so many seconds at most; give the `outcome` of calls that are done, in the order of their attempts."""
         for call in self._wait(seconds):
             outcome = call.slot.outcome(call, self.objective_function)
             del self.running[call.attempt.trial.id]
@@ -280,19 +255,10 @@ class Workers:
                 time.sleep(min(remaining, POLL))
 
 
-def slots_for(
-    executor: Any, num_workers: int, devices: Sequence[str] | None, own_process: bool
-) -> list[ExecutorSlot]:
-    """The slots that the tuner's arguments ask for.
+def slots_for(executor: Any, num_workers: int, devices: Sequence[str] | None, own_process: bool) -> list[ExecutorSlot]:
+    """The slots that the tuner's arguments ask for; raises ArgumentError where the executor is none and makes none.
 
-    Args:
-        executor: None, an executor, or a callable that makes one.
-        num_workers: calls at a time.
-        devices: for processes of our own, what each of them sees.
-        own_process: whether even a single worker is a process of its own.
-
-    Raises:
-        ArgumentError: the executor is neither.
+    `devices` is what each process of our own sees; with `own_process`, even a single worker is one.
     """
     if executor is None and num_workers == 1 and not own_process:
         return [ExecutorSlot(InlineExecutor())]

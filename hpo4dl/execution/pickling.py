@@ -22,13 +22,12 @@ def check_picklable(objective_function: Objective) -> None:
 def pickling_error(objective_function: Objective, error: BaseException) -> ArgumentError:
     """The error that names the part of the objective function that cannot be pickled."""
     where, part = unpicklable_part('objective_function', objective_function)
-    return ArgumentError(
-        'objective_function',
-        objective_function,
+    accepted = (
         f'what pickle can send to another process; {where} is {brief(part, 80)}, which it cannot ({one_line(error)}). '
         'Define the function at the top of a module, make what it holds inside the call, or take an executor of '
-        'threads, or one that pickles by value (loky, Dask)',
+        'threads, or one that pickles by value (loky, Dask)'
     )
+    return ArgumentError('objective_function', objective_function, accepted)
 
 
 def unpicklable_part(name: str, value: object) -> tuple[str, object]:
@@ -55,7 +54,5 @@ def unpicklable_part(name: str, value: object) -> tuple[str, object]:
 
 def is_about_pickling(error: BaseException) -> bool:
     """Whether an engine says that what it was given cannot be sent."""
-    return isinstance(error, pickle.PicklingError) or (
-        isinstance(error, (TypeError, AttributeError))
-        and ('pickle' in str(error) or 'local object' in str(error))  # the latter is Python 3.13's word for a lambda
-    )
+    says = 'pickle' in str(error) or 'local object' in str(error)  # the latter is Python 3.13's word for a lambda
+    return isinstance(error, pickle.PicklingError) or (isinstance(error, (TypeError, AttributeError)) and says)

@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -34,10 +35,8 @@ class WorkerProcess:
         """End the worker, its children, and what it is doing."""
         if self._pids.poll():
             pid = self._pids.recv()
-            try:
+            with suppress(OSError):  # it is dead already
                 os.killpg(pid, signal.SIGKILL) if hasattr(os, 'killpg') else os.kill(pid, signal.SIGTERM)
-            except OSError:
-                pass  # it is dead already
         self._pids.close()  # a worker that is still starting finds nobody to report to, and ends
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -77,10 +76,7 @@ def end_process() -> None:
 
 
 def check_devices(value: Any, num_workers: int) -> list[str] | None:
-    """What CUDA_VISIBLE_DEVICES is to be for each worker; raises ArgumentError.
-
-    'cuda:1' is the second of those that this process may see.
-    """
+    """What CUDA_VISIBLE_DEVICES is for each worker ('cuda:1': the second that we may see); raises ArgumentError."""
     if value is None:
         return None
     accepted = f"at least {num_workers} (num_workers) different ones, such as ['cuda:0', 'cuda:1']"

@@ -6,9 +6,6 @@ the first thing that is not makes the trial failed, with the reason.
 - a dict, or a list of dicts, with `epoch` and `metric`; other keys are the user's own and are kept;
 - `epoch`: a whole number among those asked for, each at most once, the last one asked for among them;
 - `metric`: a finite number; numpy and torch scalars and tensors of one element are numbers too.
-
-`run_attempt` is all that a worker does: it makes the attempt's folder, calls the function, forces the folder to the
-disk, and returns the outcome, which is plain data whatever the function raised or returned.
 """
 
 from __future__ import annotations
@@ -35,30 +32,31 @@ from ..trial import Attempt, Objective, Outcome, Trial, copied
 MAX_EXTRA_INFO = 100_000
 """Characters of JSON that the user's own keys of one epoch may take in the journal."""
 
-def run_attempt(objective_function: Objective, attempt: Attempt) -> Outcome:
-    """Train one step in a worker. Never raises but for KeyboardInterrupt in the tuner's own process.
 
-    Engines may run a call twice, so the folder may hold what another one left.
+def run_attempt(objective_function: Objective, attempt: Attempt) -> Outcome:
+    """Train one step in a worker: make the attempt's folder, call the function, force the folder to the disk.
+
+    Never raises but for KeyboardInterrupt in the tuner's own process.
     """
-    try:
-        if attempt.source != attempt.folder:
-            remove_tree(Path(attempt.folder))
-        if attempt.source is None:
-            os.makedirs(attempt.folder)
-        elif attempt.source != attempt.folder:
-            copy_tree(Path(attempt.source), Path(attempt.folder))
-    except OSError as error:
-        if attempt.source != attempt.folder:
-            remove_tree(Path(attempt.folder))
-        return Outcome(storage=f'{attempt.folder}: cannot be made: {one_line(error)}')
+    folder = Path(attempt.folder)
+    if attempt.source != attempt.folder:
+        try:
+            remove_tree(folder)  # engines may run a call twice, so it may hold what another one left
+            if attempt.source is None:
+                folder.mkdir(parents=True)
+            else:
+                copy_tree(Path(attempt.source), folder)
+        except OSError as error:
+            remove_tree(folder)
+            return Outcome(storage=f'{folder}: cannot be made: {one_line(error)}')
     outcome = call_objective(objective_function, attempt.trial, attempt.folder)
     try:
-        os.makedirs(attempt.folder, exist_ok=True)  # an objective function may have removed it
-        outcome.size = sync_tree(Path(attempt.folder))
+        folder.mkdir(parents=True, exist_ok=True)  # an objective function may have removed it
+        outcome.size = sync_tree(folder)
         if outcome.failed is not None:
-            probe(Path(attempt.folder))
+            probe(folder)
     except OSError as error:
-        outcome.storage = f'{attempt.folder}: cannot be written: {one_line(error)}'
+        outcome.storage = f'{folder}: cannot be written: {one_line(error)}'
     return outcome
 
 
@@ -94,9 +92,8 @@ def call_objective(objective_function: Objective, trial: Trial, checkpoint_path:
     """Train one step; never raises but for KeyboardInterrupt. What the objective function forked ends here."""
     begin, process = time.perf_counter(), os.getpid()
     try:
-        returned = objective_function(
-            copied(trial.configuration), trial.epoch, trial.previous_epoch, os.fspath(checkpoint_path)
-        )
+        configuration, path = copied(trial.configuration), os.fspath(checkpoint_path)
+        returned = objective_function(configuration, trial.epoch, trial.previous_epoch, path)
         if os.getpid() != process:
             end_fork(None)
         outcome = parse_result(returned, trial)
@@ -113,10 +110,7 @@ def call_objective(objective_function: Objective, trial: Trial, checkpoint_path:
 
 
 def end_fork(error: BaseException | None) -> NoReturn:
-    """In a child that the objective function forked and that came back here: end it as `sys.exit` would.
-
-    Else it would go on as a second tuner, or a second worker.
-    """
+    """End a child that the objective function forked, as `sys.exit` would: else it would go on as a second tuner."""
     code: object = 0 if error is None else 1
     if isinstance(error, SystemExit):
         code = 0 if error.code is None else error.code
@@ -136,14 +130,14 @@ def parse_result(returned: object, trial: Trial) -> Outcome:
     outcome = Outcome()
     entries = [returned] if isinstance(returned, Mapping) else returned
     if not isinstance(entries, (list, tuple)):
-        outcome.failed = f'returned {brief(returned)}; accepted: a dict or a list of dicts with epoch and metric'
-        return outcome
+        return Outcome(failed=f'returned {brief(returned)}; accepted: a dict or a list of dicts with epoch and metric')
     problems: list[tuple[float, str]] = []
     for entry in entries:
         if not isinstance(entry, Mapping) or 'epoch' not in entry or 'metric' not in entry:
             problems.append((0, f'returned the entry {brief(entry)}; accepted: a dict with epoch and metric'))
             continue
-        epoch, metric = as_epoch(entry['epoch']), as_number(entry['metric'])
+        number, metric = as_number(entry['epoch']), as_number(entry['metric'])
+        epoch = int(number) if number is not None and number.is_integer() else None
         if epoch is None or not trial.previous_epoch < epoch <= trial.epoch:
             asked = f'{trial.previous_epoch + 1} to {trial.epoch}'
             problems.append((0, f'returned epoch {brief(entry["epoch"])}; asked for were {asked}'))
@@ -180,12 +174,6 @@ def as_number(value: object) -> float | None:
     return None
 
 
-def as_epoch(value: object) -> int | None:
-    """A whole number as int, else None."""
-    number = as_number(value)
-    return int(number) if number is not None and math.isfinite(number) and number == int(number) else None
-
-
 def extra_info(entry: Mapping[Any, Any]) -> dict[str, Any]:
     """The user's own keys, JSON-ready; a note of their size in their place where they exceed MAX_EXTRA_INFO."""
     info = {str(k)[:1000]: json_ready(v) for k, v in entry.items() if k not in ('epoch', 'metric')}
@@ -195,9 +183,7 @@ def extra_info(entry: Mapping[Any, Any]) -> dict[str, Any]:
 
 def json_ready(value: object, depth: int = 0) -> Any:
     """`value` as JSON can hold it: containers and finite numbers as such, all else as text of <= 1000 characters."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int) and abs(value) < 2**63:
+    if value is None or isinstance(value, bool) or (isinstance(value, int) and abs(value) < 2**63):
         return value
     if isinstance(value, str):
         return value[:1000]
@@ -206,6 +192,4 @@ def json_ready(value: object, depth: int = 0) -> Any:
     if isinstance(value, (list, tuple)) and depth < 10:
         return [json_ready(v, depth + 1) for v in value]
     number = as_number(value)
-    if number is not None and math.isfinite(number):
-        return number
-    return brief(value, 1000)
+    return number if number is not None and math.isfinite(number) else brief(value, 1000)

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, ndtr
+
+from ..trial import LearningCurve
 
 Array = NDArray[np.float64]
 
@@ -31,7 +33,11 @@ def log_expected_improvement(mu: Array, sigma: Array, f_best: Array | float) -> 
     return np.asarray(np.log(sigma) + np.where(z < -1.0, tail - 0.5 * np.log(2 * np.pi), body))
 
 
-def incumbent_at(epochs: NDArray[np.int64], best_by_epoch: Mapping[int, float]) -> Array:
-    """(m,) best values seen at these epochs (m,), or the best of all where an epoch has none: Equation 8."""
-    overall = max(best_by_epoch.values())
-    return np.array([best_by_epoch.get(int(epoch), overall) for epoch in epochs])
+def incumbent_at(epochs: NDArray[np.int64], curves: Iterable[LearningCurve]) -> Array:
+    """(m,) best values of the curves at these epochs (m,), or the best of all where an epoch has none: Equation 8."""
+    best: dict[int, float] = {}
+    for curve in curves:
+        for epoch, value in zip(curve.epochs, curve.values):
+            best[epoch] = max(value, best.get(epoch, value))
+    overall = max(best.values())
+    return np.array([best.get(int(epoch), overall) for epoch in epochs])

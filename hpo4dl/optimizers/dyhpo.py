@@ -4,17 +4,15 @@
    a scrambled Sobol sequence, and are promoted as in ASHA.
 2. Fit. `tell` fits the surrogate on a schedule that depends on nothing but the number of tells, and appends each
    observation in between; `ask` only reads.
-3. Choose. Paused trials, random points and neighbors of the best trials are scored by their expected improvement (EI),
-   and the best one is trained for one more epoch:
-   - horizon='random' (default): EI over the best value seen plus a margin, a number of epochs ahead (the horizon). Both
-     are drawn anew, log-uniformly (after MFPI-random, Rakotoarison et al. 2024, Section 4.2), so that decisions that
-     look near and far, for sure and for large gains, take turns. While no EI exceeds `min_ei`, the horizon is
-     multiplied by `horizon_factor`. A new trial begins with `initial_epochs`.
-   - 'next': the published rule (Algorithm 1): EI over the incumbent of the next epoch, one epoch ahead.
-4. Insurance ('random'). Every `sobol_every`-th trial is the next Sobol point, whatever the model says: where it is
-   wrong, it would not look.
+3. Choose the paused trial, random point or neighbor of the best trials of the largest expected improvement (EI):
+   - horizon='random' (default): over the best value seen plus a margin, a number of epochs ahead (the horizon). Both
+     are drawn anew, log-uniformly (after MFPI-random, Rakotoarison et al. 2024, Section 4.2), so that near and far
+     looks, sure and large gains take turns. While no EI exceeds `min_ei`, the horizon grows by `horizon_factor`.
+   - 'next': the published rule (Algorithm 1): over the incumbent of the next epoch, one epoch ahead.
+4. Insurance ('random'). Every `sobol_every`-th trial is the next Sobol point: where the model is wrong, it would not
+   look.
 
-`Policy` has the constants. Values, and targets, which the output transform makes of them, are larger where better.
+`Policy` has the constants. Values of curves, and targets, which the transform makes of them, are larger where better.
 """
 
 from __future__ import annotations
@@ -255,13 +253,6 @@ class DyHPO(BaseOptimizer):
     def _best_value(self) -> float:
         return max(max(curve.values) for curve in self.curves.values() if curve.values)
 
-    def _best_by_epoch(self) -> dict[int, float]:
-        best: dict[int, float] = {}
-        for curve in self.curves.values():
-            for epoch, value in zip(curve.epochs, curve.values):
-                best[epoch] = max(value, best.get(epoch, -math.inf))
-        return best
-
     def _score(self, transform: OutputTransform, fixed: tuple[int, float] | None = None) -> Candidates | None:
         """Predict paused trials and new points at a horizon, over a margin: those given by `fixed`, or drawn."""
         known = self.surrogate.trials()
@@ -285,7 +276,7 @@ class DyHPO(BaseOptimizer):
             return Candidates(paused, points, target_epoch, threshold, posterior.predict(t, t_new))
 
         if fixed is None and self.horizon == 'next':
-            return at_horizon(1, transform(incumbent_at(epoch + 1, self._best_by_epoch())))
+            return at_horizon(1, transform(incumbent_at(epoch + 1, self.curves.values())))
         horizon, margin = fixed or draw_horizon(self._rng('horizon'), self.max_epochs, self.policy)
         threshold = transform(np.array([self._best_value()])) + margin
         candidates = at_horizon(horizon, threshold)

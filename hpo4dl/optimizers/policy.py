@@ -12,8 +12,8 @@ class Policy:
     """The constants of DyHPO; `dataclasses.replace(Policy(), sobol_every=8)` varies one.
 
     A value comes from the paper that its field names, or was measured: set against one or two others in races on
-    LCBench and TaskSet (examples/benchmarks/README.md). All others are hand-picked and were never varied. (random): has
-    an effect with `horizon='random'` alone.
+    LCBench and TaskSet (examples/benchmarks/LOG.md). All others are hand-picked and were never varied. (random): has an
+    effect with `horizon='random'` alone.
     """
 
     n_warmup: int = 13
@@ -23,20 +23,19 @@ class Policy:
     sobol: bool = True
     """Whether Sobol points are used at all, or else random ones. Measured, beside Halton and Latin hypercubes."""
     sobol_every: int = 4
-    """(random) Each so-many-th trial is the next Sobol point. Measured: 8 is worse on TaskSet; without them the mean is
-    about the same, and single races are lost to a wrong model."""
+    """(random) Each so-many-th trial is the next Sobol point. Measured: 8 is worse on TaskSet; without such trials the
+    mean is about the same, but single races are lost to a wrong model."""
     initial_epochs: int = 2
-    """(random) Epochs that a new trial first trains for after the warm-up: the first value alone often says nothing.
-    Measured: 1 and 3 are worse on TaskSet."""
+    """(random) Epochs that a new trial begins with after the warm-up. Measured: 1 is worse on TaskSet, 3 no better."""
     short_race: int = 20
-    """(random) Where `max_epochs` is smaller, new trials first train for one epoch."""
+    """(random) Where `max_epochs` is smaller, new trials begin with one epoch."""
 
     horizon_range: tuple[float, float] = (0.0, 1.0)
-    """(random) The horizon is max_epochs^u, u uniform in this range (Rakotoarison et al. 2024, Section 4.2). Measured:
+    """(random) The horizon is max_epochs^u, u uniform in this range (Rakotoarison et al. 2024). Measured:
     always the last epoch, (1, 1), is worse on LCBench."""
     margin_range: tuple[float, float] = (0.001, 1.0)
-    """(random) Range of the margin, log-uniform, in targets, whose standard deviation is about 1 (ibid.). Measured:
-    from 0.01 is worse on LCBench, up to 0.3 no better on TaskSet."""
+    """(random) Range of the margin, log-uniform, in standard deviations of targets (ibid.). Measured: from 0.01 is
+    worse on LCBench, up to 0.3 no better on TaskSet."""
     min_ei: float = 1e-3
     """(random) While no expected improvement, of targets, exceeds it, a decision looks farther ahead."""
     horizon_factor: int = 4
@@ -50,7 +49,7 @@ class Policy:
     """Standard deviations of neighbors around these, in the unit cube; each for as many neighbors."""
 
     hidden_fraction: float = 0.3
-    """Share of observations that are learned without the curve before them. Measured: 0 predicts far worse."""
+    """Share of observations learned without their curve; others see a part. Measured: full curves are far worse."""
     thinning: float = 1.5
     """Ratio of consecutive epochs of a curve that are learned, besides the last one; 1 keeps all."""
     max_rows: int = 800

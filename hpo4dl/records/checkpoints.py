@@ -19,6 +19,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import StorageError
@@ -56,12 +57,9 @@ class Checkpoints:
         self._tells_to_sweep = 0
 
     def begin(self, number: int, trial: Trial, older: int | None) -> Attempt:
-        """Name the folder of a new attempt. Only the worker makes it: NFS remembers that the tuner did not find it.
+        """Name the folder of a new attempt, which goes on from the trial's `older`, acknowledged one, if there is one.
 
-        Args:
-            number: of the attempt.
-            trial: what is called.
-            older: the trial's acknowledged attempt, None if it starts anew.
+        Only the worker makes it: NFS remembers that the tuner did not find it.
         """
         path = self._path(trial.id, number)
         if older is None:
@@ -86,12 +84,9 @@ class Checkpoints:
         remove_at_once(self.folder / f'trial_{trial_id}', self.folder / f'removed_{trial_id}')
 
     def publish(self, trial_id: int, number: int) -> None:
-        """Copy the trial's checkpoint to `best`, which is at every instant whole.
+        """Copy the trial's checkpoint to `best`, which is at every instant whole; StorageError: the old one stays.
 
         Where the file system cannot exchange two folders (NFS), it is absent between two renames.
-
-        Raises:
-            StorageError: the copy cannot be made; the old one stays.
         """
         new, old = self._beside_best('new'), self._beside_best('old')
         remove_tree(new)
@@ -128,12 +123,9 @@ class Checkpoints:
     def unneeded(
         self, recorded: Collection[int], is_needed: Callable[[int], bool], told: int | None = None
     ) -> list[int]:
-        """The trials whose checkpoint is to be removed, of those that have one; none where all are kept.
+        """The trials whose checkpoint is to be removed, of those `recorded` to have one; none where all are kept.
 
-        Args:
-            recorded: trials that have a checkpoint.
-            is_needed: whether the trial may go on.
-            told: looks at this trial alone, but for now and then, in proportion to the number of trials; None: at all.
+        Looks at `told` alone, but for now and then, in proportion to the number of trials; None: at all.
         """
         if self.keep == 'all':
             return []
@@ -144,11 +136,7 @@ class Checkpoints:
         return [trial_id for trial_id in recorded if not is_needed(trial_id)]
 
     def restore(self, acknowledged: Mapping[int, int]) -> None:
-        """Take up a run that was interrupted: keep what the journal acknowledges, remove the rest.
-
-        Args:
-            acknowledged: for each trial, the last attempt that the journal has.
-        """
+        """Take up a run that was interrupted: keep each trial's last attempt that the journal has, remove the rest."""
         wanted = {self._path(trial_id, number) for trial_id, number in acknowledged.items()}
         for removed in ours(self.folder, 'removed'):
             remove_tree(removed)
@@ -192,8 +180,6 @@ def ours(folder: Path, kind: str) -> list[Path]:
 def remove_at_once(folder: Path, name: Path) -> None:
     """Remove a folder under another name."""
     remove_tree(name)
-    try:
+    with suppress(OSError):  # it is not there, or cannot be removed now
         os.rename(folder, name)
-    except OSError:  # it is not there, or cannot be removed now
-        return
     remove_tree(name)

@@ -17,13 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def write_table(run_folder: Path, minimize: bool, restore: Restore) -> None:
-    """Write it anew from the journal, which holds the same: where it cannot be written, the log says so, no more.
-
-    Args:
-        run_folder: of the run.
-        minimize: whether smaller metrics are better.
-        restore: makes configurations, see `RunState`.
-    """
+    """Write it anew from the journal, which holds the same: where it cannot be written, the log says so, no more."""
     try:
         rows = table(Journal(run_folder), RunState(minimize, restore))
         text = io.StringIO()

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from .state import Checkpoint
 
 
+@dataclass
 class DiskQuota:
     """Keeps to `max_disk`, as far as evicting paused trials does; never the incumbent's checkpoint.
 
     Every call that runs or starts, and the copy of a new incumbent, may take as much as the largest checkpoint so far.
-
-    Args:
-        limit: bytes; None: no bound.
     """
 
-    def __init__(self, limit: int | None) -> None:
-        self.limit = limit
-        self.is_exceeded = False
-        """Whether what cannot be evicted may have exceeded the limit alone."""
-        self._largest = 0
+    limit: int | None
+    """Bytes."""
+    is_exceeded: bool = False
+    """Whether what cannot be evicted may have exceeded the limit alone."""
+    largest: int = 0
+    """Bytes of the largest checkpoint so far."""
 
     def evictions(
         self,
@@ -31,20 +31,15 @@ class DiskQuota:
         best_size: int,
         priority: Callable[[int], Any],
     ) -> list[int]:
-        """The trials whose checkpoints are to be evicted now, the least promising first.
+        """The trials whose checkpoints are to be evicted now: not those that are `busy`, the lowest `priority` first.
 
-        Args:
-            checkpoints: by trial.
-            busy: trials that may not be evicted: those that run, and the incumbent.
-            calls: those that run, and the one that is about to start.
-            best_size: bytes of the incumbent's copy.
-            priority: from a trial to a key to sort by; what sorts first goes first.
+        `calls` counts those that run or are about to start; `best_size` are the bytes of the incumbent's copy.
         """
         if self.limit is None:
             return []
         used = sum(checkpoint.size for checkpoint in checkpoints.values()) + best_size
-        self._largest = max([self._largest, *(checkpoint.size for checkpoint in checkpoints.values())])
-        excess = used + (calls + 1) * self._largest - self.limit
+        self.largest = max([self.largest, *(checkpoint.size for checkpoint in checkpoints.values())])
+        excess = used + (calls + 1) * self.largest - self.limit
         evicted = []
         for trial_id in sorted((i for i in checkpoints if i not in busy), key=priority) if excess > 0 else ():
             if excess > 0 and checkpoints[trial_id].size > 0:

@@ -30,38 +30,31 @@ class Identity:
     name: str
     """Of the folder that was made for it. That may have been renamed; the folder of its checkpoints keeps the name."""
 
+    @classmethod
+    def new(cls, name: str) -> Identity:
+        """One that no other run has."""
+        return cls(secrets.token_hex(16), name)
+
     def checkpoint_folder(self, run_folder: Path, storage_path: str | None) -> Path:
         """Where the run's checkpoints lie; raises StorageError if a link lies there."""
         folder = run_folder / 'checkpoints' if storage_path is None else Path(storage_path) / self.name
         refuse_link(folder)
         return folder
 
-    @classmethod
-    def new(cls, name: str) -> Identity:
-        """One that no other run has."""
-        return cls(secrets.token_hex(16), name)
-
 
 def read_identity(folder: Path) -> Identity | None:
-    """The identity that `write_run` wrote; None in a run of an hpo4dl that gave it none.
-
-    Raises:
-        JournalError: it is none of ours.
-    """
+    """The identity that `write_run` wrote; None in a run of an hpo4dl that gave it none; raises JournalError."""
     path = folder / 'settings.json'
     try:
         stored = json.loads(path.read_text(encoding='utf-8')).get('identity')
         identity = None if stored is None else Identity(**stored)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise JournalError(f'{path}: its identity cannot be read: {error!r}') from error
-    if identity is not None and not (is_random(identity.run) and is_name(identity.name)):
-        raise JournalError(f'{path}: {identity!r} is no identity of a run')
+    if identity is not None:
+        are_names = is_name(identity.run) and is_name(identity.name)
+        if not are_names or not re.fullmatch('[0-9a-f]{32}', identity.run):
+            raise JournalError(f'{path}: {identity!r} is no identity of a run')
     return identity
-
-
-def is_random(run: object) -> bool:
-    """Whether it is what `Identity.new` draws."""
-    return isinstance(run, str) and re.fullmatch('[0-9a-f]{32}', run) is not None
 
 
 def is_name(name: object) -> bool:
@@ -77,11 +70,7 @@ def write_identity(folder: Path, identity: Identity) -> None:
 
 
 def make_marked(folder: Path, identity: Identity, run_folder: Path) -> None:
-    """Make the folder of a run's checkpoints where it is not there: with its mark, or not at all.
-
-    Raises:
-        StorageError: it cannot be made.
-    """
+    """Make the folder of a run's checkpoints, with its mark or not at all, if it is not there; raises StorageError."""
     if folder.exists():
         return
     new = folder.with_name(f'.{folder.name}.{secrets.token_hex(8)}.new')
@@ -102,16 +91,8 @@ def mark(folder: Path, identity: Identity, run_folder: Path) -> None:
 def claim(folder: Path, identity: Identity, run_folder: Path) -> Path | None:
     """See that the folder of a run's checkpoints, if it is there, is this run's. Nothing in it is touched before.
 
-    Args:
-        folder: of the checkpoints.
-        identity: of the run.
-        run_folder: of the run, absolute and without links.
-
-    Returns:
-        None; or the run's original, whose checkpoints these are, where the run is a copy of it.
-
-    Raises:
-        StorageError: the folder is not this run's, or a link.
+    Returns the run's original, whose checkpoints these are, where the run in `run_folder` (absolute and without links)
+    is a copy of it; else None. Raises StorageError: the folder is not this run's, or a link.
     """
     refuse_link(folder)
     if not folder.exists():
@@ -121,10 +102,10 @@ def claim(folder: Path, identity: Identity, run_folder: Path) -> Path | None:
     except OSError:
         marked = owner = ''
     if marked != identity.run:
+        what = 'has the mark of another run' if marked else 'has no mark of a run'
+        remedy = f'say so: echo {identity.run} > {shlex.quote(str(folder / MARK))}'
         raise StorageError(
-            f'{folder}: {"has the mark of another run" if marked else "has no mark of a run"}, so nothing in it is '
-            f'touched; if these are the checkpoints of {run_folder}, say so: '
-            f'echo {identity.run} > {shlex.quote(str(folder / MARK))}'
+            f'{folder}: {what}, so nothing in it is touched; if these are the checkpoints of {run_folder}, {remedy}'
         )
     inside = folder.parent == run_folder
     if not inside and owner and owner != str(run_folder) and is_original(Path(owner), identity, run_folder):

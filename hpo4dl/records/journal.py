@@ -8,15 +8,10 @@ r"""The append-only record of a run: one JSON object a line, the truth from whic
     {"event": "salvage", "file": "journal.damaged-1.jsonl", "lines": [12]}      those lines of that file are gone
     {"event": "stop", "reason": "...", "expected_gain": 0.002}
 
-A trial's first "start" carries its configuration and its "point" (its coordinates in the unit cube, null where
-inactive; schema 1 has none). "previous_epoch" is what the call starts from; where that is 0 because the checkpoint was
-evicted, "acknowledged" is the epoch that the trial had reached. "wanted" is the epoch that the optimizer asked for,
-where the budget cut it. Each line ends with the CRC-32 of what stands before it, so that a damaged line is noticed. An
-epoch counts from the moment its "result" is on the disk; `append` returns only then. A last line without its newline is
-a write that a kill cut short: it was never acknowledged, and is cut off.
-
-There is one writer, the tuner's process; a lock file, not an fcntl lock (which shared file systems do not honour),
-keeps a second tuner out. Whoever else reads a journal changes nothing in it.
+ARCHITECTURE.md says what each field means. Each line ends with the CRC-32 of what stands before it, so that a damaged
+line is noticed. An epoch counts from the moment its "result" is on the disk; `append` returns only then. A last line
+without its newline is a write that a kill cut short: it was never acknowledged, and is cut off. There is one writer,
+the tuner's process, which holds the `Lock`. Whoever else reads a journal changes nothing in it.
 """
 
 from __future__ import annotations
@@ -53,29 +48,20 @@ Event = dict[str, Any]
 
 
 class Journal:
-    """A run's journal. Its one writer calls `truncate_torn_tail` before the first `append`.
-
-    Args:
-        folder: the run's folder.
-    """
+    """The journal in a run's folder. Its one writer calls `truncate_torn_tail` before the first `append`."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
         self._torn: int | None = None
 
     def begin(self, event: Event) -> None:
-        """Write the first line: a journal has it, or is not there.
-
-        Raises:
-            StorageError: it could not be written.
-        """
+        """Write the first line: a journal has it, or is not there; raises StorageError."""
         write_text(self.path, encode_line({**event, 'time': time.time()}).decode())
 
     def append(self, event: Event, sync: bool = True) -> Event:
-        """Write one line; with `sync`, return only when it is on the disk. Returns the event as it was written.
+        """Write one line, with `sync` to the disk, and return the event as it was written.
 
-        Raises:
-            StorageError: it could not be written; the journal is as it was before.
+        Raises StorageError where it cannot be written; the journal is as it was before.
         """
         event = {**event, 'time': time.time()}
         line = encode_line(event)
@@ -108,16 +94,13 @@ class Journal:
     def __iter__(self) -> Iterator[Event]:
         """All whole lines, one by one; the torn one at the end is left out.
 
-        Raises:
-            JournalError: no journal, an unknown schema, or a damaged line (named).
+        Raises JournalError: no journal, an unknown schema, or a damaged line (named).
         """
         for number, line in self._lines():
             event = decode_line(line)
             if event is None and line.endswith(b'\n'):
-                raise JournalError(
-                    f'{self.path}, line {number}: damaged (its checksum does not fit its content); '
-                    'Tuner.resume(..., salvage=True) goes on from the whole lines'
-                )
+                fault = f'{self.path}, line {number}: damaged (its checksum does not fit its content)'
+                raise JournalError(f'{fault}; Tuner.resume(..., salvage=True) goes on from the whole lines')
             if event is None:
                 return
             check_event(event, number, self.path)
@@ -126,9 +109,7 @@ class Journal:
     def truncate_torn_tail(self) -> None:
         """Cut off a last line that a kill cut short, of a journal whose other lines are whole.
 
-        Raises:
-            JournalError: no journal, one that is reached by a link, an unknown schema, or a damaged line (named).
-            StorageError: the file cannot be written.
+        Raises JournalError as reading does, and where the journal is a link; StorageError: it cannot be written.
         """
         if self.path.is_symlink():
             raise JournalError(f'{self.path}: a symbolic link, which is not followed')

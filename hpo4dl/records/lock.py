@@ -23,15 +23,10 @@ logger = logging.getLogger(__name__)
 
 
 class Lock:
-    """Keeps a second tuner out of a run's folder. A context manager.
+    """Keeps a second tuner out of a run's folder: a context manager.
 
-    Args:
-        folder: the run's folder.
-        take_over: take the lock even from another host, whose process cannot be seen from here. The lock of a dead
-            process of this host is taken over anyway.
-
-    Raises:
-        RunLockedError: when entered, if another tuner holds it; names its host and process.
+    Entering it raises RunLockedError, which names the owner's host and process, if another tuner holds it. The lock of
+    a dead process of this host is taken over; with `take_over` even one of another host, whose processes we cannot see.
     """
 
     def __init__(self, folder: Path, take_over: bool = False) -> None:

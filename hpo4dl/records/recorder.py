@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ..trial import Configuration, Outcome, Trial
@@ -11,10 +12,8 @@ from .journal import Event, Journal
 from .lock import Lock
 from .state import Change, FinishedStep, RunningStep, RunState
 
-Plain = Callable[[Mapping[str, Any]], Configuration]
-"""From a configuration to the same as JSON can hold it."""
 
-
+@dataclass
 class Recorder:
     """The one writer of a journal whose lock is held, and of the state that it says.
 
@@ -22,24 +21,21 @@ class Recorder:
     where another tuner has taken over the run.
     """
 
-    def __init__(self, journal: Journal, lock: Lock, state: RunState, plain: Plain) -> None:
-        self._journal = journal
-        self._lock = lock
-        self._plain = plain
-        self.state = state
+    journal: Journal
+    lock: Lock
+    state: RunState
+    plain: Callable[[Mapping[str, Any]], Configuration]
+    """From a configuration to the same as JSON can hold it."""
 
     def start(self, wanted: Trial, epoch: int, starts_at: int) -> RunningStep:
-        """A call is about to begin. It need not be on the disk before its result is.
+        """A call for the step that the optimizer `wanted` is about to begin, which trains from `starts_at` to `epoch`.
 
-        Args:
-            wanted: the step as the optimizer asked for it.
-            epoch: the one that the budget allows.
-            starts_at: the epoch that the call starts from, 0 where the trial's checkpoint was evicted.
+        It need not be on the disk before its result is.
         """
         event: Event = {'event': 'start', 'attempt': self.state.attempts, 'trial': wanted.id}
         event |= {'previous_epoch': starts_at, 'epoch': epoch}
         if starts_at == 0:
-            event['configuration'] = self._plain(wanted.configuration)
+            event['configuration'] = self.plain(wanted.configuration)
         if starts_at == 0 and wanted.point is not None:
             event['point'] = [None if math.isnan(u) else u for u in wanted.point.tolist()]
         if epoch < wanted.epoch:
@@ -56,27 +52,16 @@ class Recorder:
             for epoch, metric in outcome.metrics.items()
             if epoch > step.trial.previous_epoch  # those before it are known
         ]
-        finished = self._write(
-            {
-                'event': 'result',
-                'attempt': step.attempt,
-                'trial': step.trial.id,
-                'epochs': epochs,
-                'failed': outcome.failed,
-                'traceback': outcome.traceback,
-                'seconds': outcome.seconds,
-                'overhead': step.overhead,
-                'size': outcome.size,
-            }
-        ).finished
+        event: Event = {'event': 'result', 'attempt': step.attempt, 'trial': step.trial.id, 'epochs': epochs}
+        event |= {'failed': outcome.failed, 'traceback': outcome.traceback, 'seconds': outcome.seconds}
+        finished = self._write({**event, 'overhead': step.overhead, 'size': outcome.size}).finished
         assert finished is not None
         return finished
 
     def lost(self, step: RunningStep, reason: str, blamed: bool) -> None:
         """A call gave no result, and is to be made again."""
-        self._write(
-            {'event': 'lost', 'attempt': step.attempt, 'trial': step.trial.id, 'reason': reason, 'counts': blamed}
-        )
+        event: Event = {'event': 'lost', 'attempt': step.attempt, 'trial': step.trial.id}
+        self._write({**event, 'reason': reason, 'counts': blamed})
 
     def evict(self, trial_id: int, reason: str) -> None:
         """A trial's checkpoint is about to be removed."""
@@ -88,5 +73,5 @@ class Recorder:
         self._write({'event': 'stop', 'reason': reason, **known})
 
     def _write(self, event: Event, sync: bool = True) -> Change:
-        self._lock.check()
-        return self.state.apply(self._journal.append(event, sync))
+        self.lock.check()
+        return self.state.apply(self.journal.append(event, sync))

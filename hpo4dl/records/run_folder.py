@@ -35,11 +35,9 @@ def make_run_folder(output_path: str | os.PathLike[str], storage_path: str | Non
                     folder = Path(path) / (name if n == 1 else f'{name}_{n}')
                     folder.mkdir(parents=True)
                     made.append(folder)
-            except FileExistsError as error:
-                if not folder.exists():
-                    raise ArgumentError(argument, path, f'a folder that can be written ({error})') from error
-                break
             except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
+                if isinstance(error, FileExistsError) and folder.exists():
+                    break
                 raise ArgumentError(argument, path, f'a folder that can be written ({error})') from error
         else:
             folder, identity = folder.resolve(), Identity.new(folder.name)

@@ -19,9 +19,7 @@ def salvage_journal(journal: Journal) -> None:
     Where a "result" is gone, its epochs are joined to the trial's next step; where a "start" is gone, it is made up
     from its result. A trial whose configuration is gone is left out, and its epochs are trained by nobody again.
 
-    Raises:
-        JournalError: there is no journal, or one of another schema.
-        StorageError: it cannot be written.
+    Raises JournalError: there is no journal, or one of another schema; StorageError: it cannot be written.
     """
     try:
         lines = journal.path.read_bytes().split(b'\n')
@@ -31,30 +29,24 @@ def salvage_journal(journal: Journal) -> None:
     damaged = [number for number, event in events[:-1] if event is None]
     if events and events[-1][1] is None and not lines[-1]:
         damaged.append(events[-1][0])  # it has its newline: no write that a kill cut short
-    if not damaged and events and not is_inconsistent([event for _, event in events if event is not None]):
-        return
-    whole = [event for _, event in events if event is not None]
-    if not whole or whole[0].get('event') != 'run':
-        whole.insert(0, {'event': 'run', 'schema': SCHEMA, 'run': journal.path.parent.name})
+    read = [event for _, event in events if event is not None]
+    begins = read and read[0].get('event') == 'run'
+    whole = read if begins else [{'event': 'run', 'schema': SCHEMA, 'run': journal.path.parent.name}, *read]
     for number, event in enumerate(whole, 1):
         check_event(event, number, journal.path)
     kept, dropped = made_consistent(whole)
+    if not damaged and kept == read:
+        return
     names = (journal.path.with_name(f'journal.damaged-{n}.jsonl') for n in range(1, 1000))
     beside = next(path for path in names if not path.exists())
     kept.insert(1, {'event': 'salvage', 'file': beside.name, 'lines': damaged, 'dropped': dropped})
     try:
         with replacing(journal.path) as file:
-            file.writelines(encode_line({k: v for k, v in event.items() if k != 'crc'}) for event in kept)
+            file.writelines(encode_line(event) for event in kept)
             os.link(journal.path, beside, follow_symlinks=False)
     except OSError as error:
         raise StorageError(f'{journal.path}: cannot be written: {error}') from error
     logger.warning('%s: lines %s are damaged; the file is kept as %s', journal.path, damaged, beside.name)
-
-
-def is_inconsistent(events: list[Event]) -> bool:
-    """Whether lines are missing."""
-    kept, dropped = made_consistent(events)
-    return bool(dropped) or kept != events
 
 
 def made_consistent(events: list[Event]) -> tuple[list[Event], int]:
@@ -65,11 +57,13 @@ def made_consistent(events: list[Event]) -> tuple[list[Event], int]:
     dropped = 0
     for event in events:
         trial: Any = event.get('trial')
+        known = trial in reached
+        fits = {'start': known or 'configuration' in event, 'result': known, 'lost': trial in running}
+        if not fits.get(event['event'], True):
+            dropped += 1
+            continue
         if event['event'] == 'start':
             first: int = event.get('acknowledged') or event['previous_epoch']
-            if trial not in reached and 'configuration' not in event:
-                dropped += 1
-                continue
             if trial in running and first > reached[trial]:  # the result between them is gone
                 lost = kept[running[trial]]
                 event = {**{k: v for k, v in lost.items() if k == 'configuration'}, **event}
@@ -80,17 +74,11 @@ def made_consistent(events: list[Event]) -> tuple[list[Event], int]:
             reached.setdefault(trial, 0)
             running[trial] = len(kept)
         elif event['event'] == 'result':
-            if trial not in reached:
-                dropped += 1
-                continue
             last = max((entry['epoch'] for entry in event['epochs']), default=reached[trial] + 1)
             if trial not in running:  # its start is gone
                 start = {'event': 'start', 'attempt': event['attempt'], 'trial': trial}
                 kept.append({**start, 'previous_epoch': reached[trial], 'epoch': last})
             running.pop(trial, None)
             reached[trial] = max(last, reached[trial])
-        elif event['event'] == 'lost' and trial not in running:
-            dropped += 1
-            continue
         kept.append(event)
     return [event for event in kept if event['event'] != 'gone'], dropped

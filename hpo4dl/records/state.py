@@ -1,10 +1,7 @@
 """What a run's journal says: the one fold of its events, which the loop, resumes, replays, reports and tables read.
 
-    state = RunState(minimize, restore)
-    change = state.apply(event)                 one event, live: the recorder has just written it
-    for change in state.follow(journal): ...    all events of a journal, to resume it
-
-Live and resumed runs take the same way, so that what is known after a resume is what was known before the kill.
+Live runs `apply` the event that the recorder has just written, resumed ones `follow` the journal: so what is known
+after a resume is what was known before the kill.
 """
 
 from __future__ import annotations
@@ -42,16 +39,9 @@ class Observation:
 
     def row(self, configuration: Configuration) -> dict[str, Any]:
         """The epoch with the columns of `hpo4dl_results.csv`, which are those of hpo4dl 0.1.0."""
-        return {
-            'epoch': self.epoch,
-            'metric': self.metric,
-            **self.info,
-            'configuration_id': self.trial,
-            'configuration': copied(configuration),
-            'time': self.seconds,
-            'overhead_time': self.overhead,
-            'total_time': self.seconds + self.overhead,
-        }
+        trial = {'configuration_id': self.trial, 'configuration': copied(configuration)}
+        times = {'time': self.seconds, 'overhead_time': self.overhead, 'total_time': self.seconds + self.overhead}
+        return {'epoch': self.epoch, 'metric': self.metric, **self.info, **trial, **times}
 
 
 @dataclass
@@ -64,13 +54,13 @@ class TrialRecord:
     point: Array | None = None
     """(d,) its coordinates in the unit cube; None in a journal of schema 1."""
     metrics: dict[int, float] = field(default_factory=dict)
-    """The learning curve: metrics by epoch."""
+    """By epoch."""
     failed: str | None = None
     traceback: str | None = None
     spent: int = 0
     """Epochs that its calls were asked for."""
     seconds: float = 0.0
-    """What its calls took."""
+    """Of all its calls."""
     seconds_per_epoch: float | None = None
     """Of its last call that did not fail."""
     began: float = 0.0
@@ -89,7 +79,6 @@ class Checkpoint:
     """What a trial goes on from."""
 
     attempt: int
-    """The attempt that left it."""
     size: int
     """Bytes."""
 
@@ -136,28 +125,22 @@ class Change:
     """What one event changed."""
 
     asked: RunningStep | None = None
-    """A new decision; None also where a call is made again."""
+    """A new decision, not where a call is made again."""
     finished: FinishedStep | None = None
 
 
 @dataclass
 class RunState:
-    """All that a run's journal says, but for the user's further keys of every epoch, which `Change` hands on.
-
-    Args:
-        minimize: whether smaller metrics are better.
-        restore: makes configurations; default: they stay as the journal has them.
-        lenient: take what fits and make up the rest, for reading damaged journals; else `apply` raises.
-    """
+    """All that a run's journal says, but for the user's further keys of every epoch, which `Change` hands on."""
 
     minimize: bool
     restore: Restore = lambda plain, point: dict(plain)
     lenient: bool = False
+    """Take what fits and make up the rest, to read damaged journals; else `apply` raises."""
     trials: dict[int, TrialRecord] = field(default_factory=dict)
     running: dict[int, RunningStep] = field(default_factory=dict)
-    """By trial."""
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
-    """By trial; not there if there is none, or it was evicted."""
+    """By trial, as `trials` and `running`; not there if there is none, or it was evicted."""
     incumbent: Observation | None = None
     incumbent_attempt: int = -1
     epochs_spent: int = 0
@@ -172,7 +155,7 @@ class RunState:
     """Reasons, as long as there is no incumbent."""
     last_traceback: str = ''
     stopped: str | None = None
-    """Why it ended, if it did."""
+    """Why it ended."""
     expected_gain: float | None = None
     """What training the most promising trial to the end was then expected to improve the metric by, where known."""
     salvaged: bool = False
@@ -181,19 +164,13 @@ class RunState:
     """Of the last event, in seconds since 1970."""
 
     def follow(self, journal: Iterable[Event]) -> Iterator[Change]:
-        """Apply all events, one by one.
-
-        Raises:
-            JournalError: one does not fit those before it.
-        """
+        """Apply all events, one by one; raises JournalError about one that does not fit those before it."""
         for number, event in enumerate(journal, 1):
             try:
                 yield self.apply(event)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise JournalError(
-                    f'{journal}, line {number}: does not fit what stands before it: {error!r}; '
-                    'Tuner.resume(..., salvage=True) goes on from what fits'
-                ) from error
+                fault = f'{journal}, line {number}: does not fit what stands before it: {error!r}'
+                raise JournalError(f'{fault}; Tuner.resume(..., salvage=True) goes on from what fits') from error
 
     def apply(self, event: Event) -> Change:
         """Take one event; raises KeyError, TypeError or ValueError where it does not fit those before it."""
@@ -246,12 +223,11 @@ class RunState:
 
     def _trial(self, event: Event) -> TrialRecord:
         """The trial of an event, whose first "start" carries its configuration."""
-        known = self.trials.get(event['trial'])
-        if known is None:
-            known = TrialRecord(event['trial'], {}, began=self.last_time or 0.0)
+        if event['trial'] not in self.trials:
             if 'configuration' not in event and not self.lenient:
                 raise KeyError('configuration')
-            self.trials[known.id] = known
+            self.trials[event['trial']] = TrialRecord(event['trial'], {}, began=self.last_time or 0.0)
+        known = self.trials[event['trial']]
         if not known.configuration and 'configuration' in event:
             point = event.get('point')
             if point is not None and not self.lenient:
@@ -272,9 +248,9 @@ class RunState:
         share, overhead = seconds / max(len(entries), 1), float(event['overhead']) / max(len(entries), 1)
         observations: list[Observation] = []
         improved = False
-        for after, entry in zip(range(len(entries) - 1, -1, -1), entries):
+        for n, entry in enumerate(entries, 1):
             epoch, metric = entry['epoch'], entry['metric']
-            spent, elapsed = self.epochs_spent + epoch - step.starts_at, self.elapsed - after * share
+            spent, elapsed = self.epochs_spent + epoch - step.starts_at, self.elapsed - (len(entries) - n) * share
             seen = Observation(trial.id, epoch, metric, entry.get('info') or {}, spent, elapsed, share, overhead)
             observations.append(seen)
             trial.metrics[epoch] = metric

@@ -42,9 +42,7 @@ class PointSet:
         return self.points[order[:n]]
 
 
-def enumerate_points(
-    transforms: Sequence[UnitTransform], conditions: Mapping[int, Condition]
-) -> tuple[Array, Array]:
+def enumerate_points(transforms: Sequence[UnitTransform], conditions: Mapping[int, Condition]) -> tuple[Array, Array]:
     """Return (m, d) all points, forbidden ones among them, and (m,) their probabilities; no point if too many."""
     choices = [transform for transform in transforms if isinstance(transform, Choices)]
     sizes = [len(choice.possible) for choice in choices]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,7 +72,8 @@ def restored_values(
     values = dict(plain)
     for name, transform in transforms.items():
         if name in values and isinstance(transform, (Category, Rank)):
-            there = transform.from_unit(point[name]) if name in point else None
+            u = point.get(name, math.nan)
+            there = None if math.isnan(u) else transform.from_unit(u)
             if there is not None and plain_value(there) is not there:
                 values[name] = there
                 continue

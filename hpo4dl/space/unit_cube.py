@@ -80,16 +80,7 @@ class Space:
             for point in self.sample(rng, 100):
                 if point.tobytes() not in tried and self.is_legal(point):
                     return np.array(point)
-        # The clauses forbid nearly everything, but never the default: walk from there through what is legal.
-        near = walk = self.to_unit(self._default)[None]
-        for _ in range(MAX_TRIES // 100):
-            legal = [point for point in near if self.is_legal(point)]
-            new = [point for point in legal if point.tobytes() not in tried]
-            if new:
-                return np.array(new[0])
-            walk = np.array([*walk, *legal])[-100:]
-            near = self.neighbours(rng, walk, 100, scale=rng.choice([0.003, 0.03, 0.3]))
-        return None
+        return walk(self, self.to_unit(self._default), rng, tried)  # the clauses forbid nearly all, but not the default
 
     def sobol_point(self, seed: int, index: int, tried: Container[bytes]) -> Array | None:
         """Return (d,) a point of a scrambled Sobol sequence; None if it was tried, or is forbidden.
@@ -194,9 +185,8 @@ class Space:
     @classmethod
     def restored(cls, configuration_space: ConfigurationSpace, candidates: Sequence[Mapping[str, Any]] | None) -> Space:
         """Return the space restricted to candidates as `plain` made them, if any; errors as above."""
-        transforms = {name: transform_of(configuration_space[name]) for name in configuration_space}
-        listed = None if candidates is None else [restored_values(plain, transforms, {}) for plain in candidates]
-        return cls(configuration_space, listed)
+        space = cls(configuration_space)
+        return space if candidates is None else cls(configuration_space, [space.restore(plain) for plain in candidates])
 
     def check_point(self, point: Array) -> Array:
         """Return the point; raise ArgumentError unless it is (d,), each coordinate in [0, 1], or NaN."""
@@ -236,12 +226,22 @@ class Space:
         for candidate in candidates:
             point = self.to_unit(candidate, 'candidates')
             # Tables are looked up by exact values, which are finer than the grid of coordinates.
-            exact = {
-                name: float(candidate[name])  # type: ignore[arg-type]
-                for (name, transform), u in zip(self.transforms.items(), point)
-                if isinstance(transform, Number) and not transform.whole and not math.isnan(u)
-            }
+            floats = [n for n, t in self.transforms.items() if isinstance(t, Number) and not t.whole and n in candidate]
+            exact = {name: float(candidate[name]) for name in floats}  # type: ignore[arg-type]
             points[point.tobytes()] = point
             self._exact_values.setdefault(point.tobytes(), exact)
         listed = np.array(list(points.values()))
         return PointSet(listed, self.features(listed), None)
+
+
+def walk(space: Space, start: Array, rng: np.random.Generator, tried: Container[bytes]) -> Array | None:
+    """Return (d,) a legal point not in `tried` that is found in small steps through legal ones; None if none is."""
+    near = path = start[None]
+    for _ in range(MAX_TRIES // 100):
+        legal = [point for point in near if space.is_legal(point)]
+        new = [point for point in legal if point.tobytes() not in tried]
+        if new:
+            return np.array(new[0])
+        path = np.array([*path, *legal])[-100:]
+        near = space.neighbours(rng, path, 100, scale=rng.choice([0.003, 0.03, 0.3]))
+    return None

@@ -32,8 +32,8 @@ class SurrogatePolicy:
     t_dof: float = 3.0
     """Degrees of freedom of forecasts, a Student-t process (Shah et al. 2014): a few curves go on as none predicted."""
     weight_prior_std: float = 0.2
-    """Prior standard deviation of the encoder's weights around their initial values. Measured: 1 is a little worse. A
-    prior centered at 0 drives all layers to 0, the mode of a product of factors, and switches the curve term off."""
+    """Prior standard deviation of the encoder's weights around their initial values (1 is a little worse). A prior
+    centered at 0 drives all layers to 0, the mode of a product of factors, and switches the curve term off."""
 
     # Priors of the logarithms of the kernel's parameters (kernels.py), and of the mean of targets.
     l_x: Prior = (math.sqrt(2), math.sqrt(3))

@@ -21,6 +21,8 @@ from ..analysis.run import read_run, to_json
 from ..errors import ArgumentError, HPO4DLError
 from ..text import escape
 
+Command = Callable[[argparse.Namespace], None]
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0, or 1 with one line on stderr that says what is wrong."""
@@ -46,14 +48,12 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser('hpo4dl', description='Look at a run of hpo4dl, go on with it, take it elsewhere.')
     commands = top.add_subparsers(required=True, metavar='COMMAND')
 
-    def command(
-        function: Callable[[argparse.Namespace], None], text: str, runs: str | None = None, takes_run: bool = True
-    ) -> argparse.ArgumentParser:
+    def command(function: Command, text: str, of_run: bool = True, **options: Any) -> argparse.ArgumentParser:
         name = function.__name__.removeprefix('run_').replace('_', '-')
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(command=function)
-        if takes_run:
-            added.add_argument('run', metavar='RUN', nargs=runs, help='the folder of a run')
+        if of_run:
+            added.add_argument('run', metavar='RUN', help='the folder of a run', **options)
         return added
 
     text = 'also the importance of the hyperparameters for the metric at an epoch (needs hpo4dl[optuna])'
@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument('--importance', **importance_option)
     one = command(run_watch, 'the page of a run, on a local port, refreshed while the run goes on')
     one.add_argument('--port', type=int, default=8008, help='default: 8008, or a free one if that is taken')
-    one = command(run_compare, 'several runs side by side', runs='+')
+    one = command(run_compare, 'several runs side by side', nargs='+')
     one.add_argument('-o', '--output', help='also draw them into a file, .png or .svg (needs hpo4dl[plot])')
     one = command(run_explain, 'why DyHPO trained what it trained: one decision, and what it was weighed against')
     one.add_argument('--step', type=int, help='which decision, from 1; default: the last one')
@@ -86,13 +86,13 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument('--take-over', action='store_true', help='past the lock of another host that is known to be dead')
     one.add_argument('--salvage', action='store_true', help='go on from what is whole of a damaged run')
     command(run_replay, 'take every decision of a run again, offline, and compare')
-    one = command(run_check_executor, 'make the calls of a race on an executor, and say what fails', takes_run=False)
+    one = command(run_check_executor, 'make the calls of a race on an executor, and say what fails', of_run=False)
     one.add_argument('executor', metavar='MODULE:NAME', help='an executor, or what makes one; MODULE may lie here')
     one.add_argument('--num-workers', type=int, default=2, help='calls at a time; default: 2')
     one.add_argument('--folder', help='that workers and this process see; default: a temporary one of this machine')
     one.add_argument('--kill', action='store_true', help='also let a worker die; some executors are broken then')
     one.add_argument('--seconds', type=float, default=60, help='that calls may take to come back; default: 60')
-    one = command(run_vendor, 'copy hpo4dl into a code base', takes_run=False)
+    one = command(run_vendor, 'copy hpo4dl into a code base', of_run=False)
     one.add_argument('destination', metavar='DEST', help='a folder; the copy is DEST/hpo4dl')
     one.add_argument('--core', action='store_true', help='only what tunes and resumes: no report, plots, integrations')
     return top

@@ -73,6 +73,7 @@ def check_executor(
     return done
 
 
+@dataclass
 class Checks:
     """The checks; each returns its problem, or None if it passes.
 
@@ -80,11 +81,11 @@ class Checks:
         HPO4DLError: in a check, the executor takes no calls, or calls do not come back in time.
     """
 
-    def __init__(self, slot: ExecutorSlot, folder: Path, seconds: float) -> None:
-        self.slot = slot
-        self.folder = folder
-        self.seconds = seconds
-        self.number = 0
+    slot: ExecutorSlot
+    folder: Path
+    seconds: float
+    number: int = 0
+    """Of the next call."""
 
     def many_small_calls(self) -> str | None:
         got = self._calls(echo, SMALL_CALLS)

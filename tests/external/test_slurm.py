@@ -119,9 +119,7 @@ def killed_once(configuration, epoch, previous_epoch, checkpoint_path):
 @pytest.mark.parametrize('cluster', CLUSTERS)
 def test_a_race_that_loses_a_job_and_goes_on_with_threads(tmp_path: Path, cluster: str) -> None:
     settings = {'max_epochs': 3, 'optimizer': 'hyperband', 'retry': 1}
-    tuner = tune(
-        tmp_path, killed_once, max_budget=6, executor=executor(tmp_path, cluster), num_workers=2, **settings
-    )
+    tuner = tune(tmp_path, killed_once, max_budget=6, executor=executor(tmp_path, cluster), num_workers=2, **settings)
     tuner.run()
     (lost,) = events(tuner, 'lost')
     assert 'ended without a result' in lost['reason']

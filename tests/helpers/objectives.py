@@ -5,6 +5,8 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -92,3 +94,34 @@ def interrupts_itself(configuration, *rest):
     if configuration['x'] > ABOVE:
         raise KeyboardInterrupt('from inside')
     return trained(configuration, *rest)
+
+
+class Unpicklable(Exception):
+    def __init__(self) -> None:
+        super().__init__('cannot be sent')
+        self.lock = threading.Lock()
+
+
+def raises_and_returns_what_cannot_be_pickled(configuration, epoch, previous_epoch, checkpoint_path):
+    if configuration['x'] > ABOVE:
+        raise Unpicklable
+    return {'epoch': epoch, 'metric': configuration['x'], 'lock': threading.Lock(), 'function': lambda: 3}
+
+
+WAYS = {'exit': 3, 'return': 0, 'raise': 1, 'interrupt': 1}
+
+
+def forks(configuration, epoch, previous_epoch, checkpoint_path):
+    """Leaves a child in every call, which comes back in one way or another."""
+    way = list(WAYS)[int(configuration['x'] * 1e6) % 4]
+    pid = os.fork()
+    if pid == 0:
+        if way == 'exit':
+            sys.exit(3)
+        if way == 'raise':
+            raise RuntimeError('in the child')
+        if way == 'interrupt':
+            raise KeyboardInterrupt
+    else:
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == WAYS[way]
+    return curve(configuration['x'], epoch, previous_epoch, way=way)

@@ -46,8 +46,10 @@ def test_the_first_option_is_what_the_run_trained(run: Path, step: int | None) -
     picked = explained.options[0]
     assert picked.trial == (event['trial'] if explained.chosen.previous_epoch else None)
     assert picked.configuration == explained.chosen.configuration
-    assert picked.gain == 1
-    assert [option.gain for option in explained.options] == sorted((o.gain for o in explained.options), reverse=True)
+    assert picked.relative_ei == 1
+    assert [option.relative_ei for option in explained.options] == sorted(
+        (o.relative_ei for o in explained.options), reverse=True
+    )
     read = read_run(run)
     for option in explained.options:
         low, median, high = option.at_horizon()
@@ -55,10 +57,10 @@ def test_the_first_option_is_what_the_run_trained(run: Path, step: int | None) -
         if option.trial is not None:
             curve = read.trials[option.trial].metrics
             assert option.values == {epoch: curve[epoch] for epoch in option.values}
-            assert option.ahead > max(option.values)
+            assert option.target_epoch > max(option.values)
     so_far = [o.metric for o in read.observations if o.spent < explained.step]  # a decision is an epoch here
     assert explained.best == min(so_far)
-    assert explained.to_beat < explained.best
+    assert explained.threshold < explained.best
 
 
 def test_what_cannot_be_explained(run: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 import hpo4dl
 from hpo4dl import Tuner
@@ -180,10 +181,11 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
 
 
 def test_oldest_versions_claimed_are_the_ones_tested() -> None:
-    claimed = set(re.findall(r'^    (\w+) >= ([\d.]+)$', text('setup.cfg'), re.MULTILINE))
+    required = text('setup.cfg').partition('extras_require')[0]
+    claimed = dict(re.findall(r'^\s+(\w+) >= ([\d.]+)$', required, re.MULTILINE))
     tested = dict(re.findall(r'^    (\w+) == ([\d.]+)$', text('tox.ini'), re.MULTILINE))
     assert set(tested) == RUN_TIME_DEPENDENCIES
-    assert {(name, version) for name, version in claimed if name in RUN_TIME_DEPENDENCIES} == set(tested.items())
+    assert {name: Version(v) for name, v in claimed.items()} == {name: Version(v) for name, v in tested.items()}
 
 
 def test_every_example_has_its_line() -> None:
@@ -231,3 +233,9 @@ def test_linters_are_pinned_once() -> None:
 
 def test_citation_is_of_this_version() -> None:
     assert re.search(r'^version: (.*)$', text('CITATION.cff'), re.MULTILINE)[1] == hpo4dl.__version__
+
+
+def test_the_reading_order_has_every_file_of_ring_1() -> None:
+    order = text('ARCHITECTURE.md').partition('## Read these files in this order')[2].partition('Then ring 2')[0]
+    ring_1 = [path.name for module, path in MODULES.items() if RULES.ring[RULES.wing(module)] == 1]
+    assert sorted(re.findall(r'`(\w+\.py)`', order)) == sorted(ring_1)

@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from objectives import Quadratic, curve
+from objectives import WAYS, Quadratic, forks
 from races import tune
 from runs import events_of
 from workers import is_running, wait_until
@@ -310,22 +310,3 @@ def test_a_fork_of_the_objective_is_no_second_tuner(tmp_path: Path, num_workers:
     assert len(results) == len({result['attempt'] for result in results})
     assert all(result['failed'] is None for result in results)
     assert {entry['info']['way'] for result in results for entry in result['epochs']} == set(WAYS)
-
-
-WAYS = {'exit': 3, 'return': 0, 'raise': 1, 'interrupt': 1}
-
-
-def forks(configuration, epoch, previous_epoch, checkpoint_path):
-    """Leaves a child in every call, which comes back in one way or another."""
-    way = list(WAYS)[int(configuration['x'] * 1e6) % 4]
-    pid = os.fork()
-    if pid == 0:
-        if way == 'exit':
-            sys.exit(3)
-        if way == 'raise':
-            raise RuntimeError('in the child')
-        if way == 'interrupt':
-            raise KeyboardInterrupt
-    else:
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == WAYS[way]
-    return curve(configuration['x'], epoch, previous_epoch, way=way)

@@ -222,6 +222,7 @@ def test_a_signal_stops_after_the_call_that_runs(tmp_path: Path) -> None:
         ('max_epochs', 0),
         ('max_budget', -1),
         ('max_budget', None),
+        ('max_budget', [9]),
         ('output_path', 7),
         ('output_path', 'a\0b'),
         ('output_path', '/dev/null/below'),

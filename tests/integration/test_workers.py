@@ -14,23 +14,22 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from objectives import ABOVE, busy, exits, hangs, interrupts_itself, killed_once, last_epoch, segfaults, trained
+from objectives import (
+    ABOVE,
+    busy,
+    exits,
+    hangs,
+    interrupts_itself,
+    killed_once,
+    last_epoch,
+    raises_and_returns_what_cannot_be_pickled,
+    segfaults,
+    trained,
+)
 from races import NAMES, tune
 from workers import check_consistent, events, is_running, wait_until
 
 from hpo4dl import ArgumentError, ExecutorError, Tuner, replay
-
-
-class Unpicklable(Exception):
-    def __init__(self) -> None:
-        super().__init__('cannot be sent')
-        self.lock = threading.Lock()
-
-
-def raises_and_returns_what_cannot_be_pickled(configuration, epoch, previous_epoch, checkpoint_path):
-    if configuration['x'] > 5:
-        raise Unpicklable
-    return {'epoch': epoch, 'metric': configuration['x'], 'lock': threading.Lock(), 'function': lambda: 3}
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -250,9 +249,7 @@ def test_time_limit_waits_for_no_call_and_what_it_cut_is_made_again(tmp_path: Pa
         return last_epoch(configuration, epoch, previous_epoch, checkpoint_path)
 
     with ThreadPoolExecutor(2) as executor:
-        tuner = tune(
-            tmp_path, objective, max_epochs=1, max_budget=20, executor=executor, num_workers=2, time_limit=1
-        )
+        tuner = tune(tmp_path, objective, max_epochs=1, max_budget=20, executor=executor, num_workers=2, time_limit=1)
         tuner.run()
         assert left == []
         leave.set()

@@ -9,6 +9,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from hpo4dl.optimizers.acquisition import incumbent_at, log_expected_improvement
+from hpo4dl.trial import LearningCurve
 
 CASES = [(0.3, 0.5, 0.1), (0.0, 1.0, 2.0), (-1.0, 0.2, -0.9), (2.0, 1.5, -3.0)]
 
@@ -28,4 +29,8 @@ def test_tail_is_right_where_floating_point_has_only_zero(z: float) -> None:
 
 
 def test_incumbent_is_the_best_of_the_same_fidelity_else_of_all() -> None:
-    assert list(incumbent_at(np.array([1, 2, 9]), {1: 0.2, 2: 0.5, 3: 0.7})) == [0.2, 0.5, 0.7]
+    curves = [
+        LearningCurve(i, {}, np.zeros(1), epochs=[*by_epoch], values=[*by_epoch.values()])
+        for i, by_epoch in enumerate([{1: 0.2, 2: 0.4, 3: 0.7}, {}, {1: 0.1, 2: 0.5}])
+    ]
+    assert list(incumbent_at(np.array([1, 2, 9]), curves)) == [0.2, 0.5, 0.7]

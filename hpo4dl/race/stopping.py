@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .records.state import RunState
-from .trial import Trial
+from ..records.state import RunState
+from ..trial import Trial
 
 MAX_FAILURES = 10
 """Stop the run if this many calls fail before any succeeds."""
@@ -27,18 +27,17 @@ class Stop:
     """Whether the run has come to its end; False: it was interrupted, and resuming it goes on at once."""
 
 
+Clock = Callable[[], float]
+"""Tells seconds, from any moment on."""
+
+
 class Deadline:
     """The moment at which no call may run any more: by `time_limit`, or by the end of the Slurm job that this runs in.
 
-    Args:
-        time_limit: seconds from now; None: no limit.
-        allocation: seconds from now to the end of the Slurm job, infinite elsewhere.
-        clock: seconds, from any moment on.
+    `time_limit` and `allocation`, the time that is left of the job, are in seconds from now.
     """
 
-    def __init__(
-        self, time_limit: float | None, allocation: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, time_limit: float | None, allocation: float, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._began = clock()
         limit = math.inf if time_limit is None else time_limit
@@ -60,30 +59,20 @@ class Deadline:
         return f'{self._name}: {max(0.0, self.remaining()):.1f} seconds are left'
 
 
+@dataclass
 class StoppingRules:
-    """Says why to stop. No question changes anything.
+    """Says why to stop. No question changes anything."""
 
-    Args:
-        deadline: of this run.
-        max_budget: epochs in all; None: no bound.
-        target: the metric that ends the race; None: no target.
-        how_to_resume: for people, what to type.
-    """
-
-    def __init__(self, deadline: Deadline, max_budget: int | None, target: float | None, how_to_resume: str) -> None:
-        self.deadline = deadline
-        self.max_budget = max_budget
-        self.target = target
-        self.how_to_resume = how_to_resume
+    deadline: Deadline
+    max_budget: int | None
+    """Epochs in all."""
+    target: float | None
+    """The metric that ends the race."""
+    how_to_resume: str
+    """For people, what to type."""
 
     def now(self, state: RunState, signal: str | None, broken: str | None) -> Stop | None:
-        """Why no further call may start, whatever it is.
-
-        Args:
-            state: of the run.
-            signal: the stopping signal that was received, if one was.
-            broken: why the executor can take no call any more, if it cannot.
-        """
+        """Why no further call may start: a `signal` was received, the executor is `broken`, or the race is over."""
         if signal is not None:
             return Stop(f'{signal}: {self.how_to_resume}', False)
         if self.deadline.is_over():

@@ -5,26 +5,20 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from .errors import StorageError
+from ..errors import StorageError
+from ..optimizers.protocol import Optimizer
+from ..records.identity import Identity, claim, make_marked, mark, read_identity, write_identity
+from ..records.journal import Journal
+from ..records.salvage import salvage_journal
+from ..records.state import RunState
 from .loop import Loop
-from .optimizers.protocol import Optimizer
-from .records.identity import Identity, claim, make_marked, mark, read_identity, write_identity
-from .records.journal import Journal
-from .records.salvage import salvage_journal
-from .records.state import RunState
 
 
 def follow_journal(journal: Journal, state: RunState, optimizer: Optimizer, salvage: bool) -> None:
-    """Bring the state and the optimizer to where the journal ends, after mending its end.
+    """Bring the state and the optimizer from the beginning of a run to where its journal ends, after mending its end.
 
-    Args:
-        journal: of a run whose lock is held.
-        state, optimizer: as at the beginning of the run.
-        salvage: write a damaged journal anew from its whole lines.
-
-    Raises:
-        JournalError: the journal cannot be followed.
-        StorageError: it cannot be written.
+    With `salvage`, a damaged journal is first written anew from its whole lines. Raises JournalError where it cannot be
+    followed, StorageError where it cannot be written.
     """
     if salvage:
         salvage_journal(journal)
@@ -37,13 +31,9 @@ def follow_journal(journal: Journal, state: RunState, optimizer: Optimizer, salv
 
 
 def claim_checkpoints(run_folder: Path, identity: Identity, storage_path: str | None, salvage: bool) -> Identity:
-    """See that the folder of checkpoints is this run's; a copy of a run does not take the original's.
+    """See that the folder of checkpoints is this run's: a copy of a run does not take the original's.
 
-    Returns:
-        The run's identity: a new one for a copy that is salvaged.
-
-    Raises:
-        StorageError: the folder is another run's.
+    Returns the run's identity, a new one for a copy that is salvaged; raises StorageError: the folder is another run's.
     """
     folder = identity.checkpoint_folder(run_folder, storage_path)
     if read_identity(run_folder) is None:  # a run of an hpo4dl that gave it none
@@ -54,11 +44,9 @@ def claim_checkpoints(run_folder: Path, identity: Identity, storage_path: str | 
     if original is None:
         return identity
     if not salvage:
-        raise StorageError(
-            f'{run_folder}: a copy of {original}, whose checkpoints lie in {folder}: go on with that one; '
-            'resume(..., salvage=True) goes on with the copy, in a folder of its own, and trains again from the start '
-            'what is wanted'
-        )
+        what = f'a copy of {original}, whose checkpoints lie in {folder}: go on with that one'
+        remedy = 'goes on with the copy, in a folder of its own, and trains again from the start what is wanted'
+        raise StorageError(f'{run_folder}: {what}; resume(..., salvage=True) {remedy}')
     identity = Identity.new(f'{identity.name}-{secrets.token_hex(4)}')
     write_identity(run_folder, identity)
     return identity
@@ -67,21 +55,12 @@ def claim_checkpoints(run_folder: Path, identity: Identity, storage_path: str | 
 def restore_checkpoints(loop: Loop, run_folder: Path, identity: Identity, goes_on: bool, salvage: bool) -> None:
     """Keep the checkpoints that the journal acknowledges, remove the others, and complete the incumbent's copy.
 
-    Args:
-        loop: with the state that the journal says.
-        goes_on: whether anything is to be trained, so that all checkpoints are needed.
-        salvage: train trials whose checkpoint is gone again from their start.
-
-    Raises:
-        StorageError: checkpoints are missing; then none was removed.
+    Where the race `goes_on`, all checkpoints are needed: raises StorageError if some are missing, before any is
+    removed. With `salvage`, their trials are trained again from the start instead.
     """
     state, checkpoints = loop.state, loop.checkpoints
-    missing = [
-        trial_id
-        for trial_id, checkpoint in state.checkpoints.items()
-        if (checkpoints.keep == 'all' or loop.needs_checkpoint(trial_id))
-        and not checkpoints.has(trial_id, checkpoint.attempt)
-    ]
+    needed = [trial for trial in state.checkpoints if checkpoints.keep == 'all' or loop.needs_checkpoint(trial)]
+    missing = [trial for trial in needed if not checkpoints.has(trial, state.checkpoints[trial].attempt)]
     if missing and not salvage and goes_on:
         raise StorageError(
             f'{checkpoints.folder}: the checkpoints of trials {missing[:10]} are gone, so the race cannot go on '
@@ -94,9 +73,8 @@ def restore_checkpoints(loop: Loop, run_folder: Path, identity: Identity, goes_o
     if goes_on:
         make_marked(checkpoints.folder, identity, run_folder)
     checkpoints.restore({trial_id: checkpoint.attempt for trial_id, checkpoint in state.checkpoints.items()})
-    best = state.incumbent
-    left = None if best is None else state.checkpoints.get(best.trial)
-    if best is not None and left is not None and left.attempt == state.incumbent_attempt:
-        if checkpoints.has(best.trial, left.attempt):
-            checkpoints.publish(best.trial, left.attempt)
+    best, attempt = state.incumbent, state.incumbent_attempt
+    if best is not None and best.trial in state.checkpoints and state.checkpoints[best.trial].attempt == attempt:
+        if checkpoints.has(best.trial, attempt):
+            checkpoints.publish(best.trial, attempt)
     loop.prune()

@@ -12,19 +12,19 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from .errors import ArgumentError, StorageError
-from .execution.engines import POLL, Call, LostCall, Workers
-from .execution.signals import Signals
-from .optimizers.protocol import Forecasts, Optimizer, Prioritizes
-from .records.checkpoints import Checkpoints
-from .records.disk_quota import DiskQuota
-from .records.recorder import Recorder
-from .records.state import RunState
+from ..errors import ArgumentError, StorageError
+from ..execution.engines import POLL, Call, LostCall, Workers
+from ..execution.signals import Signals
+from ..optimizers.protocol import Forecasts, Optimizer, Prioritizes
+from ..records.checkpoints import Checkpoints
+from ..records.disk_quota import DiskQuota
+from ..records.recorder import Recorder
+from ..records.state import RunState
+from ..trial import Outcome, Trial
 from .retries import Retries
 from .stopping import Stop, StoppingRules
-from .trial import Outcome, Trial
 
 PATIENCE = 0.5
 """Seconds that may pass until a signal, or the end of the time, is noticed."""
@@ -52,7 +52,7 @@ class Loop:
     """Seconds after which a call is failed."""
     least_gain: float | None = None
     """`stop_when_gain_below`."""
-    asked: Trial | None = field(default=None)
+    asked: Trial | None = None
     """A step that the optimizer decided on and that has not begun."""
 
     @property
@@ -60,20 +60,13 @@ class Loop:
         return self.recorder.state
 
     def run(self) -> Stop:
-        """Train until a stop; says why.
-
-        Raises:
-            ArgumentError: the objective function cannot be sent to the workers, or the optimizer asks for a trial that
-                is running.
-            ExecutorError: the workers do not start.
-            StorageError: the run's folder could not be written.
-            RunLockedError: another tuner has taken over the folder.
-        """
+        """Train until a stop; says why. Raises as `Tuner.run`; ArgumentError if asked for a trial that is running."""
         while True:
             stop = self._fill()
             if stop is not None and not self.workers.running:
                 return stop
-            for call, outcome in self.workers.collect(self._pause()):
+            patience = PATIENCE if self.trial_timeout is None else POLL
+            for call, outcome in self.workers.collect(min(patience, max(0.0, self.rules.deadline.remaining()))):
                 self._finish(call, outcome)
             self._end_overdue()
             if self.workers.running and self.rules.deadline.is_over():
@@ -122,14 +115,12 @@ class Loop:
         again = self.retries.next()
         if again is not None:
             return again.wanted
-        if self.asked is None and self._budget_left() <= 0:
-            return self._budget_too_small()
-        if self.asked is None and self.least_gain is not None:
-            gain = self.expected_gain()
-            if gain < self.least_gain:
+        if self.asked is None:
+            if self._budget_left() <= 0:
+                return self._budget_too_small()
+            if self.least_gain is not None and (gain := self.expected_gain()) < self.least_gain:
                 why = f'more training is expected to improve the best metric by {gain:.2g}'
                 return Stop(f'stop_when_gain_below: {why}', True)
-        if self.asked is None:
             self.asked = self.optimizer.ask()
         if self.asked is None:
             why = 'every configuration was trained to the end or failed, or all rounds are over'
@@ -160,7 +151,6 @@ class Loop:
         return None
 
     def _finish(self, call: Call, outcome: Outcome | LostCall) -> None:
-        """Handle a finished call."""
         failed = isinstance(outcome, LostCall) or outcome.failed is not None
         if failed and self.signals.received is not None:
             return  # whoever signaled us may have ended the worker, too: the step stays undecided, and is made again
@@ -201,7 +191,7 @@ class Loop:
         return None if checkpoint is None else checkpoint.attempt
 
     def _end_overdue(self) -> None:
-        """Give up the calls whose time is over."""
+        """Give up the calls that run longer than `trial_timeout`."""
         limit = self.trial_timeout
         if limit is None:
             return
@@ -212,15 +202,11 @@ class Loop:
 
     def _cut_short(self) -> Stop:
         """Time is over: give up all calls."""
-        n = len(self.workers.running)
-        for call in list(self.workers.running.values()):
+        calls = list(self.workers.running.values())
+        for call in calls:
             self.workers.give_up(call)
         stop = self.rules.out_of_time('no call is started any more')
-        return replace(stop, reason=f'{stop.reason}; {n} calls were cut short, and will be made again')
-
-    def _pause(self) -> float:
-        """Seconds until something may have to be done although no call has ended."""
-        return POLL if self.trial_timeout is not None else min(PATIENCE, max(0.0, self.rules.deadline.remaining()))
+        return replace(stop, reason=f'{stop.reason}; {len(calls)} calls were cut short, and will be made again')
 
     def _budget_left(self) -> float:
         running = sum(self.state.running[trial_id].cost for trial_id in self.workers.running)
@@ -231,14 +217,10 @@ class Loop:
         return Stop(f'max_budget: the {left:g} epochs that are left do not suffice for the next step', False)
 
     def _keep_quota(self, starting: int = 0) -> None:
-        """Keep to `max_disk`."""
-        best = self.state.incumbent
+        best, was_exceeded = self.state.incumbent, self.quota.is_exceeded
         busy = {*self.state.running, *(() if best is None else (best.trial,))}
-        calls = len(self.workers.running) + starting
-        was_exceeded = self.quota.is_exceeded
-        for trial_id in self.quota.evictions(
-            self.state.checkpoints, busy, calls, self.checkpoints.best_size, self._priority
-        ):
+        calls, best_size = len(self.workers.running) + starting, self.checkpoints.best_size
+        for trial_id in self.quota.evictions(self.state.checkpoints, busy, calls, best_size, self._priority):
             self.evict(trial_id, f'max_disk: {self.quota.limit} bytes')
         if self.quota.is_exceeded and not was_exceeded:
             logger.warning('max_disk: the checkpoints of what runs and of the incumbent alone may exceed it')

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 
-from .records.state import RunningStep, RunState
+from ..records.state import RunningStep, RunState
 
 MAX_SHARED_LOSSES = 3
 """After so many losses that cannot be attributed, a further one is blamed on the trial."""
@@ -15,11 +15,8 @@ class Retries:
     """The queue of steps whose call is to be made again.
 
     A call that failed, or whose worker died, is made again as often as `retry` says. Where a worker died with several
-    calls on it, nobody knows whose fault it was: each is made again, alone, and that loss is blamed on none.
-
-    Args:
-        state: of the run; steps that run there at first were cut short, and are made again.
-        retry: how often a call that is to blame itself is made again.
+    calls on it, nobody knows whose fault it was: each is made again, alone, and that loss is blamed on none. Steps that
+    run in `state` at first were cut short, and are made again.
     """
 
     def __init__(self, state: RunState, retry: int) -> None:

@@ -1,0 +1,1 @@
+"""The race: ask, start, collect, record, tell, until a stop."""
