@@ -19,7 +19,10 @@ from hypothesis import strategies as st
 from hpo4dl import ArgumentError, RunLockedError, StorageError, Trial
 from hpo4dl.execution.engines import LostCall
 from hpo4dl.execution.signals import Signals
-from hpo4dl.loop import Loop
+from hpo4dl.race.loop import Loop
+from hpo4dl.race.resuming import follow_journal, restore_checkpoints
+from hpo4dl.race.retries import MAX_SHARED_LOSSES, Retries
+from hpo4dl.race.stopping import Deadline, StoppingRules
 from hpo4dl.records.checkpoints import Checkpoints
 from hpo4dl.records.disk_quota import DiskQuota
 from hpo4dl.records.identity import Identity
@@ -27,9 +30,6 @@ from hpo4dl.records.journal import SCHEMA, Journal
 from hpo4dl.records.lock import Lock
 from hpo4dl.records.recorder import Recorder
 from hpo4dl.records.state import RunState
-from hpo4dl.resuming import follow_journal, restore_checkpoints
-from hpo4dl.retries import MAX_SHARED_LOSSES, Retries
-from hpo4dl.stopping import Deadline, StoppingRules
 from hpo4dl.trial import Attempt, Outcome
 
 NOTHING_LEFT = 'nothing is left to train: every configuration was trained to the end or failed, or all rounds are over'

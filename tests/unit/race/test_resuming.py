@@ -11,11 +11,11 @@ import pytest
 from fakes import ScriptedOptimizer
 
 from hpo4dl import JournalError, StorageError, Trial
+from hpo4dl.race.resuming import claim_checkpoints, follow_journal, restore_checkpoints
 from hpo4dl.records.checkpoints import Checkpoints
 from hpo4dl.records.identity import MARK, Identity, make_marked, read_identity
 from hpo4dl.records.journal import SCHEMA, Journal, encode_line
 from hpo4dl.records.state import Checkpoint, Observation, RunningStep, RunState
-from hpo4dl.resuming import claim_checkpoints, follow_journal, restore_checkpoints
 
 RUN = {'event': 'run', 'schema': SCHEMA, 'run': 'r', 'time': 0.0}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hpo4dl import Trial
+from hpo4dl.race.retries import MAX_SHARED_LOSSES, Retries
 from hpo4dl.records.state import RunningStep, RunState
-from hpo4dl.retries import MAX_SHARED_LOSSES, Retries
 
 
 def state_of(*trials: int) -> RunState:

@@ -9,8 +9,8 @@ import pytest
 from fakes import Clock
 
 from hpo4dl import Trial
+from hpo4dl.race.stopping import MAX_FAILURES, SLURM_MARGIN, Deadline, StoppingRules, allocation_left, predicted_seconds
 from hpo4dl.records.state import Checkpoint, Observation, RunState, TrialRecord
-from hpo4dl.stopping import MAX_FAILURES, SLURM_MARGIN, Deadline, StoppingRules, allocation_left, predicted_seconds
 
 
 def reached(metric: float, minimize: bool = True, spent: int = 0) -> RunState:
@@ -165,7 +165,7 @@ def test_a_step_is_not_started_where_it_is_predicted_to_end_too_late() -> None:
 def test_an_end_of_the_job_that_is_past_or_no_number_means_nothing(
     monkeypatch: pytest.MonkeyPatch, end: str | None
 ) -> None:
-    monkeypatch.setattr('hpo4dl.stopping.time.time', lambda: 1000.0)
+    monkeypatch.setattr('hpo4dl.race.stopping.time.time', lambda: 1000.0)
     if end is None:
         monkeypatch.delenv('SLURM_JOB_END_TIME', raising=False)
     else:
@@ -174,7 +174,7 @@ def test_an_end_of_the_job_that_is_past_or_no_number_means_nothing(
 
 
 def test_an_end_of_the_job_that_is_to_come_leaves_a_margin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('hpo4dl.stopping.time.time', lambda: 1000.0)
+    monkeypatch.setattr('hpo4dl.race.stopping.time.time', lambda: 1000.0)
     monkeypatch.setenv('SLURM_JOB_END_TIME', '1600')
     assert allocation_left() == 600.0 - SLURM_MARGIN
     monkeypatch.setenv('SLURM_JOB_END_TIME', '1010')
