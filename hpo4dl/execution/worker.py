@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..files import REFUSED, copy_tree, remove_tree, sync_tree
+from ..files import REFUSED, copy_tree, remove_tree, sync_folder, sync_tree
 from ..text import brief, one_line
 from ..trial import Attempt, Objective, Outcome, Trial, copied
 
@@ -53,6 +53,8 @@ def run_attempt(objective_function: Objective, attempt: Attempt) -> Outcome:
     try:
         folder.mkdir(parents=True, exist_ok=True)  # an objective function may have removed it
         outcome.size = sync_tree(folder)
+        sync_folder(folder.parent)  # POSIX keeps a folder's entry only then: that of the attempt, and of the trial
+        sync_folder(folder.parent.parent)
         if outcome.failed is not None:
             probe(folder)
     except OSError as error:

@@ -145,7 +145,7 @@ class Loop:
         step = self.recorder.start(wanted, epoch, starts_at)
         step.overhead = overhead
         self._keep_quota(starting=1)
-        trial = replace(wanted, previous_epoch=starts_at, epoch=epoch)
+        trial = replace(wanted, previous_epoch=starts_at, epoch=epoch, point=None)
         if not self.workers.submit(self.checkpoints.begin(step.attempt, trial, older)):
             self.retries.again(wanted.id, first=True)  # the executor is broken
         return None

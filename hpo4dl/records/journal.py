@@ -113,9 +113,10 @@ class Journal:
         """
         if self.path.is_symlink():
             raise JournalError(f'{self.path}: a symbolic link, which is not followed')
-        line, size = b'', 0
+        line, start = b'', 0
         for _, line in self._lines():
-            size += len(line)
+            start += len(line)
+        start -= len(line)
         if line.endswith(b'\n'):
             return
         if sum(1 for _ in self) == 0:  # the first line is written in one piece, so that this is no torn one
@@ -123,7 +124,7 @@ class Journal:
         kept = next((body for body in (line, line[:-1]) if decode_line(body)), b'')  # its newline may be all that fails
         try:
             with open(os.open(self.path, os.O_RDWR | NO_FOLLOW), 'r+b') as file:
-                file.truncate(size - len(line) + len(kept))
+                file.truncate(start + len(kept))
                 if kept:
                     file.seek(0, os.SEEK_END)
                     file.write(b'\n')
@@ -133,15 +134,19 @@ class Journal:
             logger.warning('%s: the last line was cut short by a kill and is removed', self.path)
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
-        number = 0
+        """All lines. The last one, where it has NUL bytes, without its newline: a page of it never reached the disk."""
+        number, line = 0, b''
         try:
             with open(self.path, 'rb') as file:
-                for number, line in enumerate(file, 1):
-                    yield number, line
+                for following in file:
+                    if number:
+                        yield number, line
+                    number, line = number + 1, following
         except OSError as error:
             raise JournalError(f'{self.path}: cannot be read: {error}') from error
         if number == 0:
             raise JournalError(f'{self.path}: empty: no run was recorded here')
+        yield number, line.removesuffix(b'\n') if b'\0' in line else line
 
 
 def encode_line(event: Event) -> bytes:

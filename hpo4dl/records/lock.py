@@ -65,12 +65,18 @@ class Lock:
         try:
             owner = json.loads(self._read())
             host, pid, born = str(owner['host']), int(owner['pid']), owner['birth']
-        except (ValueError, KeyError, TypeError):  # killed while it wrote the lock: it had not begun
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            OverflowError,
+            RecursionError,
+        ):  # killed while it wrote the lock: it had not begun
             host, pid, born = socket.gethostname(), 0, None
         here = host == socket.gethostname()
         if not self.take_over and not (here and (pid == 0 or process_start_time(pid) != born)):
-            remedy = '' if here else '; if it is dead, say so: Tuner.resume(..., take_over=True)'
-            raise RunLockedError(f'{self.path.parent}: process {pid} on host {host} works on it{remedy}')
+            remedy = 'end it first' if here else 'if it is dead, say so: Tuner.resume(..., take_over=True)'
+            raise RunLockedError(f'{self.path.parent}: process {pid} on host {host} works on it; {remedy}')
         logger.warning('%s: taking over the lock of process %d on host %s', self.path.parent, pid, host)
 
     def _read(self) -> str:
@@ -87,13 +93,16 @@ def process_start_time(pid: int) -> str | None:
     kernel does not tell, all living processes have the birth 'unknown'.
     """
     try:
-        return Path(f'/proc/{pid}/stat').read_text(encoding='utf-8', errors='replace').rpartition(')')[2].split()[19]
+        stat = Path(f'/proc/{pid}/stat').read_text(encoding='utf-8', errors='replace').rpartition(')')[2].split()
+        return None if stat[0] in 'ZX' else stat[19]  # a zombie is dead, though nobody took note
     except OSError:
         pass
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return None
+    except OverflowError:
+        return None  # no process has such a number
     except PermissionError:
         pass
     return 'unknown'

@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from ConfigSpace import ConfigurationSpace
 
 from ..errors import ArgumentError, JournalError
-from ..files import write_text
+from ..files import sync_folder, write_text
 from ..space.serialization import describe, read_space, write_space
 from .identity import Identity, mark
 
@@ -41,6 +42,9 @@ def make_run_folder(output_path: str | os.PathLike[str], storage_path: str | Non
                 raise ArgumentError(argument, path, f'a folder that can be written ({error})') from error
         else:
             folder, identity = folder.resolve(), Identity.new(folder.name)
+            for path in made:
+                with suppress(PermissionError):  # a folder that may be written but not read
+                    sync_folder(path.parent)
             if storage_path is not None:
                 mark(made[0], identity, folder)
             return folder, identity
