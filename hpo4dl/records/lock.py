@@ -65,13 +65,8 @@ class Lock:
         try:
             owner = json.loads(self._read())
             host, pid, born = str(owner['host']), int(owner['pid']), owner['birth']
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            OverflowError,
-            RecursionError,
-        ):  # killed while it wrote the lock: it had not begun
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            # Killed while it wrote the lock: it had not begun.
             host, pid, born = socket.gethostname(), 0, None
         here = host == socket.gethostname()
         if not self.take_over and not (here and (pid == 0 or process_start_time(pid) != born)):

@@ -42,9 +42,9 @@ def make_run_folder(output_path: str | os.PathLike[str], storage_path: str | Non
                 raise ArgumentError(argument, path, f'a folder that can be written ({error})') from error
         else:
             folder, identity = folder.resolve(), Identity.new(folder.name)
-            for path in made:
-                with suppress(PermissionError):  # a folder that may be written but not read
-                    sync_folder(path.parent)
+            for new in made:
+                with suppress(PermissionError):  # of a folder that may be written but not read
+                    sync_folder(new.parent)
             if storage_path is not None:
                 mark(made[0], identity, folder)
             return folder, identity
