@@ -30,6 +30,7 @@ from scipy.special import ndtri, stdtrit
 
 from ..checks import check_choice, check_count
 from ..errors import ArgumentError
+from ..surrogate.isolation import own_settings
 from ..surrogate.kernels import Array
 from ..surrogate.model import Surrogate
 from ..surrogate.prediction import Prediction
@@ -95,6 +96,7 @@ class DyHPO(BaseOptimizer):
         policy: the constants of the method; default `Policy()`.
     """
 
+    @own_settings()
     def __init__(
         self,
         configuration_space: ConfigurationSpace,
@@ -122,10 +124,12 @@ class DyHPO(BaseOptimizer):
         self._next_fit = 2
         self._n_warmup = self.policy.n_warmup
 
+    @own_settings()
     def in_warmup(self) -> bool:
         """Whether the next step is one of the warm-up."""
         return self._warmup_step() is not None
 
+    @own_settings()
     def score(self) -> Candidates | None:
         """The candidates of the next decision, all predictions exact.
 
@@ -138,6 +142,7 @@ class DyHPO(BaseOptimizer):
             candidates.prediction.refine(np.arange(len(candidates.target_epoch)))
         return candidates
 
+    @own_settings()
     def forecast(self, trial: LearningCurve | Array, epochs: Sequence[int], quantiles: Sequence[float]) -> Array:
         """(quantiles, epochs) quantiles of the metrics of a trial, or of a new point (d,).
 
@@ -149,6 +154,7 @@ class DyHPO(BaseOptimizer):
         standard = stdtrit(self.policy.surrogate.t_dof, 1 - levels if self.minimize else levels)
         return self.metrics_of(mean + standard[:, None] * scale)
 
+    @own_settings()
     def predict(self, trial: LearningCurve | Array, epochs: Sequence[int]) -> tuple[Array, Array]:
         """(epochs,) means and (epochs,) scales of targets, which are Student's t with `t_dof` degrees of freedom.
 
@@ -168,6 +174,7 @@ class DyHPO(BaseOptimizer):
         assert self.transform is not None
         return self.signed(self.transform.inverse(targets))
 
+    @own_settings()
     def expected_gain(self) -> float:
         """Expected improvement of the best metric, in its unit, by training the most promising candidate to the end.
 
@@ -184,6 +191,7 @@ class DyHPO(BaseOptimizer):
         values = self.transform.inverse(prediction.mean[top, None] + prediction.std[top, None] * normal)
         return float(np.maximum(values - self._best_value(), 0).mean(1).max())
 
+    @own_settings()
     def _learn(self, trial: Trial) -> None:
         self._tells += 1
         if self._tells == 1:
@@ -200,6 +208,7 @@ class DyHPO(BaseOptimizer):
             self.transform = OutputTransform.fit(np.array(values), self.policy)
             self.surrogate.fit(*self._builder.observations(self.transform, self._by_best_value()))
 
+    @own_settings()
     def _decide(self) -> Trial | None:
         trial = self._scheduled_step()
         if trial is not None:

@@ -28,7 +28,7 @@ class CurveEncoder(nn.Module):
         super().__init__()
         filters, hidden = 8, 16
         self.weight = _weights(1 / 6**0.5, (filters, 2, 3), generator)
-        self.bias = nn.Parameter(torch.zeros(filters, dtype=torch.float64))
+        self.bias = nn.Parameter(torch.zeros(filters, dtype=torch.float64, device='cpu'))
         self.hidden = _weights(1 / (2 * filters) ** 0.5, (2 * filters, hidden), generator)
         self.out = _weights(1 / hidden**0.5, (hidden, n_outputs), generator)
 
@@ -50,4 +50,4 @@ class CurveEncoder(nn.Module):
 
 
 def _weights(std: float, shape: tuple[int, ...], generator: torch.Generator) -> nn.Parameter:
-    return nn.Parameter(std * torch.randn(shape, generator=generator, dtype=torch.float64))
+    return nn.Parameter(std * torch.randn(shape, generator=generator, dtype=torch.float64, device='cpu'))
