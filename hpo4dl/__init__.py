@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .integrations.torch_checkpoint import load_checkpoint, save_checkpoint
     from .optimizers.dyhpo import DyHPO
     from .optimizers.hyperband import ASHA, Hyperband
+    from .optimizers.policy import Policy
     from .optimizers.random_search import RandomSearch
     from .progress import Event
     from .tools.executor_check import check_executor
@@ -45,6 +46,7 @@ __all__ = [
     'JournalError',
     'MissingPartError',
     'ObjectiveCheck',
+    'Policy',
     'RandomSearch',
     'RunLockedError',
     'StorageError',
@@ -64,6 +66,7 @@ _MODULES = {
     'integrations.torch_checkpoint': ['load_checkpoint', 'save_checkpoint'],
     'optimizers.dyhpo': ['DyHPO'],
     'optimizers.hyperband': ['ASHA', 'Hyperband'],
+    'optimizers.policy': ['Policy'],
     'optimizers.random_search': ['RandomSearch'],
     'progress': ['Event'],
     'tools.executor_check': ['check_executor'],

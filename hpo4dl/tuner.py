@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,6 @@ from .session import Session, build_optimizer
 from .settings import Settings
 from .space.unit_cube import Space
 from .trial import Objective
-
-REPLACEABLE = ('max_budget', 'time_limit', 'target', 'stop_when_gain_below', 'retry', 'trial_timeout', 'max_disk')
-"""The settings that a resumed run may have instead of its own."""
 
 
 class Tuner:
@@ -106,7 +103,6 @@ class Tuner:
         callbacks: Sequence[Callback] = (),
         progress: bool | None = None,
     ) -> None:
-        given = locals().copy()  # the arguments by name
         check_objective_function(objective_function)
         check_optimizer(optimizer)
         name = optimizer if isinstance(optimizer, str) else None
@@ -118,9 +114,26 @@ class Tuner:
         first = first_configurations(initial_configurations, warm_start, configuration_space, candidates)
         for configuration in first:
             space.to_unit(configuration, 'initial_configurations')
-        given |= {'optimizer': name, 'initial_configurations': [space.plain(configuration) for configuration in first]}
-        given['candidates'] = None if candidates is None else [space.plain(candidate) for candidate in candidates]
-        settings = Settings.checked(**{field.name: given[field.name] for field in fields(Settings)})
+        settings = Settings.checked(
+            max_epochs=max_epochs,
+            max_budget=max_budget,
+            optimizer=name,
+            minimize=minimize,
+            num_configurations=num_configurations,
+            seed=seed,
+            device=device,
+            storage_path=storage_path,
+            time_limit=time_limit,
+            target=target,
+            stop_when_gain_below=stop_when_gain_below,
+            initial_configurations=[space.plain(configuration) for configuration in first],
+            candidates=None if candidates is None else [space.plain(candidate) for candidate in candidates],
+            keep_checkpoints=keep_checkpoints,
+            checkpoints=checkpoints,
+            max_disk=max_disk,
+            retry=retry,
+            trial_timeout=trial_timeout,
+        )
         chosen = chosen_optimizer(optimizer, settings, space)
         observers = Observers(callbacks, progress, settings.max_budget)
         workers = workers_of(objective_function, executor, num_workers, devices, settings.trial_timeout)
@@ -172,7 +185,6 @@ class Tuner:
             ArgumentError: an argument cannot be used.
             JournalError: the folder holds no run, or a damaged one.
         """
-        given = locals().copy()
         check_objective_function(objective_function)
         check_flag('take_over', take_over)
         check_flag('salvage', salvage)
@@ -186,7 +198,15 @@ class Tuner:
         identity.checkpoint_folder(folder, stored.storage_path)
         if configuration_space is None:
             configuration_space = read_configuration_space(folder)
-        settings = stored.replaced(**{name: given[name] for name in REPLACEABLE})
+        settings = stored.replaced(
+            max_budget=max_budget,
+            time_limit=time_limit,
+            target=target,
+            stop_when_gain_below=stop_when_gain_below,
+            retry=retry,
+            trial_timeout=trial_timeout,
+            max_disk=max_disk,
+        )
         space = Space.restored(configuration_space, settings.candidates)
         chosen = chosen_optimizer(str(settings.optimizer) if optimizer is None else optimizer, settings, space)
         observers = Observers(callbacks, progress, settings.max_budget)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-GREY, BLUE, RED = '#8c96a0', '#0072b2', '#d55e00'
+GRAY, BLUE, RED = '#8c96a0', '#0072b2', '#d55e00'
 COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')
 STYLE: dict[Any, Any] = {
     'font.size': 9.0,
@@ -126,8 +126,8 @@ def draw_explanation(explanation: Explanation, run: Run) -> Figure:
             axes.plot(option.epochs, median, color=color, linewidth=1.2, linestyle='--', label='predicted')
             axes.plot(list(option.values), list(option.values.values()), color=color, marker='.', label='so far')
             if explanation.threshold is not None:
-                axes.axhline(explanation.threshold, color=GREY, linewidth=1, linestyle=':', label='to beat')
-            axes.axvline(option.target_epoch, color=GREY, linewidth=0.8, label='judged at')
+                axes.axhline(explanation.threshold, color=GRAY, linewidth=1, linestyle=':', label='to beat')
+            axes.axvline(option.target_epoch, color=GRAY, linewidth=0.8, label='judged at')
             axes.set_title(f'{"picked: " if place == 0 else ""}{option.name()}, gain {option.relative_ei:.2f}')
         metrics = [q for option in explanation.options for q in [*option.forecast.flat, *option.values.values()]]
         for axes in panels[:n]:
@@ -160,14 +160,14 @@ def learning_curves(axes: Axes, run: Run) -> None:
     many = len(ranked) > charts.MANY
     curves = [np.array(list(trial.metrics.items())) for trial in ranked]
     alpha = charts.curve_opacity(len(curves))
-    add_lines(axes, curves[1:], color=GREY, linewidth=0.5 if many else 0.9, alpha=alpha, rasterized=many)
+    add_lines(axes, curves[1:], color=GRAY, linewidth=0.5 if many else 0.9, alpha=alpha, rasterized=many)
     ends = np.array([curve[-1] for curve in curves[1:]]).reshape(-1, 2)
     size = 2 if many else 9
-    axes.scatter(ends[:, 0], ends[:, 1], s=size, color=GREY, alpha=min(1, 2 * alpha), linewidths=0, rasterized=many)
+    axes.scatter(ends[:, 0], ends[:, 1], s=size, color=GRAY, alpha=min(1, 2 * alpha), linewidths=0, rasterized=many)
     for curve in curves[1:6]:
         axes.plot(curve[:, 0], curve[:, 1], color=BLUE, linewidth=1.1, marker='.' if len(curve) == 1 else '')
     if len(curves) > 6:
-        axes.plot([], [], color=GREY, label='other trials')
+        axes.plot([], [], color=GRAY, label='other trials')
     if len(curves) > 1:
         axes.plot([], [], color=BLUE, label=f'runners-up ({min(5, len(curves) - 1)})')
     best = ranked[0].best

@@ -1,7 +1,7 @@
 """Expected improvement and its multi-fidelity incumbent (Wistuba et al. 2022, Equations 7 and 8).
 
-    mu, sigma   (m,)           posterior means and standard deviations of latent values, larger is better
-    f_best      (m,) or float  what is to be improved on
+mu, sigma   (m,)           posterior means and standard deviations of latent values, larger is better
+f_best      (m,) or float  what is to be improved on
 """
 
 from __future__ import annotations

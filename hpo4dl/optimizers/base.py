@@ -181,4 +181,3 @@ class BaseOptimizer:
 def unique(points: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
     """The points without repetitions, in order."""
     return list({point.tobytes(): point for point in points}.values())
-

@@ -292,8 +292,9 @@ class DyHPO(BaseOptimizer):
         points = [self.space.sample(self._rng('sample'), n - n_near)]
         parents = [curve.point for curve in self._by_best_value() if curve.values][: policy.neighbor_parents]
         if n_near and parents:
+            # The purpose is part of the seed: spelled otherwise, recorded races could not be replayed.
             rng, n_each = self._rng('neighbours'), n_near // len(policy.neighbor_stds)
-            points += [self.space.neighbours(rng, np.array(parents), n_each, std) for std in policy.neighbor_stds]
+            points += [self.space.neighbors(rng, np.array(parents), n_each, std) for std in policy.neighbor_stds]
         untried = [p for p in np.concatenate(points) if p.tobytes() not in self._tried]
         if not untried and self.space.all_points is not None:
             last = self.space.draw(self._rng('draw'), self._tried)

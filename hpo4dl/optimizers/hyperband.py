@@ -1,10 +1,10 @@
 """Hyperband (Li et al., JMLR 2018) and ASHA (Li et al., MLSys 2020), both continuing trials from where they stopped.
 
-    R       max_epochs: the fidelity of a full training
-    eta     reduction factor: one trial in eta is promoted to the next rung
-    s       index of a bracket: the number of promotions in it
-    n_i     trials in rung i of a bracket
-    r_i     fidelity of rung i, in epochs
+R       max_epochs: the fidelity of a full training
+eta     reduction factor: one trial in eta is promoted to the next rung
+s       index of a bracket: the number of promotions in it
+n_i     trials in rung i of a bracket
+r_i     fidelity of rung i, in epochs
 """
 
 from __future__ import annotations
@@ -173,9 +173,7 @@ class ASHA(BaseOptimizer):
         eta: one trial in eta is promoted; default 3.
     """
 
-    def __init__(
-        self, configuration_space: ConfigurationSpace, max_epochs: int, *, eta: int = 3, **race: Any
-    ) -> None:
+    def __init__(self, configuration_space: ConfigurationSpace, max_epochs: int, *, eta: int = 3, **race: Any) -> None:
         super().__init__(configuration_space, max_epochs, **race)
         self.eta = check_count('eta', eta, least=2)
         epochs = rung_epochs(self.max_epochs, self.eta)

@@ -67,6 +67,7 @@ class TrialRecord:
     """When its first call began, and its last one ended, in seconds since 1970."""
     ended: float = 0.0
     best: Observation | None = None
+    """Without the further keys, which may be many: a race of thousands of trials keeps those of its incumbent alone."""
 
     @property
     def epoch(self) -> int:
@@ -255,7 +256,7 @@ class RunState:
             observations.append(seen)
             trial.metrics[epoch] = metric
             if trial.best is None or self.is_better(metric, trial.best.metric):
-                trial.best = seen
+                trial.best = replace(seen, info={})
             if self.incumbent is None or self.is_better(metric, self.incumbent.metric):
                 self.incumbent, self.incumbent_attempt, improved = seen, event['attempt'], True
         self.epochs_spent += step.cost

@@ -93,7 +93,7 @@ class Space:
             return next(iter(self._finite.nearest(self.features(point), tried, 1)), None)
         return point[0] if point.tobytes() not in tried and self.is_legal(point[0]) else None
 
-    def neighbours(self, rng: np.random.Generator, points: Array, n: int, scale: float) -> Array:
+    def neighbors(self, rng: np.random.Generator, points: Array, n: int, scale: float) -> Array:
         """Return (n, d) random perturbations of `points` (k, d), forbidden ones perhaps among them.
 
         One or two coordinates of each are changed: numbers by a Gaussian of standard deviation `scale`, ranks by one,
@@ -243,5 +243,5 @@ def walk(space: Space, start: Array, rng: np.random.Generator, tried: Container[
         if new:
             return np.array(new[0])
         path = np.array([*path, *legal])[-100:]
-        near = space.neighbours(rng, path, 100, scale=rng.choice([0.003, 0.03, 0.3]))
+        near = space.neighbors(rng, path, 100, scale=rng.choice([0.003, 0.03, 0.3]))
     return None

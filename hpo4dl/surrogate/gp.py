@@ -1,12 +1,12 @@
 """A Gaussian process: the exact marginal likelihood in torch, the posterior in NumPy and SciPy.
 
-    y         (n,)    targets
-    K         (n, n)  covariances of the targets, the noise on the diagonal
-    L         (n, n)  lower Cholesky factor, K = L L^T
-    whitened  (n,)    L^-1 (y - mean)
-    alpha     (n,)    K^-1 (y - mean) = L^-T whitened
-    Ks        (n, m)  covariances of the targets with m latent values
-    kss       (m,)    prior variances of these
+y         (n,)    targets
+K         (n, n)  covariances of the targets, the noise on the diagonal
+L         (n, n)  lower Cholesky factor, K = L L^T
+whitened  (n,)    L^-1 (y - mean)
+alpha     (n,)    K^-1 (y - mean) = L^-T whitened
+Ks        (n, m)  covariances of the targets with m latent values
+kss       (m,)    prior variances of these
 """
 
 from __future__ import annotations

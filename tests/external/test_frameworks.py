@@ -33,7 +33,7 @@ def test_training_on_from_a_checkpoint_continues_the_same_training(example: str)
     assert check.ok, str(check)
     assert check.at_once == check.in_two
     assert list(check.at_once) == [1, 2, 3, 4, 5, 6]
-    assert len(set(check.at_once.values())) > 1, 'nothing was learnt, so nothing was tested'
+    assert len(set(check.at_once.values())) > 1, 'nothing was learned, so nothing was tested'
     assert [check.weights, check.optimizer, check.scheduler, check.random_state] == [True] * 4
 
 

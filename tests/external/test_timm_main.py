@@ -106,7 +106,7 @@ def test_three_epochs_and_three_more_are_six(
     models = [torch.load(folder / NAME, weights_only=True)['parts']['model'] for folder in (at_once, in_two)]
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
     losses = [result['train_loss'] for result in expected]
-    assert losses[-1] < losses[0], 'nothing was learnt, so nothing was tested'
+    assert losses[-1] < losses[0], 'nothing was learned, so nothing was tested'
 
 
 def test_the_objective_is_sent_without_its_images(timm_main: ModuleType, fashion: list[str], tmp_path: Path) -> None:

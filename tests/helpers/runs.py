@@ -99,7 +99,7 @@ def hostile(folder: Path) -> Path:
 
 
 def large(folder: Path, trials: int = 5000) -> Path:
-    """A run of many trials, maximised, some of them diverged and some failed."""
+    """A run of many trials, maximized, some of them diverged and some failed."""
     rng = np.random.default_rng(0)
     curves = []
     for _ in range(trials):

@@ -41,7 +41,7 @@ def stored(tmp_path: Path, **arguments) -> tuple[Tuner, Path]:
 
 @pytest.mark.parametrize('keep', ['alive', 'best', 'all'])
 @pytest.mark.parametrize('way', ['.', 'link', 'renamed', 'moved'])
-def test_a_run_is_recognised_however_it_is_reached(
+def test_a_run_is_recognized_however_it_is_reached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, way: str
 ) -> None:
     tuner, storage = stored(tmp_path, keep_checkpoints=keep, max_epochs=3, max_budget=21, optimizer='random')

@@ -56,7 +56,7 @@ def test_a_run_by_hand(tmp_path: Path) -> None:
     assert text.index('incumbent      0     0.5         2           3  x=1') < text.index('2.             1     0.6')
 
 
-def test_the_better_metric_is_the_larger_one_when_maximised(tmp_path: Path) -> None:
+def test_the_better_metric_is_the_larger_one_when_maximized(tmp_path: Path) -> None:
     curves = [({'x': 1.0}, [0.1, 0.3], None), ({'x': 2.0}, [0.2], None)]
     run = read_run(written(tmp_path / 'run', curves, minimize=False))
     assert [(o.trial, o.metric) for o in run.improvements()] == [(0, 0.1), (0, 0.3)]

@@ -150,10 +150,10 @@ def test_only_candidates_are_given(folder: Path) -> None:
 def test_a_type_that_changed_is_carried_where_it_can_be(folder: Path) -> None:
     ordinal = kinds.OrdinalHyperparameter('width', [16, 64, 256])
     whole = kinds.UniformIntegerHyperparameter('lr', 1, 5)
-    quantised = kinds.UniformFloatHyperparameter('width', 0.5, 100.5)
+    quantized = kinds.UniformFloatHyperparameter('width', 0.5, 100.5)
     assert [c['width'] for c in warm_start(folder, build([lr(), ordinal])).configurations] == [64, 16, 16]
     assert [c['lr'] for c in warm_start(folder, build([whole, width()])).configurations] == [1, 1, 1]
-    assert [c['width'] for c in warm_start(folder, build([lr(), quantised])).configurations] == [64, 100.5, 16]
+    assert [c['width'] for c in warm_start(folder, build([lr(), quantized])).configurations] == [64, 100.5, 16]
 
 
 def test_every_configuration_is_legal_in_every_space(folder: Path) -> None:

@@ -80,7 +80,7 @@ def test_points_are_canonical_and_values_native_and_legal(make: Callable[[], Any
     space = Space(build([hyperparameter]))
     rng = np.random.default_rng(0)
     points = space.sample(rng, MANY)
-    moved = [space.neighbours(rng, points[:50], MANY // 4, scale) for scale in (1e-6, 0.01, 0.3, 5.0)]
+    moved = [space.neighbors(rng, points[:50], MANY // 4, scale) for scale in (1e-6, 0.01, 0.3, 5.0)]
     natives = {*map(type, getattr(hyperparameter, 'choices', ())), int, float, str}
     for point in np.concatenate([points, *moved]):
         configuration = space.from_unit(point)

@@ -46,10 +46,10 @@ casts_nan = pytest.mark.filterwarnings('ignore:invalid value encountered in cast
 
 
 def points_of(space: Space, n: int = 150, seed: int = 0) -> np.ndarray:
-    """Sampled points and neighbours of them."""
+    """Sampled points and neighbors of them."""
     rng = np.random.default_rng(seed)
     points = space.sample(rng, n)
-    return np.concatenate([points, *[space.neighbours(rng, points[:20], n, scale) for scale in (0.01, 0.2)]])
+    return np.concatenate([points, *[space.neighbors(rng, points[:20], n, scale) for scale in (0.01, 0.2)]])
 
 
 def assert_agrees(configuration_space: Any, space: Space, point: np.ndarray) -> None:
@@ -206,7 +206,7 @@ def test_many_points_take_as_many_calls_as_few() -> None:
     points = space.sample(np.random.default_rng(0), 1000)
     for work in [
         lambda n: space.sample(np.random.default_rng(0), n),
-        lambda n: space.neighbours(np.random.default_rng(0), points[:20], n, 0.1),
+        lambda n: space.neighbors(np.random.default_rng(0), points[:20], n, 0.1),
         lambda n: space.features(points[:n]),
     ]:
         few, many = (calls(partial(work, n)) for n in (10, 1000))
@@ -334,18 +334,18 @@ def test_there_is_no_sobol_point_where_it_was_tried_or_is_forbidden() -> None:
     assert all(space.is_legal(point) for point in points if point is not None)
 
 
-def test_samples_and_neighbours_of_a_finite_space_are_distinct_members() -> None:
+def test_samples_and_neighbors_of_a_finite_space_are_distinct_members() -> None:
     space = Space(finite_spaces()['nested'])
     assert space.all_points is not None
     members = {point.tobytes() for point in space.all_points}
     rng = np.random.default_rng(0)
     for n in (1, 5, len(members), 1000):
-        for points in [space.sample(rng, n), space.neighbours(rng, space.all_points[:2], n, 0.1)]:
+        for points in [space.sample(rng, n), space.neighbors(rng, space.all_points[:2], n, 0.1)]:
             found = {point.tobytes() for point in points}
             assert len(found) == len(points)
             assert found <= members
     assert len(space.sample(rng, 1000)) == len(members)
-    near = space.neighbours(rng, space.all_points[:2], 1000, 0.1)
+    near = space.neighbors(rng, space.all_points[:2], 1000, 0.1)
     assert len(near) == len(members) - 2
     distance = [min(np.linalg.norm(space.features(space.all_points[:2]) - e, axis=1)) for e in space.features(near)]
     assert distance == sorted(distance)
@@ -364,12 +364,12 @@ def test_weights_decide_which_points_of_a_finite_space_come_first() -> None:
     assert space.from_unit(space.to_unit({'a': 'z'})) == {'a': 'z'}
 
 
-def test_impossible_categories_never_come_up_as_neighbours() -> None:
+def test_impossible_categories_never_come_up_as_neighbors() -> None:
     a = category('a', 'vwxyz', weights=[0, 1, 0, 1, 2])
     space = Space(build([a, uniform('f')]))
     rng = np.random.default_rng(0)
     for start in 'vwxyz':
-        near = space.neighbours(rng, space.to_unit({'a': start, 'f': 0.5})[None], 2000, 0.1)
+        near = space.neighbors(rng, space.to_unit({'a': start, 'f': 0.5})[None], 2000, 0.1)
         found = [space.from_unit(point) for point in near]
         moved = [c['a'] for c in found if c['a'] != start]
         others = sorted(set('wyz') - {start})
@@ -383,18 +383,18 @@ def test_a_space_too_large_to_enumerate_is_not() -> None:
     assert Space(build([category('a'), uniform('f')])).all_points is None
 
 
-# Neighbours
+# Neighbors
 
 
-def test_neighbours_differ_in_one_or_two_coordinates_and_what_depends_on_them() -> None:
+def test_neighbors_differ_in_one_or_two_coordinates_and_what_depends_on_them() -> None:
     configuration_space = build(
         [uniform('f'), integer('i', 0, 9), integer('j', 1, 10**6), category('c', 'abcd'), ordinal('o', 'abcde')]
     )
     space = Space(configuration_space)
     rng = np.random.default_rng(0)
-    centre = space.to_unit({'f': 0.5, 'i': 5, 'j': 500000, 'c': 'b', 'o': 'c'})
-    near = space.neighbours(rng, centre[None], 4000, 0.05)
-    differ = near != centre
+    center = space.to_unit({'f': 0.5, 'i': 5, 'j': 500000, 'c': 'b', 'o': 'c'})
+    near = space.neighbors(rng, center[None], 4000, 0.05)
+    differ = near != center
     assert set(differ.sum(axis=1)) == {1, 2}
     # each coordinate is as likely as the others: 1.5 of 5 on average
     assert np.all(np.abs(differ.mean(axis=0) - 0.3) < 0.03)
@@ -411,15 +411,15 @@ def test_a_tiny_scale_still_moves_an_integer_by_a_step() -> None:
         space = Space(build([integer('i', lower, upper), uniform('f')]))
         rng = np.random.default_rng(0)
         for value in [lower, (lower + upper) // 2, upper]:
-            near = space.neighbours(rng, space.to_unit({'i': value, 'f': 0.5})[None], 300, 1e-9)
+            near = space.neighbors(rng, space.to_unit({'i': value, 'f': 0.5})[None], 300, 1e-9)
             steps = {space.from_unit(point)['i'] - value for point in near}
             assert steps == {0} | {step for step in (-1, 1) if lower <= value + step <= upper}
 
 
-def test_a_neighbour_samples_what_becomes_active() -> None:
+def test_a_neighbor_samples_what_becomes_active() -> None:
     switch, child = category('switch', [True, False]), uniform('child', 0.0, 1.0)
     space = Space(build([switch, child, uniform('f')], [EqualsCondition(child, switch, True)]))
-    near = space.neighbours(np.random.default_rng(0), space.to_unit({'switch': False, 'f': 0.5})[None], 4000, 0.01)
+    near = space.neighbors(np.random.default_rng(0), space.to_unit({'switch': False, 'f': 0.5})[None], 4000, 0.01)
     child_values = near[:, space.names.index('child')]
     active = ~np.isnan(child_values)
     assert scipy.stats.kstest(child_values[active], 'uniform').pvalue > 1e-3
@@ -500,7 +500,7 @@ def test_constants_alone_have_one_point_and_no_features() -> None:
     assert space.features(space.all_points).shape == (1, 0)
     assert space.from_unit(space.all_points[0]) == {'c': 'only', 'k': 'v'}
     rng = np.random.default_rng(0)
-    assert space.neighbours(rng, space.all_points, 5, 0.1).shape == (0, 2)
+    assert space.neighbors(rng, space.all_points, 5, 0.1).shape == (0, 2)
 
 
 # Candidates

@@ -286,7 +286,7 @@ def test_nothing_makes_it_fail(case: str) -> None:
         assert predicted.mean.shape == predicted.std.shape == (len(z) + 2,)
         mean, deviation = surrogate.predict(at)
         assert mean.shape == deviation.shape == (len(z),)
-    # Nor does it remember: good rows later are learnt from as ever.
+    # Nor does it remember: good rows later are learned from as ever.
     good = rows(0, list(range(30)))
     good = replace(good, t=good.t + 0.5)  # not the first epochs, which may be noise
     surrogate.fit(good, good.x.sum(1))
