@@ -315,6 +315,40 @@ def test_a_call_that_the_executor_does_not_take_is_made_again_first(tmp_path: Pa
     assert resumed.events[1:] == [('start', 0), ('result', 0), ('start', 1), ('result', 1)]
 
 
+def test_a_call_that_was_not_made_goes_before_the_others_that_wait(tmp_path: Path) -> None:
+    race = Race(tmp_path / 'run', [new(0), new(1)], room=2, limit=10.0)
+
+    def too_long(attempt: Attempt) -> None:
+        race.clock.now += 10.0
+
+    race.workers.play = too_long
+    race.run()
+    resumed = Race(race.folder, [])
+    submit, refusals = resumed.workers.submit, [True]
+
+    def submitted(attempt: Attempt) -> bool:
+        return not (refusals and refusals.pop()) and submit(attempt)
+
+    resumed.workers.submit = submitted
+    resumed.run()
+    assert resumed.events[2:] == [('start', 0), ('start', 0), ('result', 0), ('start', 1), ('result', 1)]
+
+
+def test_how_long_a_decision_took_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    race = Race(tmp_path / 'run', [new(0)])
+    clock = Clock()
+    monkeypatch.setattr('hpo4dl.race.loop.time.perf_counter', clock)
+    ask = race.optimizer.ask
+
+    def slowly() -> Trial | None:
+        clock.now += 2.5
+        return ask()
+
+    race.optimizer.ask = slowly
+    race.run()
+    assert [event['overhead'] for event in race.journal if event['event'] == 'result'] == [2.5]
+
+
 # The disk
 
 

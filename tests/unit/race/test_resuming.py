@@ -160,11 +160,11 @@ def test_a_copy_does_not_take_the_originals_checkpoints(tmp_path: Path) -> None:
 class Part:
     """What `restore_checkpoints` needs of a loop."""
 
-    def __init__(self, tmp_path: Path, keep: str = 'alive') -> None:
+    def __init__(self, tmp_path: Path, keep: str = 'alive', mode: str = 'copy') -> None:
         self.run = tmp_path
         self.identity = Identity('a' * 32, 'r')
         self.state = RunState(minimize=True)
-        self.checkpoints = Checkpoints(tmp_path / 'checkpoints', tmp_path / 'best_trial', keep, 'copy')
+        self.checkpoints = Checkpoints(tmp_path / 'checkpoints', tmp_path / 'best_trial', keep, mode)
         self.dead: set[int] = set()
         self.evicted: list[tuple[int, str]] = []
         self.pruned = 0
@@ -266,6 +266,16 @@ def test_the_incumbents_copy_is_made_where_a_kill_prevented_it(
     assert (tmp_path / 'best_trial' / 'weights').exists() == is_published
     if is_published:
         assert (tmp_path / 'best_trial' / 'weights').read_text() == 'attempt 3'
+
+
+def test_in_place_what_went_on_since_is_no_copy_of_the_incumbent(tmp_path: Path) -> None:
+    part = Part(tmp_path, mode='in-place')
+    part.state.incumbent = Observation(0, 1, 0.5, {}, 1, 0.0, 0.0, 0.0)
+    part.state.incumbent_attempt = 3
+    part.state.checkpoints[0] = Checkpoint(4, 7)
+    (tmp_path / 'checkpoints' / 'trial_0' / 'in_place').mkdir(parents=True)
+    part.restore()
+    assert not (tmp_path / 'best_trial').exists()
 
 
 def test_an_incumbent_whose_checkpoint_is_gone_keeps_the_copy_that_is_there(tmp_path: Path) -> None:

@@ -287,13 +287,14 @@ def test_only_names_that_we_make_are_touched(tmp_path: Path, keep: str) -> None:
     checkpoints = made(tmp_path, keep=keep)
     for name in OTHERS:
         write((checkpoints.folder / name).parent, "somebody else's")
+    (checkpoints.folder / MARK).write_text('whose')
     work(checkpoints, 1, None)
     write(checkpoints.folder / 'trial_3' / 'attempt_x', "somebody else's")
     checkpoints.restore({3: 1})
-    assert set(tree(checkpoints.folder)) == {*OTHERS, 'trial_3/attempt_1/weights', 'trial_3/attempt_x/weights'}
+    assert set(tree(checkpoints.folder)) == {*OTHERS, MARK, 'trial_3/attempt_1/weights', 'trial_3/attempt_x/weights'}
     checkpoints.drop(3)
     checkpoints.end()
-    assert tree(checkpoints.folder) == dict.fromkeys(OTHERS, "somebody else's")
+    assert tree(checkpoints.folder) == {**dict.fromkeys(OTHERS, "somebody else's"), MARK: 'whose'}
 
 
 @pytest.mark.parametrize('keep', ['all', 'alive', 'best'])

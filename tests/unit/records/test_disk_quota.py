@@ -46,7 +46,7 @@ def test_what_sorts_first_goes_first_and_of_equal_ones_the_oldest() -> None:
 
 
 def test_the_busy_stay_and_it_is_said_that_they_are_too_large() -> None:
-    quota = DiskQuota(1)
+    quota = DiskQuota(8)
     assert quota.evictions(stored(5, 5, 5), {0, 2}, 0, 0, lambda i: i) == [1]
     assert quota.is_exceeded
     assert quota.evictions(stored(), set(), 0, 0, lambda i: i) == []
