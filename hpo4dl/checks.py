@@ -7,6 +7,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def check_objective_function(value: object) -> None:
     if inspect.iscoroutinefunction(value):
         raise ArgumentError('objective_function', value, f'{accepted} that is not async')
     try:
-        inspect.signature(value).bind({}, 1, 0, '')
+        inspect.signature(value, follow_wrapped=False).bind({}, 1, 0, '')
     except TypeError as error:
         raise ArgumentError('objective_function', value, f'{accepted}; {error}') from None
     except ValueError:
@@ -50,10 +51,13 @@ def check_seed(value: object) -> int:
 
 def check_number(argument: str, value: object, positive: bool = False) -> float:
     """`value` as a float; raises ArgumentError unless it is finite, and > 0 if asked."""
-    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or (positive and value <= 0):  # type: ignore[arg-type,operator]
+    number = math.nan
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        with suppress(OverflowError):  # of an int that no float can hold
+            number = float(value)
+    if not math.isfinite(number) or (positive and number <= 0):
         raise ArgumentError(argument, value, 'a finite number' + (' > 0' if positive else ''))
-    return float(value)  # type: ignore[arg-type]
+    return number
 
 
 def check_path(argument: str, value: object) -> str:
@@ -83,7 +87,8 @@ def check_size(argument: str, value: object) -> int:
     match = re.fullmatch(r'\s*(\d+(?:\.\d+)?)\s*(?:([kMGTP])(i?))?B\s*', value) if isinstance(value, str) else None
     if match:
         number, prefix, binary = match.groups()
-        size = int(float(number) * (1024 if binary else 1000) ** ' kMGTP'.index(prefix or ' '))
+        bytes_ = float(number) * (1024 if binary else 1000) ** ' kMGTP'.index(prefix or ' ')
+        size = int(bytes_) if math.isfinite(bytes_) else 0
     if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size <= 0:
         raise ArgumentError(argument, value, "bytes > 0, as a whole number or a text such as '20GB' or '512MiB'")
     return int(size)

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -127,5 +127,17 @@ def remove_tree(folder: Path) -> None:
     """Remove a folder, file or link if it is there; what cannot be removed now is left for the next time."""
     if folder.is_symlink() or folder.is_file():
         folder.unlink(missing_ok=True)
-    else:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.is_dir():  # a folder in it is read-only
+        make_writable(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_writable(folder: Path) -> None:
+    """Give ourselves all rights on a folder, which is no link, and on those in it."""
+    with suppress(OSError):
+        folder.chmod(0o700)
+        for entry in list(os.scandir(folder)):
+            if entry.is_dir(follow_symlinks=False):
+                make_writable(Path(entry.path))

@@ -183,6 +183,8 @@ class ExecutorSlot:
         return LostCall(f'the executor lost the call: {one_line(error)}', attributable=begun)
 
     def _broke(self, together: Sequence[Call], error: BaseException) -> None:
+        if self.broken:  # the user's executor, of which another call has told: whose fault it was is said already
+            return
         begun = sum(call.has_begun() for call in together)
         for call in together:
             call.alone = begun == 1

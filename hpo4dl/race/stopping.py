@@ -126,5 +126,5 @@ def allocation_left() -> float:
     (examples/clusters/requeue.sbatch). One that is past means nothing: somebody prolonged the job.
     """
     end = os.environ.get('SLURM_JOB_END_TIME', '')
-    remaining = int(end) - time.time() if end.isdecimal() else 0.0
+    remaining = float(end) - time.time() if end.isdecimal() else 0.0
     return remaining - SLURM_MARGIN if remaining > 0 else math.inf

@@ -96,12 +96,13 @@ class Checkpoints:
             if not self.best.exists():
                 remove_tree(self.best)  # a link that leads nowhere
                 os.rename(new, self.best)
-            elif swap(new, self.best):
-                os.rename(new, old)
             else:
                 remove_tree(old)
-                os.rename(self.best, old)
-                os.rename(new, self.best)
+                if swap(new, self.best):
+                    os.rename(new, old)
+                else:
+                    os.rename(self.best, old)
+                    os.rename(new, self.best)
             sync_folder(self.best.parent)
         except OSError as error:
             raise StorageError(f'{self.best}: cannot be written: {error}') from error

@@ -169,7 +169,7 @@ class RunState:
         for number, event in enumerate(journal, 1):
             try:
                 yield self.apply(event)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 fault = f'{journal}, line {number}: does not fit what stands before it: {error!r}'
                 raise JournalError(f'{fault}; Tuner.resume(..., salvage=True) goes on from what fits') from error
 

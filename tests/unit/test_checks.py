@@ -113,6 +113,13 @@ def test_a_size_is_told_as_it_was_given(value: str) -> None:
         check_size('mine', value)
 
 
+def test_what_no_float_can_hold_is_an_argument_error() -> None:
+    with pytest.raises(ArgumentError, match='got 1000'):
+        check_number('mine', 10**400)
+    with pytest.raises(ArgumentError, match="got '999"):
+        check_size('mine', '9' * 400 + 'B')
+
+
 class TestSeed:
     def test_it_is_a_count_from_0(self) -> None:
         assert check_seed(np.int64(0)) == 0

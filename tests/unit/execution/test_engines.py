@@ -566,3 +566,14 @@ def test_an_executor_or_its_maker_is_one_slot_of_many_calls() -> None:
 def test_what_is_neither_is_refused(executor: object) -> None:
     with pytest.raises(ArgumentError, match='executor'):
         slots_for(executor, 2, None, own_process=False)
+
+
+def test_no_call_is_blamed_where_an_executor_of_the_user_broke_with_several_on_it(tmp_path: Path) -> None:
+    executor = CommandExecutor()
+    slot = ExecutorSlot(executor, capacity=3)
+    calls = submitted(slot, tmp_path, 0, 1, 2)
+    for call, future in zip(calls, executor.futures):
+        begin(call)
+        future.set_exception(BrokenExecutor('a worker died'))
+    outcomes = [slot.outcome(call, objective) for call in calls]
+    assert [isinstance(outcome, LostCall) and outcome.attributable for outcome in outcomes] == [False, False, False]

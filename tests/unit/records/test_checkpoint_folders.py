@@ -350,3 +350,19 @@ def test_names_of_ours(tmp_path: Path) -> None:
     assert {path.name for path in ours(tmp_path, 'removed')} == {'removed_1'}
     assert {path.name for path in ours(tmp_path, 'attempt')} == {'attempt_1', 'in_place'}
     assert ours(tmp_path / 'gone', 'trial') == []
+
+
+@pytest.mark.parametrize('exchanges', [True, False])
+def test_what_could_not_be_removed_before_does_not_end_the_race(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanges: bool
+) -> None:
+    """A leftover of an older incumbent's copy goes before the next one is exchanged."""
+    if not exchanges:
+        monkeypatch.setattr(module, 'swap', lambda one, other: False)
+    checkpoints = made(tmp_path)
+    for number in range(3):
+        work(checkpoints, number, number - 1 if number else None)
+        write(tmp_path / '.best_trial.old' / 'x')
+        checkpoints.publish(3, number)
+        assert tree(tmp_path / 'best_trial') == {'weights': f'of attempt {number}'}
+    assert not (tmp_path / '.best_trial.old').exists()
