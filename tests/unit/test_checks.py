@@ -120,6 +120,25 @@ def test_what_no_float_can_hold_is_an_argument_error() -> None:
         check_size('mine', '9' * 400 + 'B')
 
 
+def test_a_decorated_objective_function_is_judged_by_what_is_called() -> None:
+    """`functools.wraps` shows the signature of the function inside, which may have more arguments, or fewer."""
+
+    def inside(logger, configuration, epoch, previous_epoch, checkpoint_path, extra):
+        raise AssertionError('not called')
+
+    @functools.wraps(inside)
+    def decorated(*arguments):
+        return inside(None, *arguments, None)
+
+    @functools.wraps(inside)
+    def wrong(configuration):
+        raise AssertionError('not called')
+
+    check_objective_function(decorated)
+    with pytest.raises(ArgumentError, match='objective_function'):
+        check_objective_function(wrong)
+
+
 class TestSeed:
     def test_it_is_a_count_from_0(self) -> None:
         assert check_seed(np.int64(0)) == 0
