@@ -179,7 +179,7 @@ class DyHPO(BaseOptimizer):
         """Expected improvement of the best metric, in its unit, by training the most promising candidate to the end.
 
         Infinite in the warm-up, of which nothing can be said. It is a lower bound of what the race will gain, which
-        trains more than one (README, `stop_when_gain_below`).
+        trains more than one (docs/resume.md).
         """
         if self.transform is None or self.in_warmup():
             return math.inf
@@ -187,6 +187,8 @@ class DyHPO(BaseOptimizer):
         if candidates is None:
             return 0.0
         top, prediction = list(islice(candidates.by_ei(), 20)), candidates.prediction
+        if not top:
+            return math.inf
         normal = ndtri((np.arange(200) + 0.5) / 200)
         values = self.transform.inverse(prediction.mean[top, None] + prediction.std[top, None] * normal)
         return float(np.maximum(values - self._best_value(), 0).mean(1).max())

@@ -65,6 +65,9 @@ class OutputTransform:
         y = _bounded(y)
         best, policy = self.values[-1], self.policy
         score = np.interp(y, self.values, self.scores, left=self.scores[0] - 0.5)
+        if not np.isfinite(score).all():  # between values that are too close for floating point: the next one's
+            following = self.scores[np.minimum(np.searchsorted(self.values, y), len(self.values) - 1)]
+            score = np.where(np.isfinite(score), score, following)
         with np.errstate(over='ignore'):
             asinh = np.arcsinh((np.minimum(y, best) - self.center) / self.scale)
             asinh = np.clip(asinh, policy.failed_target, policy.max_asinh)

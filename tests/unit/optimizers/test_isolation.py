@@ -72,3 +72,16 @@ def test_inference_mode_around_it_changes_no_decision() -> None:
         assert decisions(lambda: None) == expected
     with torch.no_grad():
         assert decisions(lambda: None) == expected
+
+
+def test_metrics_of_any_size_are_raced_to_the_end() -> None:
+    """Also those that differ by less than floating point can divide by."""
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        optimizer = DyHPO(ConfigurationSpace({'x': (0.0, 1.0)}), 9, seed=0, policy=QUICK)
+        for _ in range(40):
+            trial = optimizer.ask()
+            metrics = rng.uniform(-1, 1, trial.epoch - trial.previous_epoch) * 10 ** rng.uniform(-320, -290)
+            optimizer.tell(trial, metrics=metrics.tolist())
+        assert not np.isnan(optimizer.expected_gain())
+        assert np.isfinite(optimizer.forecast(optimizer.curves[0], [9], [0.1, 0.5, 0.9])).all()

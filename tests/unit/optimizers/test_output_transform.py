@@ -122,3 +122,15 @@ def test_inverse_has_the_values_and_their_order_and_ends(seen: np.ndarray, asked
     above = asked[(asked > transform(seen.max())) & (asked < transform(seen.max() + 1e9))]
     if np.unique(seen).size > 1:
         assert transform(transform.inverse(above)) == pytest.approx(above, abs=0.02)
+
+
+@pytest.mark.parametrize('gap', [5e-324, 1e-320, 1e-310, 1e-308])
+def test_values_too_close_for_floating_point_have_finite_targets_in_order(gap: float) -> None:
+    """Such as p-values and likelihoods; between them nothing can be divided."""
+    y = np.array([0.0, gap, 2 * gap, 1.0])
+    transform = fitted(y)
+    between = np.sort(np.concatenate([y, [gap / 2, 1.5 * gap, 1e-300, 0.5]]))
+    targets = transform(between)
+    assert np.isfinite(targets).all()
+    assert (np.diff(targets) >= 0).all()
+    assert np.isfinite(transform.inverse(np.linspace(-5, 5, 50))).all()
