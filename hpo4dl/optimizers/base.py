@@ -102,8 +102,7 @@ class BaseOptimizer:
             ArgumentError: the trial is not running, an epoch was not asked for, a metric is not a number, or there is
                 neither a metric nor a failure.
         """
-        running = self.running.get(trial.id) if isinstance(trial, Trial) else None
-        if running is None or running.previous_epoch != trial.previous_epoch:
+        if not isinstance(trial, Trial) or not self._asked_for(trial):
             asked = f'a trial that was asked for and not yet told, one of {list(self.running)}'
             raise ArgumentError('trial', trial, asked)
         by_epoch = self._by_epoch(trial, metrics)
@@ -123,6 +122,13 @@ class BaseOptimizer:
         if failed is not None:
             curve.failed = failed
         self._learn(trial)
+
+    def _asked_for(self, trial: Trial) -> bool:
+        """Whether it is a step that is running, perhaps cut short; another optimizer's has another point."""
+        running = self.running.get(trial.id)
+        if running is None or running.previous_epoch != trial.previous_epoch or trial.epoch > running.epoch:
+            return False
+        return trial.point is None or np.array_equal(trial.point, self.curves[trial.id].point, equal_nan=True)
 
     def is_alive(self, trial_id: int) -> bool:
         """Whether the trial may still be asked for, so that its checkpoint is needed."""
