@@ -61,17 +61,24 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> int:
-    """Force everything below a folder to the disk; returns the bytes in its files. Links are not followed."""
+    """Force everything below a folder to the disk; returns the bytes in its files. Links are not followed.
+
+    What vanishes meanwhile, since something still writes there, is no part of it.
+    """
     size = 0
     for parent, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(parent, name)
-            status = os.lstat(path)
-            if stat.S_ISREG(status.st_mode):
-                size += status.st_size
-                with open(path, 'rb' if os.name == 'posix' else 'rb+') as file:
-                    os.fsync(file.fileno())
-        sync_folder(Path(parent))
+            with suppress(FileNotFoundError):
+                status = os.lstat(path)
+                if stat.S_ISREG(status.st_mode):
+                    with open(path, 'rb' if os.name == 'posix' else 'rb+') as file:
+                        os.fsync(file.fileno())
+                    size += status.st_size
+        if parent != str(folder):
+            with suppress(FileNotFoundError):
+                sync_folder(Path(parent))
+    sync_folder(folder)
     return size
 
 

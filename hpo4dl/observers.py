@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ class Observers:
     def close(self) -> None:
         """Leave the last state on the terminal."""
         if self._display is not None:
-            self._display.close()
+            with suppress(OSError, ValueError):  # of a terminal, or a stream, that has gone away
+                self._display.close()
 
     def summarize(self, run_folder: Path) -> None:
         """Tell what came of the run, in a short table: below the progress on a terminal, else in the log."""
@@ -67,7 +69,8 @@ class Observers:
             logger.exception('%s cannot be summed up', run_folder)
             return
         if self._display is not None:
-            sys.stderr.write(f'{text}\n')
+            with suppress(OSError, ValueError):
+                sys.stderr.write(f'{text}\n')
         else:
             logger.info('%s', text)
 

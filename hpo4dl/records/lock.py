@@ -11,6 +11,7 @@ import os
 import socket
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import RunLockedError, StorageError
@@ -51,7 +52,8 @@ class Lock:
 
     def __exit__(self, *exception: object) -> None:
         if self._read() == self._own:
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # of a folder that became read-only: what ended the run is told, not this
+                self.path.unlink()
 
     def check(self) -> None:
         """Raises RunLockedError if the lock was taken from us, as may happen with `take_over`; StorageError if gone."""

@@ -170,3 +170,21 @@ class TestRemoving:
         remove_tree(tmp_path / 'outer')
         assert names(tmp_path) == ['mine']
         assert names(tmp_path / 'mine') == ['file']
+
+
+def test_what_vanishes_while_a_folder_is_forced_to_the_disk_is_no_part_of_it(tmp_path: Path, monkeypatch) -> None:
+    """Something that the objective function left still writes: `x.tmp`, then a rename."""
+    (tmp_path / 'kept').write_text('12345')
+    (tmp_path / 'below').mkdir()
+    (tmp_path / 'below' / 'kept').write_text('123')
+    walk = os.walk
+
+    def with_ghosts(folder):
+        for parent, folders, files in walk(folder):
+            yield parent, folders, [*files, 'x.tmp']
+        yield str(tmp_path / 'gone'), [], ['y.tmp']
+
+    monkeypatch.setattr(os, 'walk', with_ghosts)
+    assert sync_tree(tmp_path) == 8
+    with pytest.raises(FileNotFoundError):
+        sync_tree(tmp_path / 'gone')
