@@ -222,7 +222,9 @@ class Workers:
 
     def collect(self, seconds: float) -> Iterator[tuple[Call, Outcome | LostCall]]:
         """Wait so many seconds at most; give the `outcome` of calls that are done, in the order of their attempts."""
-        for call in self._wait(seconds):
+        done = self._wait(seconds)
+        while done:
+            call = done.pop(0)
             outcome = call.slot.outcome(call, self.objective_function)
             del self.running[call.attempt.trial.id]
             yield call, outcome

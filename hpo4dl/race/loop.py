@@ -65,9 +65,7 @@ class Loop:
             stop = self._fill()
             if stop is not None and not self.workers.running:
                 return stop
-            patience = PATIENCE if self.trial_timeout is None else POLL
-            for call, outcome in self.workers.collect(min(patience, max(0.0, self.rules.deadline.remaining()))):
-                self._finish(call, outcome)
+            self._collect()
             self._end_overdue()
             if self.workers.running and self.rules.deadline.is_over():
                 return self._cut_short()
@@ -149,6 +147,15 @@ class Loop:
         if not self.workers.submit(self.checkpoints.begin(step.attempt, trial, older)):
             self.retries.again(wanted.id, first=True)  # the executor is broken
         return None
+
+    def _collect(self) -> None:
+        """Wait for calls, and handle those that are done.
+
+        No finished call is held longer than that: Dask computes it again, over its checkpoint, if its worker dies.
+        """
+        patience = PATIENCE if self.trial_timeout is None else POLL
+        for call, outcome in self.workers.collect(min(patience, max(0.0, self.rules.deadline.remaining()))):
+            self._finish(call, outcome)
 
     def _finish(self, call: Call, outcome: Outcome | LostCall) -> None:
         failed = isinstance(outcome, LostCall) or outcome.failed is not None
