@@ -13,7 +13,7 @@ from .execution.signals import Signals
 from .observers import Observers
 from .optimizers.base import BaseOptimizer
 from .optimizers.protocol import Optimizer
-from .optimizers.registry import build
+from .optimizers.registry import OPTIMIZERS
 from .race.loop import Loop
 from .race.resuming import claim_checkpoints, follow_journal, restore_checkpoints
 from .race.retries import Retries
@@ -135,14 +135,16 @@ class Session:
 
 def build_optimizer(settings: Settings, space: Space) -> BaseOptimizer:
     """The optimizer that the settings name, knowing nothing yet."""
-    return build(
-        str(settings.optimizer),
+    name, special = str(settings.optimizer), dict[str, Any]()
+    if name == 'dyhpo':
+        special = {'num_configurations': settings.num_configurations, 'device': settings.device}
+    if name == 'hyperband' and settings.max_budget is None and settings.time_limit is None and settings.target is None:
+        special = {'rounds': 1}  # nothing else bounds it
+    return OPTIMIZERS[name](
         space,
-        max_epochs=settings.max_epochs,
+        settings.max_epochs,
         minimize=settings.minimize,
         seed=settings.seed,
         initial_configurations=[space.restore(plain) for plain in settings.initial_configurations],
-        num_configurations=settings.num_configurations,
-        device=settings.device,
-        is_bounded=any(bound is not None for bound in (settings.max_budget, settings.time_limit, settings.target)),
+        **special,
     )

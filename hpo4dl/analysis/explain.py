@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
-from numpy.typing import NDArray
 
 from ..checks import check_count, check_path
 from ..errors import ArgumentError, HPO4DLError
@@ -17,10 +16,8 @@ from ..optimizers.dyhpo import Candidates, DyHPO
 from ..optimizers.protocol import Optimizer
 from ..records.run_folder import read_configuration_space
 from ..text import format_configuration, format_table, plural
-from ..trial import Trial
+from ..trial import Array, Trial
 from .replay import count_decisions, decisions
-
-Array = NDArray[np.float64]
 
 QUANTILES = (0.05, 0.5, 0.95)
 MAX_NEW = 2

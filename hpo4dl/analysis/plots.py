@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import ArgumentError, HPO4DLError
 from ..extras import import_extra
 from ..text import escape, truncate
+from ..trial import Array
 from . import charts
 from .explain import NOT_WEIGHED, Explanation
 from .run import Hyperparameter, Run, is_number
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-Array = NDArray[np.float64]
 
 GRAY, BLUE, RED = '#8c96a0', '#0072b2', '#d55e00'
 COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')

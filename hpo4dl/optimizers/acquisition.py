@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, ndtr
 
-from ..trial import LearningCurve
-
-Array = NDArray[np.float64]
+from ..trial import Array, LearningCurve
 
 
 def log_expected_improvement(mu: Array, sigma: Array, f_best: Array | float) -> Array:

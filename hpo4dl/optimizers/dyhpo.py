@@ -31,10 +31,9 @@ from scipy.special import ndtri, stdtrit
 from ..checks import check_choice, check_count
 from ..errors import ArgumentError
 from ..surrogate.isolation import own_settings
-from ..surrogate.kernels import Array
 from ..surrogate.model import Surrogate
 from ..surrogate.prediction import Prediction
-from ..trial import LearningCurve, Trial
+from ..trial import Array, LearningCurve, Trial
 from .acquisition import incumbent_at, log_expected_improvement
 from .base import BaseOptimizer
 from .hyperband import best_first, rung_epochs

@@ -18,12 +18,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from ..trial import Array
 from .policy import Policy
-
-Array = NDArray[np.float64]
 
 LARGEST = 1e300
 """Values are clipped to +-`LARGEST`, so that their differences are finite."""

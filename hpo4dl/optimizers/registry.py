@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from ..errors import ArgumentError
 from ..space.unit_cube import Space
-from ..trial import Configuration
 from .base import BaseOptimizer
 from .dyhpo import DyHPO
 from .hyperband import ASHA, Hyperband
@@ -38,31 +34,3 @@ def check_agrees(optimizer: BaseOptimizer, max_epochs: int, minimize: bool, spac
         if given != accepted:
             agreeing = f'an object that agrees with the tuner, whose {what}: {accepted}; its own: {given}'
             raise ArgumentError('optimizer', optimizer, agreeing)
-
-
-def build(
-    name: str,
-    space: Space,
-    *,
-    max_epochs: int,
-    minimize: bool,
-    seed: int,
-    initial_configurations: Sequence[Configuration],
-    num_configurations: int,
-    device: str | None,
-    is_bounded: bool,
-) -> BaseOptimizer:
-    """Make the optimizer of that name; of a race that nothing else bounds, Hyperband goes once round its brackets."""
-    special: dict[str, Any] = {}
-    if name == 'dyhpo':
-        special = {'num_configurations': num_configurations, 'device': device}
-    if name == 'hyperband' and not is_bounded:
-        special = {'rounds': 1}
-    return OPTIMIZERS[name](
-        space,
-        max_epochs,
-        minimize=minimize,
-        seed=seed,
-        initial_configurations=initial_configurations,
-        **special,
-    )

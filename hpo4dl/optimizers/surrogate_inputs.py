@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..space.unit_cube import Space
-from ..surrogate.kernels import Array, Inputs
-from ..trial import LearningCurve
+from ..surrogate.kernels import Inputs
+from ..trial import Array, LearningCurve
 from .output_transform import OutputTransform
 from .policy import Policy
 

@@ -38,7 +38,7 @@ def claim_checkpoints(run_folder: Path, identity: Identity, storage_path: str | 
     folder = identity.checkpoint_folder(run_folder, storage_path)
     if read_identity(run_folder) is None:  # a run of an hpo4dl that gave it none
         write_identity(run_folder, identity)
-        if folder.parent == run_folder and folder.is_dir() and not folder.is_symlink():
+        if folder.parent == run_folder and folder.is_dir():
             mark(folder, identity, run_folder)
     original = claim(folder, identity, run_folder)
     if original is None:

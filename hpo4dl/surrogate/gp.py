@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from torch import Tensor
 
-Array = NDArray[np.float64]
+from ..trial import Array
 
 
 class _LogMarginalLikelihood(torch.autograd.Function):

@@ -26,9 +26,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..trial import Array
 from .policy import SurrogatePolicy
 
-Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 Matrix = TypeVar('Matrix', Tensor, NDArray[np.float64])
 

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError
 from torch import Tensor
 
+from ..trial import Array
 from .adam import Adam
 from .curve_encoder import CurveEncoder
 from .gp import Posterior, log_marginal_likelihood
-from .kernels import Array, Inputs, Kernel, KernelInputs, deduplicate
+from .kernels import Inputs, Kernel, KernelInputs, deduplicate
 from .policy import SurrogatePolicy
 from .prediction import CandidatePosterior, ConditionedGP
 

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError
 
+from ..trial import Array
 from .gp import Posterior
-from .kernels import Array, Kernel, KernelInputs, at_pairs, concatenate
+from .kernels import Kernel, KernelInputs, at_pairs, concatenate
 
 
 @dataclass(frozen=True)
