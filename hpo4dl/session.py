@@ -135,7 +135,8 @@ class Session:
 
 def build_optimizer(settings: Settings, space: Space) -> BaseOptimizer:
     """The optimizer that the settings name, knowing nothing yet."""
-    name, special = str(settings.optimizer), dict[str, Any]()
+    name = str(settings.optimizer)
+    special: dict[str, Any] = {}
     if name == 'dyhpo':
         special = {'num_configurations': settings.num_configurations, 'device': settings.device}
     if name == 'hyperband' and settings.max_budget is None and settings.time_limit is None and settings.target is None:
