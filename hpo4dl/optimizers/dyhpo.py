@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -55,6 +55,7 @@ class Candidates:
     """(m,) or (1,) the target to improve on."""
     prediction: Prediction
     """(m,) targets."""
+    penalty: Array = field(default_factory=lambda: np.zeros(1))
 
     def log_ei(self, index: NDArray[np.int64] | slice = slice(None)) -> Array:
         """(m,) log expected improvement, or that of some; an upper bound where the standard deviation is one."""
@@ -67,7 +68,8 @@ class Candidates:
 
         Standard deviations become exact only of those that may be next: the leaders by upper bound, in growing batches.
         """
-        log_ei = self.log_ei()
+        penalty = np.broadcast_to(self.penalty, self.target_epoch.shape)
+        log_ei = self.log_ei() - penalty
         batch = 30
         while True:
             best = int(log_ei.argmax())
@@ -80,7 +82,7 @@ class Candidates:
                 leaders = np.argsort(-log_ei, kind='stable')[:batch]
                 leaders = leaders[~self.prediction.is_exact[leaders]]
                 self.prediction.refine(leaders)
-                log_ei[leaders] = self.log_ei(leaders)
+                log_ei[leaders] = self.log_ei(leaders) - penalty[leaders]
                 batch *= 2
 
 
@@ -237,7 +239,8 @@ class DyHPO(BaseOptimizer):
 
     def _warmup_step(self) -> Trial | None:
         """The next step of the warm-up; None when it is over, or waits for running trials."""
-        rungs = [0, *rung_epochs(self.max_epochs, self.policy.eta)[:-1]]
+        rungs = [0, *rung_epochs(self.max_epochs, self.policy.eta)]
+        rungs = rungs if self.policy.top_rung else rungs[:-1]
         warmup = [c for c in self.curves.values() if c.trial_id < self._n_warmup and c.failed is None]
         for rung, above in reversed(list(zip(rungs, rungs[1:]))):
             reached = best_first([curve for curve in warmup if curve.epoch >= rung], rung)
@@ -283,7 +286,8 @@ class DyHPO(BaseOptimizer):
             target_epoch = np.minimum(epoch + horizon, self.max_epochs)
             t = self._builder.log_epochs(target_epoch[: len(paused)])
             t_new = float(self._builder.log_epochs([horizon])[0])
-            return Candidates(paused, points, target_epoch, threshold, posterior.predict(t, t_new))
+            penalty = self.policy.cost_weight * np.log(np.maximum(target_epoch - epoch, 1) / horizon)
+            return Candidates(paused, points, target_epoch, threshold, posterior.predict(t, t_new), penalty)
 
         if fixed is None and self.horizon == 'next':
             return at_horizon(1, transform(incumbent_at(epoch + 1, self.curves.values())))

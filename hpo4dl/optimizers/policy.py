@@ -70,5 +70,8 @@ class Policy:
     forecast_scale: float = 0.87
     """Scale of forecasts, as a share of the predicted standard deviation. Measured: intervals hold what they should."""
 
+    top_rung: bool = False
+    cost_weight: float = 0.0
+    linear: float = 0.0
     surrogate: SurrogatePolicy = field(default_factory=SurrogatePolicy)
     """The constants of the surrogate."""
