@@ -56,11 +56,13 @@ class Candidates:
     prediction: Prediction
     """(m,) targets."""
     penalty: Array = field(default_factory=lambda: np.zeros(1))
+    noise: Array = field(default_factory=lambda: np.zeros(1))
 
     def log_ei(self, index: NDArray[np.int64] | slice = slice(None)) -> Array:
         """(m,) log expected improvement, or that of some; an upper bound where the standard deviation is one."""
         threshold = np.broadcast_to(self.threshold, self.target_epoch.shape)
-        log_ei = log_expected_improvement(self.prediction.mean[index], self.prediction.std[index], threshold[index])
+        std = np.sqrt(self.prediction.std[index] ** 2 + np.broadcast_to(self.noise, self.target_epoch.shape)[index])
+        log_ei = log_expected_improvement(self.prediction.mean[index], std, threshold[index])
         return np.where(np.isnan(log_ei), -math.inf, log_ei)
 
     def by_ei(self, min_log_ei: float = -math.inf) -> Iterator[int]:
@@ -287,7 +289,7 @@ class DyHPO(BaseOptimizer):
             t = self._builder.log_epochs(target_epoch[: len(paused)])
             t_new = float(self._builder.log_epochs([horizon])[0])
             penalty = self.policy.cost_weight * np.log(np.maximum(target_epoch - epoch, 1) / horizon)
-            return Candidates(paused, points, target_epoch, threshold, posterior.predict(t, t_new), penalty)
+            return Candidates(paused, points, target_epoch, threshold, posterior.predict(t, t_new), penalty, self.surrogate.gp.kernel.noise(self._builder.log_epochs(target_epoch)) if self.policy.noisy_ei else np.zeros(1))
 
         if fixed is None and self.horizon == 'next':
             return at_horizon(1, transform(incumbent_at(epoch + 1, self.curves.values())))

@@ -73,5 +73,7 @@ class Policy:
     top_rung: bool = False
     cost_weight: float = 0.0
     linear: float = 0.0
+    noisy_ei: bool = False
+    cost_mode: str = ''
     surrogate: SurrogatePolicy = field(default_factory=SurrogatePolicy)
     """The constants of the surrogate."""

@@ -76,6 +76,7 @@ class InputBuilder:
             t=self.log_epochs(epochs),
             curve=np.where(np.arange(padded.shape[1]) < length[:, None], transform(padded), 0.0),
             length=length,
+            max_epochs=self.max_epochs,
         )
 
     def log_epochs(self, epochs: Epochs) -> Array:

@@ -1,53 +1,64 @@
-"""The deep part of the kernel: a convolution and an MLP over the curve so far.
+"""The deep part of the kernel: a convolution and an MLP over the curve so far, learned beforehand.
 
-    curve   (n, c)          targets of the epochs before one, from the first on, padded behind
-    length  (n,)            how many of them there are
-    code    (n, n_outputs)  what the kernel compares
+    curve   (n, c)         targets of the epochs before one, from the first on, padded behind
+    length  (n,)           how many of them there are
+    t       (n,)           the epoch to predict: log(epoch) / log(max_epochs)
+    code    (n, n_hidden)  what the kernel compares; each element in (-1, 1)
 
-It is small and has no batch normalization: deep kernels over-fit the marginal likelihood (Ober et al. 2021).
+The weights start from `encoder.npz`, which examples/benchmarks/pretrain.py made from made-up and real curves, so that a
+race knows from its first epochs on how curves go on. They are small: 0.7 thousand numbers.
 """
 
 from __future__ import annotations
 
+import math
+from functools import cache
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..trial import Array
+
+
+@cache
+def pretrained() -> dict[str, Array]:
+    """The weights that were learned beforehand, by the names of the encoder's parameters."""
+    with np.load(Path(__file__).with_name('encoder.npz')) as weights:
+        return {name: weights[name] for name in weights}
+
 
 class CurveEncoder(nn.Module):
-    """A 1-D convolution over the channels (value, mask), pooled by mean and by last position, then an MLP.
+    """A 1-D convolution over the channels (value, mask, position), pooled by mean and by last position, then an MLP.
 
-    Padding is masked out, so a curve's code depends on nothing but the curve. The mask is a channel, so that a curve of
-    zeros differs from none at all, whose code is 0.
-
-    Args:
-        n_outputs: dimension of the code.
-        generator: draws the initial weights.
+    The MLP also sees the last value, how far the curve has come, and the epoch to predict. Padding is masked out, so a
+    code depends on nothing but the curve and the epoch.
     """
 
-    def __init__(self, n_outputs: int, generator: torch.Generator) -> None:
+    def __init__(self, weights: dict[str, Array]) -> None:
         super().__init__()
-        filters, hidden = 8, 16
-        self.weight = _weights(1 / 6**0.5, (filters, 2, 3), generator)
-        self.bias = nn.Parameter(torch.zeros(filters, dtype=torch.float64, device='cpu'))
-        self.hidden = _weights(1 / (2 * filters) ** 0.5, (2 * filters, hidden), generator)
-        self.out = _weights(1 / hidden**0.5, (hidden, n_outputs), generator)
+        for name in ('weight', 'bias', 'hidden', 'hidden_bias', 'out'):
+            self.register_parameter(name, nn.Parameter(torch.tensor(weights[name], dtype=torch.float64, device='cpu')))
 
-    def forward(self, curve: Tensor, length: Tensor) -> Tensor:
-        """(n, n_outputs) codes."""
-        code = curve.new_zeros(len(curve), len(self.hidden))
+    def forward(self, curve: Tensor, length: Tensor, t: Tensor, max_epochs: int) -> Tensor:
+        """(n, n_hidden) codes."""
+        log_max = math.log(max(max_epochs, 2))
+        pooled = curve.new_zeros(len(curve), 2 * len(self.bias) + 1)
         begun = (length > 0).nonzero()[:, 0]
         if len(begun):
-            code = code.index_copy(0, begun, self._encode(curve[begun, : int(length.max())], length[begun]))
-        return torch.tanh(code @ self.hidden) @ self.out
+            found = self._pool(curve[begun, : int(length.max())], length[begun], max_epochs)
+            pooled = pooled.index_copy(0, begun, found)
+        times = [torch.log1p(length) / log_max, length / max_epochs, t, torch.exp((t - 1) * log_max)]
+        return torch.tanh(torch.cat([pooled, torch.stack(times, dim=1)], dim=1) @ self.hidden + self.hidden_bias)
 
-    def _encode(self, curve: Tensor, length: Tensor) -> Tensor:
-        mask = (torch.arange(curve.shape[1], device=curve.device)[None] < length[:, None]).to(curve.dtype)
-        channels = torch.stack([curve * mask, mask], dim=1)
+    def _pool(self, curve: Tensor, length: Tensor, max_epochs: int) -> Tensor:
+        """(n, 2 filters + 1) what was convolved, in the mean and at the last epoch, and the last value."""
+        epoch = torch.arange(1, curve.shape[1] + 1, device=curve.device)[None]
+        mask = (epoch <= length[:, None]).to(curve.dtype)
+        channels = torch.stack([curve * mask, mask, epoch / max_epochs * mask], dim=1)
         code = torch.tanh(nn.functional.conv1d(channels, self.weight, self.bias, padding=1)) * mask[:, None]
         mean = code.sum(2) / length[:, None]
-        last = code.gather(2, (length - 1)[:, None, None].expand(-1, code.shape[1], 1))[:, :, 0]
-        return torch.cat([mean, last], dim=1)
-
-
-def _weights(std: float, shape: tuple[int, ...], generator: torch.Generator) -> nn.Parameter:
-    return nn.Parameter(std * torch.randn(shape, generator=generator, dtype=torch.float64, device='cpu'))
+        at_last = (length - 1)[:, None]
+        last = code.gather(2, at_last[:, :, None].expand(-1, code.shape[1], 1))[:, :, 0]
+        return torch.cat([mean, last, curve.gather(1, at_last)], dim=1)

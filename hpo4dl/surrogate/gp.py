@@ -60,11 +60,9 @@ class Posterior:
 
     L: Array
     whitened: Array
-    mean: float
-    """Prior mean of all values."""
 
     @classmethod
-    def condition(cls, K: Array, y: Array, mean: float) -> Posterior:
+    def condition(cls, K: Array, y: Array) -> Posterior:
         """Condition on targets y; where K cannot be factored, with the least jitter on its diagonal that helps.
 
         Raises:
@@ -78,7 +76,7 @@ class Posterior:
                 L = cholesky(K + jitter * scale * np.eye(len(K)), lower=True, check_finite=False)
             except LinAlgError:
                 continue
-            return cls(L, solve_lower(L, y - mean), mean)
+            return cls(L, solve_lower(L, y))
         raise LinAlgError('the covariance is not positive definite')
 
     def extend(self, Ks: Array, Kss: Array, y: Array) -> Posterior:
@@ -95,12 +93,12 @@ class Posterior:
             raise LinAlgError('the covariance is not finite')
         C = cholesky(schur, lower=True, check_finite=False)
         L = np.block([[self.L, np.zeros(Ks.shape)], [B, C]])
-        whitened = solve_lower(C, y - self.mean - B @ self.whitened)
-        return Posterior(L, np.concatenate([self.whitened, whitened]), self.mean)
+        whitened = solve_lower(C, y - B @ self.whitened)
+        return Posterior(L, np.concatenate([self.whitened, whitened]))
 
     def first(self, n: int) -> Posterior:
         """Condition on the first n targets alone."""
-        return Posterior(self.L[:n, :n], self.whitened[:n], self.mean)
+        return Posterior(self.L[:n, :n], self.whitened[:n])
 
     def alpha(self) -> Array:
         """(n,) alpha."""
@@ -114,7 +112,7 @@ class Posterior:
 
     def predict(self, Ks: Array, kss: Array) -> tuple[Array, Array]:
         """(m,) posterior means and (m,) variances of latent values."""
-        return self.mean + Ks.T @ self.alpha(), self.variance(Ks, kss)  # Equation 2.25
+        return Ks.T @ self.alpha(), self.variance(Ks, kss)  # Equation 2.25
 
 
 def solve_lower(L: Array, b: Array, transposed: bool = False) -> Array:

@@ -8,7 +8,7 @@
 The covariance of two latent values is
 
     (s_m + s_x k_52(x_scaled, x_scaled')) k_t(t, t')    a common trend; similar configurations, similar curves
-    + s_d k_rbf(curve_code, curve_code')                similar curves continue similarly
+    + s_d curve_code . curve_code'                      similar curves continue similarly
     + s_c [same trial] k_32(t / l_c, t' / l_c)          a curve predicts its own future
 
 where k_t(t, t') = (r + k_32(t / l_t, t' / l_t)) / (1 + r): a part of the similarity lasts, however many epochs lie
@@ -47,10 +47,13 @@ class Inputs:
     """(n, c) targets of the epochs before this one, from the first on, padded with zeros."""
     length: NDArray[np.int64]
     """(n,) how many of them there are."""
+    max_epochs: int
 
     def take(self, index: NDArray[np.int64]) -> Inputs:
         """Select rows."""
-        return Inputs(self.trial[index], self.x[index], self.t[index], self.curve[index], self.length[index])
+        return Inputs(
+            self.trial[index], self.x[index], self.t[index], self.curve[index], self.length[index], self.max_epochs
+        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,9 @@ class KernelInputs(Generic[Matrix]):
     t: Matrix
     """(T,)"""
     curve_code: Matrix
-    """(n, code_dim)"""
+    """(n, n_hidden)"""
+    mean: Matrix
+    """(n,) prior means."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,8 @@ class Kernel(Generic[Matrix]):
         return (self.r + matern32(((a[:, None] - b[None]) / self.l_t) ** 2)) / (1 + self.r)
 
     def curves(self, a: Matrix, b: Matrix) -> Matrix:
-        """s_d k_rbf(curve_code, curve_code')"""
-        return self.s_d * rbf(squared_distance(a, b))
+        """s_d curve_code . curve_code'"""
+        return self.s_d * (a @ b.T)
 
     def same_trial(self, a: Matrix, b: Matrix) -> Matrix:
         """s_c k_32(t / l_c, t' / l_c)"""
@@ -106,9 +111,9 @@ class Kernel(Generic[Matrix]):
         """(n,) variances of observations at t (n,) around their latent values."""
         return self.policy.min_noise + self.s_n + self.s_1 * exponential(-t / self.policy.noise_decay)
 
-    def variance(self) -> Matrix:
-        """Prior variance of a latent value."""
-        return self.s_m + self.s_x + self.s_d + self.s_c
+    def variance(self, curve_code: Matrix) -> Matrix:
+        """(n,) prior variances of latent values."""
+        return self.s_m + self.s_x + self.s_d * (curve_code * curve_code).sum(1) + self.s_c
 
     def __call__(self, a: KernelInputs[Matrix], b: KernelInputs[Matrix]) -> Matrix:
         """(n, m) covariances of latent values."""
@@ -130,7 +135,8 @@ def concatenate(a: KernelInputs[Array], b: KernelInputs[Array]) -> KernelInputs[
     t = np.concatenate([a.t[a.epoch_index], b.t[b.epoch_index]])
     first, trial_index, t, epoch_index = deduplicate(trial, t)
     code = np.concatenate([a.curve_code, b.curve_code])
-    return KernelInputs(trial, trial_index, epoch_index, x_scaled[first], t, code)
+    mean = np.concatenate([a.mean, b.mean])
+    return KernelInputs(trial, trial_index, epoch_index, x_scaled[first], t, code, mean)
 
 
 def deduplicate(trial: NDArray[np.int64], t: Array) -> tuple[Index, Index, Array, Index]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ..trial import Array
 from .adam import Adam
-from .curve_encoder import CurveEncoder
+from .curve_encoder import CurveEncoder, pretrained
 from .gp import Posterior, log_marginal_likelihood
 from .kernels import Inputs, Kernel, KernelInputs, deduplicate
 from .policy import SurrogatePolicy
@@ -73,7 +73,7 @@ class Surrogate:
         except (RuntimeError, ArithmeticError) as error:  # torch's LinAlgError is a RuntimeError
             self._reset(error)
         try:
-            self.gp = ConditionedGP.condition(*self._kernel_and_mean(), self.kernel_inputs(inputs), z)
+            self.gp = ConditionedGP.condition(self._kernel(), self.kernel_inputs(inputs), z)
         except LinAlgError as error:
             self._reset(error)
             self.gp = self._prior()
@@ -103,7 +103,17 @@ class Surrogate:
                 logger.info('running trials are left out of account: %s', error)
         with torch.no_grad():
             x_scaled: Array = self._scaled(self._tensor(x)).cpu().numpy()
-        return CandidatePosterior(gp, self.kernel_inputs(paused), x_scaled)
+        new = self.unbegun(paused)
+
+        def encode(t: Array, t_new: float) -> tuple[KernelInputs[Array], KernelInputs[Array]]:
+            return self.kernel_inputs(replace(paused, t=t)), self.kernel_inputs(replace(new, t=np.array([t_new])))
+
+        return CandidatePosterior(gp, encode, x_scaled, self.kernel_inputs(paused))
+
+    def unbegun(self, like: Inputs) -> Inputs:
+        """One row without a curve."""
+        none = np.zeros(1, dtype=np.int64)
+        return Inputs(none - 1, np.zeros((1, self.n_features)), np.zeros(1), np.zeros((1, 0)), none, like.max_epochs)
 
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
         """(n,) means and (n,) standard deviations of latent values."""
@@ -140,9 +150,10 @@ class Surrogate:
             torch.linalg.LinAlgError: the covariance is not positive definite in floating point.
         """
         kernel = Kernel(self.policy, *self._theta[self.n_features : -1].exp().unbind())
-        K = kernel.of_observations(self._kernel_inputs(inputs))
+        kernel_inputs = self._kernel_inputs(inputs)
+        K, mean = kernel.of_observations(kernel_inputs), kernel_inputs.mean
         prior = -0.5 * ((self._flat() - self._prior_mean) / self._prior_std) ** 2
-        return log_marginal_likelihood(K, self._tensor(z) - self._theta[-1]) + prior.sum()
+        return log_marginal_likelihood(K, self._tensor(z) - mean) + prior.sum()
 
     def kernel_inputs(self, inputs: Inputs) -> KernelInputs[Array]:
         """What the kernel is computed from, with the parameters as they are."""
@@ -154,24 +165,25 @@ class Surrogate:
         first, *distinct = deduplicate(inputs.trial, inputs.t)
         trial, trial_index, t, epoch_index = map(self._tensor, (inputs.trial, *distinct))
         x_scaled = self._scaled(self._tensor(inputs.x[first]))
-        code = self._psi(self._tensor(inputs.curve), self._tensor(inputs.length))
-        return KernelInputs(trial, trial_index, epoch_index, x_scaled, t, code)
+        curve, length, t_row = map(self._tensor, (inputs.curve, inputs.length, inputs.t))
+        code = self._psi(curve, length, t_row, inputs.max_epochs)
+        mean = self._theta[-1] + code @ self._psi.out
+        return KernelInputs(trial, trial_index, epoch_index, x_scaled, t, code, mean)
 
     def _scaled(self, x: Tensor) -> Tensor:
         scaled: Tensor = x / self._theta[: self.n_features].exp()
         return scaled
 
-    def _kernel_and_mean(self) -> tuple[Kernel[Array], float]:
-        """Of the parameters as they are, in NumPy."""
+    def _kernel(self) -> Kernel[Array]:
+        """With the parameters as they are, in NumPy."""
         theta = self._theta.detach().cpu().numpy()
-        return Kernel(self.policy, *np.exp(theta[self.n_features : -1])), float(theta[-1])
+        return Kernel(self.policy, *np.exp(theta[self.n_features : -1]))
 
     def _prior(self) -> ConditionedGP:
         none = np.zeros(0, dtype=np.int64)
-        inputs = Inputs(none, np.zeros((0, self.n_features)), np.zeros(0), np.zeros((0, 0)), none)
-        kernel, mean = self._kernel_and_mean()
-        posterior = Posterior(np.zeros((0, 0)), np.zeros(0), mean)
-        return ConditionedGP(kernel, self.kernel_inputs(inputs), np.zeros(0), posterior)
+        inputs = Inputs(none, np.zeros((0, self.n_features)), np.zeros(0), np.zeros((0, 0)), none, 1)
+        posterior = Posterior(np.zeros((0, 0)), np.zeros(0))
+        return ConditionedGP(self._kernel(), self.kernel_inputs(inputs), np.zeros(0), posterior)
 
     def _reset(self, error: Exception | None = None) -> None:
         """Set the parameters to the medians of their priors."""
@@ -182,7 +194,7 @@ class Surrogate:
         priors += [getattr(policy, field.name) for field in fields(Kernel)[1:]] + [policy.mean]
         theta, theta_std = self._tensor(np.array(priors).T)
         self._theta = theta.clone().requires_grad_()
-        self._psi = CurveEncoder(policy.code_dim, torch.Generator().manual_seed(self.seed % 2**63)).to(self.device)
+        self._psi = CurveEncoder(pretrained()).to(self.device)
         weights = [(weight, policy.weight_learning_rate) for weight in self._psi.parameters()]
         self._adam = Adam([(self._theta, policy.learning_rate), *weights])
         self._prior_mean = self._flat().detach()

@@ -36,13 +36,13 @@ class ConditionedGP:
     posterior: Posterior
 
     @classmethod
-    def condition(cls, kernel: Kernel[Array], mean: float, inputs: KernelInputs[Array], z: Array) -> ConditionedGP:
+    def condition(cls, kernel: Kernel[Array], inputs: KernelInputs[Array], z: Array) -> ConditionedGP:
         """Condition on targets z (n,).
 
         Raises:
             scipy.linalg.LinAlgError: the covariance cannot be factored.
         """
-        return cls(kernel, inputs, z, Posterior.condition(kernel.of_observations(inputs), z, mean))
+        return cls(kernel, inputs, z, Posterior.condition(kernel.of_observations(inputs), z - inputs.mean))
 
     def extend(self, inputs: KernelInputs[Array], z: Array) -> ConditionedGP:
         """Condition on further targets z (k,); where rows cannot be added to the Cholesky factor, factor anew.
@@ -53,15 +53,15 @@ class ConditionedGP:
         all_inputs, all_z = concatenate(self.inputs, inputs), np.concatenate([self.z, z])
         Ks, Kss = self.kernel(self.inputs, inputs), self.kernel.of_observations(inputs)
         try:
-            posterior = self.posterior.extend(Ks, Kss, z)
+            posterior = self.posterior.extend(Ks, Kss, z - inputs.mean)
         except LinAlgError:
-            return ConditionedGP.condition(self.kernel, self.posterior.mean, all_inputs, all_z)
+            return ConditionedGP.condition(self.kernel, all_inputs, all_z)
         return ConditionedGP(self.kernel, all_inputs, all_z, posterior)
 
     def predict(self, inputs: KernelInputs[Array]) -> tuple[Array, Array]:
         """(m,) means and (m,) variances of latent values."""
-        prior_variance = np.full(len(inputs.epoch_index), self.kernel.variance())
-        return self.posterior.predict(self.kernel(self.inputs, inputs), prior_variance)
+        mean, variance = self.posterior.predict(self.kernel(self.inputs, inputs), self.kernel.variance(inputs.curve_code))
+        return inputs.mean + mean, variance
 
 
 class Prediction:
@@ -89,51 +89,61 @@ class Prediction:
 class CandidatePosterior:
     """The covariances of k paused trials and m - k new configurations with the observations.
 
-    What does not depend on the epoch is computed once, so that they can be predicted at several horizons.
+    Those of configurations, which do not depend on the epoch, are computed once, so that there can be several horizons.
 
     Args:
         gp: the conditioned process.
-        paused: one row a paused trial, with its curve so far; its epoch is not looked at.
+        encode: from epochs t (k,) of the paused trials and one epoch of all new configurations to the rows of the
+            paused trials (k,), and a row without a curve (1,).
         x_scaled: (m - k, d) new configurations, which no trial has.
     """
 
-    def __init__(self, gp: ConditionedGP, paused: KernelInputs[Array], x_scaled: Array) -> None:
+    def __init__(
+        self,
+        gp: ConditionedGP,
+        encode: Callable[[Array, float], tuple[KernelInputs[Array], KernelInputs[Array]]],
+        x_scaled: Array,
+        paused: KernelInputs[Array],
+    ) -> None:
         kernel, data = gp.kernel, gp.inputs
         self._gp = gp
+        self._encode = encode
         self._alpha = gp.posterior.alpha()
         self._k_config = kernel.configurations(paused.x_scaled, data.x_scaled)[paused.trial_index][:, data.trial_index]
-        self._k_curve = kernel.curves(paused.curve_code, data.curve_code)
         self._same_trial = np.nonzero(np.asarray(paused.trial)[:, None] == data.trial)
         self._k_config_new = kernel.configurations(x_scaled, data.x_scaled)
-        self._k_curve_new = kernel.curves(np.zeros((1, data.curve_code.shape[1])), data.curve_code)
 
     def predict(self, t: Array, t_new: float) -> Prediction:
         """Predict the latent values of the paused trials at epochs t (k,), then of the new configurations at t_new."""
         data, posterior, kernel = self._gp.inputs, self._gp.posterior, self._gp.kernel
-        k_paused = self._covariance(t)
-        k_epoch = kernel.epochs(np.array([t_new]), data.t)[:, data.epoch_index]
+        paused, new = self._encode(t, t_new)
+        k_paused = self._covariance(paused)
+        k_epoch = kernel.epochs(new.t, data.t)[:, data.epoch_index]
+        k_curve_new = kernel.curves(new.curve_code, data.curve_code)
         # The covariance of a new configuration with a row is k_config k_epoch + k_curve, where k_config is that with
         # the row's trial: so alpha is summed over the rows of each trial first.
         alpha_by_trial = np.bincount(data.trial_index, k_epoch[0] * self._alpha, len(data.x_scaled))
-        mean_new = self._k_config_new @ alpha_by_trial + self._k_curve_new @ self._alpha
-        mean = posterior.mean + np.concatenate([k_paused @ self._alpha, mean_new])
+        mean_new = new.mean + self._k_config_new @ alpha_by_trial + k_curve_new @ self._alpha
+        mean = np.concatenate([paused.mean + k_paused @ self._alpha, mean_new])
+        n_new = len(mean_new)
+        codes = np.concatenate([paused.curve_code, np.repeat(new.curve_code, n_new, axis=0)])
+        variance = kernel.variance(codes)
 
         def std(index: NDArray[np.int64], n: int) -> Array:
             """Given the first n observations."""
             new = index[index >= len(t)] - len(t)
-            k_new = self._k_config_new[new][:, data.trial_index[:n]] * k_epoch[:, :n] + self._k_curve_new[:, :n]
+            k_new = self._k_config_new[new][:, data.trial_index[:n]] * k_epoch[:, :n] + k_curve_new[:, :n]
             Ks = np.concatenate([k_paused[index[index < len(t)], :n], k_new])
-            return np.sqrt(posterior.first(n).variance(Ks.T, np.full(len(index), kernel.variance())))
+            return np.sqrt(posterior.first(n).variance(Ks.T, variance[index]))
 
         n = len(data.epoch_index)
         return Prediction(mean, std(np.arange(len(mean)), n // 4), lambda index: std(index, n))
 
-    def _covariance(self, t: Array) -> Array:
-        """(k, n) covariances of the paused trials' latent values at epochs t with the observations."""
+    def _covariance(self, paused: KernelInputs[Array]) -> Array:
+        """(k, n) covariances of the paused trials' latent values with the observations."""
         data, kernel = self._gp.inputs, self._gp.kernel
-        distinct, epoch_index = np.unique(t, return_inverse=True)
-        k_epoch = at_pairs(kernel.epochs(distinct, data.t), epoch_index, data.epoch_index)
-        K: Array = self._k_config * k_epoch + self._k_curve
+        k_epoch = at_pairs(kernel.epochs(paused.t, data.t), paused.epoch_index, data.epoch_index)
+        K: Array = self._k_config * k_epoch + kernel.curves(paused.curve_code, data.curve_code)
         i, j = self._same_trial
-        K[i, j] += kernel.same_trial(distinct, data.t)[epoch_index[i], data.epoch_index[j]]
+        K[i, j] += kernel.same_trial(paused.t, data.t)[paused.epoch_index[i], data.epoch_index[j]]
         return K
