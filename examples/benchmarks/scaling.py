@@ -141,7 +141,7 @@ def run(job: Job) -> str | None:
             call([job.python, '-c', 'import scaling, sys; scaling.by_words(*sys.argv[1:])', *map(str, words)])
             return None
         problem = problems.load(job.problem, job.data)
-        seconds = problem.seconds
+        seconds = problem.cost
         if job.seconds is not None:
             seconds = lambda configuration: np.full(problem.max_epochs, job.seconds)  # noqa: E731
         if seconds is None:

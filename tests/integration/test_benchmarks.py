@@ -247,7 +247,7 @@ def test_one_simulated_worker_is_the_serial_race(
     with pytest.raises(peers.Spent):
         ours.race(tuner, problem, 3, training)
     paid: dict[float, int] = {}
-    record = scaling.simulate(ours.ask_and_tell(tuner, problem, 3), 1, 60, problem.curve, problem.seconds, free)
+    record = scaling.simulate(ours.ask_and_tell(tuner, problem, 3), 1, 60, problem.curve, problem.cost, free)
     assert list(record['values']) == training.values
     assert record['utilization'] == pytest.approx(1)
     durations = []
@@ -398,7 +398,7 @@ def test_lcbench_has_the_time_of_each_epoch(
     monkeypatch.setitem(sys.modules, 'onnxruntime', onnxruntime)
     problem = modules[2].lcbench(tmp_path, '7')
     x = dict.fromkeys(names, 0.25)
-    assert list(problem.seconds(x)) == [2.0] * 9 + [0.0, 4.0] + [2.0] * 41
+    assert list(problem.cost(x)) == [2.0] * 9 + [0.0, 4.0] + [2.0] * 41
     assert problem.curve(x) == pytest.approx(0.25 + np.arange(1, 53) / 100)
     drawn = np.random.default_rng(12345).random((3000, 7))[:, 2]
     assert problem.best == pytest.approx(min(1.0, drawn.max() + 0.52), rel=1e-6)

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import problems
+import tabular
 
 from peers import ablations
 
@@ -49,8 +50,7 @@ class Spent(BaseException):
 class Training:
     """Trains configurations, goes on where each was left, and counts the epochs that are new.
 
-    On a problem that is a table, a configuration stands for the nearest row, in coordinates that run from 0 to 1 along
-    each hyperparameter, on a log scale where it has one.
+    On a problem that is a table, a configuration stands for the nearest row, in the coordinates of `tabular.unit`.
     """
 
     def __init__(self, problem: problems.Problem, epochs: int) -> None:
@@ -63,7 +63,7 @@ class Training:
         self.seconds: list[float] = []
         """From the end of a training to the start of the next; NaN for the first decision, which is also set-up."""
         self._trained: dict[object, int] = {}
-        self._rows = np.array([self._unit(row) for row in problem.candidates or []])
+        self._rows = np.array([tabular.unit(problem.space, row) for row in problem.candidates or []])
         self._since = np.nan
 
     def __call__(self, configuration: Mapping[str, Any], epoch: int) -> np.ndarray:
@@ -74,9 +74,9 @@ class Training:
         self.seconds.append(time.perf_counter() - self._since)
         self.observations.append(len(self.values))
         if len(self._rows):
-            row = int(((self._rows - self._unit(configuration)) ** 2).sum(axis=1).argmin())
+            row = int(((self._rows - tabular.unit(self.problem.space, configuration)) ** 2).sum(axis=1).argmin())
             configuration = self.problem.candidates[row]
-        key = tuple(configuration[name] for name in self.problem.space)
+        key = tuple(configuration.get(name) for name in self.problem.space)
         curve = self.problem.curve(configuration)
         self.values += map(float, curve[self._trained.get(key, 0) : epoch])
         self._trained[key] = max(epoch, self._trained.get(key, 0))
@@ -90,14 +90,6 @@ class Training:
         """The same, as losses to minimize: one minus an accuracy."""
         values = self(configuration, epoch)
         return values if self.problem.minimize else 1 - values
-
-    def _unit(self, configuration: Mapping[str, Any]) -> list[float]:
-        unit = []
-        for hp in self.problem.space.values():
-            scale = np.log if hp.log else float
-            low, high = scale(hp.lower), scale(hp.upper)
-            unit.append((scale(configuration[hp.name]) - low) / (high - low))
-        return unit
 
 
 def run(tuner: str, name: str, seed: int, epochs: int, file: Path, data: Path | None) -> None:
