@@ -26,20 +26,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import peers
 import problems
-from compare import (
-    COLORS,
-    LEAST,
-    by_kind,
-    call,
-    chosen,
-    interpreters,
-    last_line,
-    markdown,
-    mean_and_error,
-    one_thread,
-    race,
-    say,
-)
+from compare import call, chosen, interpreters, last_line, one_thread, race, say
+from standings import COLORS, LEAST, by_kind, lines, mean_and_error
 
 TUNERS = [tuner for tuner, module in peers.TUNERS.items() if module == 'ours' or tuner == 'syne-asha']
 MARKS = (1 / 64, 1 / 16, 1 / 4, 1)
@@ -150,8 +138,7 @@ def run(job: Job) -> str | None:
         optimizer = module.ask_and_tell(job.tuner, problem, job.seed)
         record = simulate(optimizer, job.workers, job.epochs, problem.curve, seconds)
         record['regret'] = problem.regret(np.array(record['values'])).tolist()
-        problem.space.seed(0)
-        average = float(np.mean([seconds(dict(c)).mean() for c in problem.space.sample_configuration(100)]))
+        average = problem.full_cost / problem.max_epochs if job.seconds is None else job.seconds
         peers.write({**record, 'epoch_seconds': average}, job.file)
     except subprocess.CalledProcessError as error:
         return last_line(error.stderr)
@@ -252,7 +239,9 @@ def table(runs: Runs) -> str:
             ])  # fmt: skip
             cells.append((np.append(value, [of_mean, of_each]), np.append(error, [np.nan] * 2)))
         heads = ['% busy', 'decisions a second', *(f'regret at {mark:.3g}' for mark in MARKS)]
-        text += markdown(rows, [*heads, 'speed-up of the mean', 'median speed-up'], cells, 'tuner, workers')
+        told = [[f'{m:.3g}' if np.isnan(e) else f'{m:.3g} ± {e:.2g}' for m, e in zip(*cell)] for cell in cells]
+        columns = [list(column) for column in zip(*told)]
+        text += lines(rows, [*heads, 'speed-up of the mean', 'median speed-up'], columns, 'tuner, workers')
     return text
 
 

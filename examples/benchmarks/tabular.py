@@ -86,7 +86,7 @@ def space_of(name: str, entries: list[dict[str, Any]]) -> ConfigSpace.Configurat
     """The space that a list of hyperparameters describes.
 
     Each has `name` and `kind`: float or int with `low`, `high` and perhaps `log`; ordinal or categorical with `values`.
-    It is active where every hyperparameter that `if` names has one of the values that it lists.
+    With `if`, it is active where the one that is named there has one of the values that are listed.
     """
     space = ConfigSpace.ConfigurationSpace(name=name)
     for entry in entries:
@@ -97,12 +97,8 @@ def space_of(name: str, entries: list[dict[str, Any]]) -> ConfigSpace.Configurat
         else:
             space.add(ConfigSpace.Categorical(name, entry['values'], ordered=kind == 'ordinal'))
     for entry in entries:
-        conditions = [
-            ConfigSpace.InCondition(space[entry['name']], space[parent], values)
-            for parent, values in entry.get('if', {}).items()
-        ]
-        if conditions:
-            space.add(conditions[0] if len(conditions) == 1 else ConfigSpace.AndConjunction(*conditions))
+        for parent, values in entry.get('if', {}).items():
+            space.add(ConfigSpace.InCondition(space[entry['name']], space[parent], values))
     return space
 
 
@@ -118,10 +114,16 @@ def space_around(name: str, names: list[str], rows: np.ndarray) -> ConfigSpace.C
     return space
 
 
+def is_active(space: ConfigSpace.ConfigurationSpace, name: str, configuration: Mapping[str, Any]) -> bool:
+    """Whether a hyperparameter is active; the ones that decide it come earlier in the space."""
+    return all(condition.satisfied_by_value(dict(configuration)) for condition in space.parent_conditions_of[name])
+
+
 def key(space: ConfigSpace.ConfigurationSpace, configuration: Mapping[str, Any]) -> tuple[str, ...]:
     """What a row of a table is found by, though some tuners return its values rounded, or of another type."""
     values = [configuration.get(name) for name in space]
-    return tuple(f'{v:.9g}' if isinstance(v, (int, float, np.number)) else str(v) for v in values)
+    numbers = (int, float, np.number, np.bool_)
+    return tuple(f'{float(v):.9g}' if isinstance(v, numbers) else str(v) for v in values)
 
 
 def unit(space: ConfigSpace.ConfigurationSpace, configuration: Mapping[str, Any]) -> list[float]:
