@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     pythons = interpreters(options.tuners, (options.venvs or output / 'venvs').resolve())
     budget = str(options.epochs) if options.cost is None else f'cost{options.cost}'
-    found = chosen(options.problems or [], data, options.suites or ([] if options.problems else None))
+    found = chosen(options.suites, options.problems, data)
     seeds = {problem: options.seeds or SEEDS.get(problems.suite_of(problem), 3) for problem in found}
     wanted = [
         Job(tuner, problem, seed, budget, output / 'runs' / problem / f'{tuner}-{seed}-{budget}.json', data,
@@ -110,14 +110,15 @@ def one_thread() -> None:
     os.environ.update({f'{library}_NUM_THREADS': '1' for library in ('OMP', 'OPENBLAS', 'MKL')})
 
 
-def chosen(names: Sequence[str], data: Path | None, suites: Sequence[str] | None = ()) -> list[str]:
-    """The problems of these suites (None: of all), and those of these names, or whose names begin so."""
+def chosen(suites: Sequence[str] | None, names: Sequence[str] | None, data: Path | None) -> list[str]:
+    """The problems of these suites, and those of these names, or whose names begin so; all, if neither is given."""
     known = problems.suites(data)
-    unknown = [suite for suite in suites or () if suite not in known]
-    if unknown:
+    if suites is None:
+        suites = [] if names else list(known)
+    if unknown := [suite for suite in suites if suite not in known]:
         raise SystemExit(f'no such suite: {", ".join(unknown)}; there are {", ".join(known)}')
-    of_suites = [problem for suite in (known if suites is None else suites) for problem in known[suite]]
-    of_names = [k for n in names for k in [k for k in problems.names(data) if k.startswith(n)] or [n]]
+    of_suites = [problem for suite in suites for problem in known[suite]]
+    of_names = [k for n in names or [] for k in [k for k in problems.names(data) if k.startswith(n)] or [n]]
     return list(dict.fromkeys(of_suites + of_names))
 
 

@@ -427,12 +427,12 @@ def test_suites_and_their_problems(modules: tuple[ModuleType, ...], tmp_path: Pa
     assert len(suites['lcbench-hard']) == 8
     assert all(problems.suite_of(name) == suite for suite, found in suites.items() for name in found)
     assert problems.suite_of('lcbench-3') == 'lcbench', 'a task that is kept back'
-    assert compare.chosen([], tmp_path, ['real', 'tables']) == ['real-d', 'table-c']
-    assert compare.chosen(['taskset', 'lcbench-39'], tmp_path) == ['taskset-a', 'taskset-b', 'lcbench-3945']
-    assert compare.chosen(['lcbench-31'], tmp_path) == ['lcbench-31']
-    assert len(compare.chosen([], tmp_path, None)) == 24
+    assert compare.chosen(['real', 'tables'], None, tmp_path) == ['real-d', 'table-c']
+    assert compare.chosen(None, ['taskset', 'lcbench-39'], tmp_path) == ['taskset-a', 'taskset-b', 'lcbench-3945']
+    assert compare.chosen(None, ['lcbench-31'], tmp_path) == ['lcbench-31']
+    assert len(compare.chosen(None, None, tmp_path)) == 24
     with pytest.raises(SystemExit, match='no such suite: unreal'):
-        compare.chosen([], tmp_path, ['unreal'])
+        compare.chosen(['unreal'], None, tmp_path)
 
 
 def test_a_peer_that_cannot_be_installed_is_skipped(
