@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('--seeds', type=int, help='races of a tuner on a problem; default 3, or 5 on tables and real')
     parser.add_argument('--epochs', type=int, default=500, help='epochs of a race; default 500')
     parser.add_argument('--cost', type=int, help='races end after the cost of so many full trainings instead')
-    parser.add_argument('--workers', type=int, default=2, help='processes, one a core; default 2')
+    parser.add_argument('--workers', type=int, default=2, help='processes, one a core; default 2; 0: no more races')
     parser.add_argument('--output', type=Path, default=Path('benchmark'), help='default: benchmark')
     parser.add_argument('--venvs', type=Path, help='default: OUTPUT/venvs')
     parser.add_argument('--into', type=Path, help='a document whose tables are replaced, between two lines of comment')
@@ -68,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output.mkdir(parents=True, exist_ok=True)
     one_thread()
 
-    pythons = interpreters(options.tuners, (options.venvs or output / 'venvs').resolve())
+    venvs = (options.venvs or output / 'venvs').resolve()
+    pythons = interpreters(options.tuners, venvs) if options.workers else dict.fromkeys(options.tuners)
     budget = str(options.epochs) if options.cost is None else f'cost{options.cost}'
     found = chosen(options.suites, options.problems, data)
     seeds = {problem: options.seeds or SEEDS.get(problems.suite_of(problem), 3) for problem in found}
@@ -81,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for tuner in options.tuners
         if tuner in pythons
     ]  # fmt: skip
-    race([job for job in wanted if not job.file.exists()], options.workers, run)
+    if options.workers:
+        race([job for job in wanted if not job.file.exists()], options.workers, run)
     runs: Runs = {}
     for job in wanted:
         if job.file.exists():

@@ -159,7 +159,9 @@ def by_words(tuner: str, problem: str, *words: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, help='folder with lcbench/ and taskset/; default: synthetic problems')
-    parser.add_argument('--problems', nargs='+', help='names, or beginnings of names; default: lcbench-easy or synthetic')
+    parser.add_argument(
+        '--problems', nargs='+', help='names, or beginnings of names; default: lcbench-easy or synthetic'
+    )
     parser.add_argument('--tuners', nargs='+', default=['dyhpo', 'asha'], choices=TUNERS, metavar='TUNER')
     parser.add_argument('--workers', nargs='+', type=int, default=[1, 4, 16, 64, 256])
     parser.add_argument('--seeds', type=int, default=1, help='races on a problem; default 1')
@@ -174,6 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output.mkdir(parents=True, exist_ok=True)
     one_thread()
 
+    suites = None if options.problems else ['lcbench-easy' if data else 'synthetic']
     each = options.epoch_seconds
     clock = 'own' if each is None else f'{each:g}s'
     pythons = interpreters(options.tuners, (options.venvs or output / 'venvs').resolve())
@@ -181,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Job(tuner, problem, seed, workers, epochs, each,
             output / 'runs' / problem / f'{tuner}-{seed}-{workers}-{epochs}-{clock}.json', data, pythons[tuner])
         for seed in range(options.seeds)
-        for problem in chosen(None if options.problems else ['lcbench-easy' if data else 'synthetic'], options.problems, data)
+        for problem in chosen(suites, options.problems, data)
         for workers in options.workers
         for epochs in [round(options.epochs * math.sqrt(workers))]
         for tuner in options.tuners

@@ -404,6 +404,28 @@ def test_costs_are_told_as_far_as_every_race_came(standings: ModuleType) -> None
     assert [cells(line)[1:4] for line in told[13:15]] == [['**1.000**'] * 3] * 2, 'lower from 4.2 and 8.4 on'
 
 
+def test_the_picture_shows_the_tables(
+    modules: tuple[ModuleType, ...], standings: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip('matplotlib')
+    picture = importlib.import_module('picture')
+    costs = list(np.linspace(0.2, 5.0, 25))
+    runs = {
+        'dyhpo': {('table-a', seed): level(0.5, cost=costs, test=[1.0] * 25) for seed in (0, 1)},
+        'smac': {('table-a', seed): level(0.25, cost=costs, test=[1.0] * 25) for seed in (0, 1)},
+        'asha': {('table-a', 0): level(0.1, cost=costs, test=[1.0] * 25)},
+    }
+    text = standings.table(runs, standings.Axis(False, 25))
+    assert picture.rows(text, picture.Panel('### tables:', '')) == {'dyhpo': {25: 0.5}, 'smac': {25: 0.25}}
+    by_cost = picture.rows(text, picture.Panel('### tables:', '', costs=True))
+    assert by_cost == {'dyhpo': {2: 1.0, 4: 1.0}, 'smac': {2: 1.0, 4: 1.0}}
+    assert picture.rows(text, picture.Panel('### real:', '')) == {}
+    monkeypatch.setattr(picture, 'HERE', tmp_path)
+    (tmp_path / 'RESULTS.md').write_text(text.replace('at 25 |', 'at 50 |'))
+    picture.draw(picture.SUITES, tmp_path / 'a.png', columns=3)
+    assert (tmp_path / 'a.png').read_bytes().startswith(b'\x89PNG')
+
+
 def test_tables_are_put_into_a_document(modules: tuple[ModuleType, ...], tmp_path: Path) -> None:
     compare, document = modules[0], tmp_path / 'results.md'
     document.write_text(f'before\n{compare.BEGIN}\nold\n{compare.END}\nafter\n')
