@@ -1,8 +1,8 @@
 """The outcome of races: tables in Markdown and a plot.
 
 A record of a race has `regret` after each of its epochs; where they are known, `cost`, what was spent until then in
-full trainings of mean cost, and `test`, the incumbent's regret by an independent metric; and for each decision its
-`seconds`, and the `observations` at that time.
+full trainings of mean cost, and `test`, the incumbent's regret by an independent metric. `ended` is whether the tuner
+came to an end by itself. For each decision there are its `seconds`, and the `observations` at that time.
 """
 
 from __future__ import annotations
@@ -47,11 +47,13 @@ class Axis(NamedTuple):
         return (np.arange(1000) + 0.5) * self.end / 1000 if self.costs else np.arange(1.0, self.end + 1)
 
     def at(self, record: dict[str, Any], t: Any, of: str = 'regret') -> np.ndarray:
-        """(m,) regrets after t (m,) were spent: 1 before the first epoch ends, NaN where a race did not come so far."""
+        """(m,) regrets after t (m,) were spent: 1 before the first epoch ends, NaN where a race did not come so far.
+
+        A tuner that came to an end by itself finds nothing more.
+        """
         spent = np.array(record['cost']) if self.costs else np.arange(1.0, len(record[of]) + 1)
-        went_on = len(spent) == len(record['regret'])  # else the tuner itself came to an end: nothing more is found
         values = np.array([1.0, *record[of]])[np.searchsorted(spent, t, side='right')]
-        return np.where(went_on & (np.asarray(t) > spent[-1:]), np.nan, values)
+        return np.where((np.asarray(t) > spent[-1]) & (not record['ended']), np.nan, values)
 
     def auc(self, record: dict[str, Any], of: str = 'regret') -> float:
         return float(np.mean(self.at(record, self.grid, of)))
@@ -131,7 +133,7 @@ def cost_axis(runs: Runs, block: Block) -> Axis | None:
     records = [runs[tuner][race] for tuner in block.tuners for race in block.races]
     if not all(record.get('cost') for record in records):
         return None
-    reached = [r['cost'][-1] if len(r['cost']) == len(r['regret']) else math.inf for r in records]
+    reached = [math.inf if record['ended'] else record['cost'][-1] for record in records]
     marks = Axis(True, min(reached)).marks
     return Axis(True, marks[-1]) if marks else None
 
@@ -152,12 +154,23 @@ def regrets(runs: Runs, axis: Axis, block: Block, overheads: bool) -> str:
         last = np.array([[axis.at(record, axis.marks[-1:], 'test')[0] for record in row] for row in records])
         heads += [f'by test at {axis.marks[-1]}', 'AUC by test']
         columns += [with_error(last, names), with_error(tested, names)]
+    if axis.costs and 8 in axis.marks:
+        heads.append(f'reaches what {block.tuners[0]} has at 8 after')
+        columns.append(reached(axis, records, names))
     if overheads:
         seconds = [[record['seconds'] for record in row] for row in records]
         heads += ['ms a decision', 's a race']
         columns.append([f'{1000 * np.mean([np.mean(s or np.nan) for s in row]):.2g}' for row in seconds])
         columns.append([f'{np.mean([np.sum(s) for s in row]):.2g}' for row in seconds])
     return lines(block.tuners, heads, columns)
+
+
+def reached(axis: Axis, records: list[list[dict[str, Any]]], names: Sequence[str]) -> list[str]:
+    """The cost after which each tuner's mean regret is what the first tuner's is after the cost of 8 trainings."""
+    means = [mean_and_error(np.array([axis.at(r, axis.grid) for r in row]), names)[0] for row in records]
+    target = mean_and_error(np.array([axis.at(r, 8.0) for r in records[0]]), names)[0]
+    found = [axis.grid[mean <= target + 1e-12] for mean in means]
+    return [f'{costs[0]:.2g}' if len(costs) else '-' for costs in found]
 
 
 def differences(runs: Runs, axis: Axis, block: Block) -> str:

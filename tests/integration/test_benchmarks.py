@@ -166,11 +166,13 @@ def test_the_record_of_a_race(
     peers.run('random', 'hand-1', 0, budget, tmp_path / 'a.json', None)
     record = json.loads((tmp_path / 'a.json').read_text())
     if budget == '7':
-        assert record['regret'] == pytest.approx([0.9] + [0.8] * 6)
+        assert record['regret'] == pytest.approx([0.9, 0.8])
         assert record['cost'] == [0.25, 0.5]
         assert record['test'] == [0.75, 0.75]
+        assert record['ended']
     else:
         assert record['values'] == [11, 12, 21, 22, 23, 24]
+        assert not record['ended']
         assert record['cost'][-1] == 1.5, 'the last training is not cut: what it costs beyond is not looked at'
         assert record['regret'] == pytest.approx([0.9, 0.8, -0.1, -0.2, -0.3, -0.4])
 
@@ -306,7 +308,8 @@ def standings(modules: tuple[ModuleType, ...]) -> ModuleType:
 
 def level(regret: float, **fields: object) -> dict[str, object]:
     """The record of a race that is at 1 for 20 epochs and then at one regret for 5."""
-    return {'regret': [1.0] * 20 + [regret] * 5, 'seconds': [0.002, 0.004], 'observations': [1, 2], **fields}
+    values = {'regret': [1.0] * 20 + [regret] * 5, 'ended': False}
+    return {**values, 'seconds': [0.002, 0.004], 'observations': [1, 2], **fields}
 
 
 def cells(line: str) -> list[str]:
@@ -377,7 +380,7 @@ def test_errors_are_over_problems_where_there_are_some(standings: ModuleType) ->
 
 
 def test_regret_over_cost_by_hand(standings: ModuleType) -> None:
-    record = {'regret': [0.8, 0.5, 0.2], 'cost': [1.0, 1.5, 4.0], 'test': [0.9, 0.4, 0.3]}
+    record = {'regret': [0.8, 0.5, 0.2], 'cost': [1.0, 1.5, 4.0], 'test': [0.9, 0.4, 0.3], 'ended': False}
     by_cost, by_epoch = standings.Axis(True, 4), standings.Axis(False, 3)
     assert list(by_cost.at(record, [0.9, 1.0, 1.4, 3.9, 4.0])) == [1.0, 0.8, 0.8, 0.5, 0.2]
     assert by_cost.auc(record) == pytest.approx((1 + 0.5 * 0.8 + 2.5 * 0.5) / 4, abs=1e-3)
@@ -385,8 +388,20 @@ def test_regret_over_cost_by_hand(standings: ModuleType) -> None:
     assert by_epoch.auc(record) == pytest.approx(0.5)
     assert by_cost.marks == [2, 4]
     assert np.isnan(by_cost.at(record, [4.1])[0]), 'the race did not come so far'
-    ended = {**record, 'regret': [0.8, 0.5, 0.2, 0.2]}
-    assert by_cost.at(ended, [4.1])[0] == 0.2, 'the tuner came to an end by itself, before its epochs were spent'
+    ended = {**record, 'ended': True}
+    assert by_cost.at(ended, [4.1])[0] == by_epoch.at(ended, [4])[0] == 0.2, 'it came to an end by itself'
+
+
+def test_the_cost_to_what_another_has_at_8_trainings(standings: ModuleType) -> None:
+    costs = np.linspace(0.4, 10.0, 25)
+    runs = {
+        'dyhpo': {('table-a', 0): {**level(0.5, cost=list(costs)), 'regret': list(1 - costs / 10)}},
+        'asha': {('table-a', 0): {**level(0.5, cost=list(costs)), 'regret': list(1 - costs / 5)}},
+        'smac': {('table-a', 0): {**level(0.5, cost=list(costs)), 'regret': [0.9] * 25}},
+    }
+    heads, _, *rows = [cells(line) for line in standings.table(runs, standings.Axis(True, 10)).splitlines()[6:11]]
+    told = [row[heads.index('reaches what dyhpo has at 8 after')] for row in rows]
+    assert told == ['8', '4', '-']
 
 
 def test_costs_are_told_as_far_as_every_race_came(standings: ModuleType) -> None:

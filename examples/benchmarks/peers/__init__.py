@@ -94,12 +94,15 @@ class Training:
         if self.problem.test is not None:
             self.tests += map(float, self.problem.test(configuration)[new])
         self._trained[key] = max(epoch, self._trained.get(key, 0))
-        spent = len(self.values) >= self.epochs or sum(self.costs) >= self.cost
-        if spent or len(self.seconds) >= 20 * self.epochs:
+        if self.is_spent() or len(self.values) >= self.epochs or len(self.seconds) >= 20 * self.epochs:
             del self.values[self.epochs :], self.costs[self.epochs :], self.tests[self.epochs :]
             raise Spent
         self._since = time.perf_counter()
         return curve[:epoch]
+
+    def is_spent(self) -> bool:
+        """Whether the epochs, or the cost, that may be spent are."""
+        return sum(self.costs) >= self.cost if np.isfinite(self.cost) else len(self.values) >= self.epochs
 
     def losses(self, configuration: Mapping[str, Any], epoch: int) -> np.ndarray:
         """The same, as losses to minimize: one minus an accuracy."""
@@ -126,13 +129,12 @@ def run(tuner: str, name: str, seed: int, budget: str, file: Path, data: Path | 
     except Spent:
         pass
     values = np.array(training.values)
-    if not budget.startswith('cost'):  # a tuner may end before
-        values = np.append(values, np.full(training.epochs - len(values), np.nan))
     record = {
         'values': values.tolist(),
         'regret': problem.regret(values).tolist(),
         'cost': np.cumsum(training.costs).tolist(),
-        'test': problem.test_regret(training.values, training.tests).tolist() if training.tests else [],
+        'test': problem.test_regret(values, training.tests).tolist() if training.tests else [],
+        'ended': not training.is_spent(),
         'observations': training.observations[1:],
         'seconds': training.seconds[1:],
     }
