@@ -160,8 +160,8 @@ def regrets(runs: Runs, axis: Axis, block: Block, overheads: bool) -> str:
     if overheads:
         seconds = [[record['seconds'] for record in row] for row in records]
         heads += ['ms a decision', 's a race']
-        columns.append([f'{1000 * np.mean([np.mean(s or np.nan) for s in row]):.2g}' for row in seconds])
-        columns.append([f'{np.mean([np.sum(s) for s in row]):.2g}' for row in seconds])
+        columns.append([short(1000 * np.mean([np.mean(s or np.nan) for s in row])) for row in seconds])
+        columns.append([short(np.mean([np.sum(s) for s in row])) for row in seconds])
     return lines(block.tuners, heads, columns)
 
 
@@ -239,6 +239,11 @@ def emphasized(means: list[float], ends: list[str]) -> list[str]:
     told = ['-' if np.isnan(mean) else f'{mean:.3f}' for mean in means]
     least = min((mean for mean in means if not np.isnan(mean)), default=np.nan)
     return [f'**{text}**{end}' if mean == least else text + end for mean, text, end in zip(means, told, ends)]
+
+
+def short(value: float) -> str:
+    """Two digits, or all that are before the point."""
+    return f'{value:.0f}' if value >= 10 else f'{value:.2g}'
 
 
 def lines(rows: list[str], heads: list[str], columns: list[list[str]], of: str = 'tuner') -> str:
