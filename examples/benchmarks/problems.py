@@ -98,6 +98,7 @@ def names(data: Path | None) -> list[str]:
     return [name for suite in suites(data).values() for name in suite]
 
 
+@functools.lru_cache(maxsize=1)  # the tuners of a problem are raced one after another
 def load(name: str, data: Path | None = None) -> Problem:
     """The problem of that name; `data` is the folder with `lcbench/`, `taskset/`, `tables/` and `real/`."""
     kind, _, which = name.partition('-')
