@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import numbers
 import os
 import secrets
@@ -79,6 +80,7 @@ def probe(folder: Path) -> None:
 
 def run_attempt_in_worker(objective_function: Objective, attempt: Attempt) -> Outcome:
     """`run_attempt` elsewhere: it makes `started_file`, and a KeyboardInterrupt is a failure like any other."""
+    use_one_thread_if_forked()
     try:
         os.makedirs(os.path.dirname(attempt.started_file), exist_ok=True)
         os.close(os.open(attempt.started_file, os.O_WRONLY | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0), 0o666))
@@ -88,6 +90,17 @@ def run_attempt_in_worker(objective_function: Objective, attempt: Attempt) -> Ou
         return run_attempt(objective_function, attempt)
     except KeyboardInterrupt as error:
         return Outcome(failed=one_line(error), traceback=traceback.format_exc(limit=-20)[-10_000:])
+
+
+def use_one_thread_if_forked() -> None:
+    """Let torch use one thread in a forked worker, as its own data loaders do.
+
+    OpenMP would wait for the threads that the tuner had when it was forked, for ever: they are not there.
+    """
+    torch = sys.modules.get('torch')
+    is_forked = type(multiprocessing.current_process()).__name__ == 'ForkProcess'
+    if is_forked and hasattr(torch, 'set_num_threads'):
+        torch.set_num_threads(1)
 
 
 def call_objective(objective_function: Objective, trial: Trial, checkpoint_path: str | os.PathLike[str]) -> Outcome:
