@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..files import REFUSED, copy_tree, remove_tree, sync_folder, sync_tree
+from ..files import REFUSED, copy_tree, remove_tree, sync_tree
 from ..text import brief, one_line
 from ..trial import Attempt, Objective, Outcome, Trial, copied
 
@@ -41,26 +41,44 @@ def run_attempt(objective_function: Objective, attempt: Attempt) -> Outcome:
     """
     folder = Path(attempt.folder)
     if attempt.source != attempt.folder:
+        folder = folder.with_name(f'{folder.name}.{secrets.token_hex(8)}')
         try:
-            remove_tree(folder)  # engines may run a call twice, so it may hold what another one left
+            make_trial_folder(folder.parent)
             if attempt.source is None:
-                folder.mkdir(parents=True)
+                folder.mkdir()
             else:
                 copy_tree(Path(attempt.source), folder)
         except OSError as error:
             remove_tree(folder)
             return Outcome(storage=f'{folder}: cannot be made: {one_line(error)}')
-    outcome = call_objective(objective_function, attempt.trial, attempt.folder)
+    outcome = call_objective(objective_function, attempt.trial, folder)
+    outcome.folder = str(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)  # an objective function may have removed it
+        make_folder_again(folder)
         outcome.size = sync_tree(folder)
-        sync_folder(folder.parent)  # POSIX keeps a folder's entry only then: that of the attempt, and of the trial
-        sync_folder(folder.parent.parent)
         if outcome.failed is not None:
             probe(folder)
     except OSError as error:
         outcome.storage = f'{folder}: cannot be written: {one_line(error)}'
     return outcome
+
+
+def make_trial_folder(folder: Path) -> None:
+    """Make it if it is not there, but never the run's: if that is gone, the race was ended by somebody else."""
+    with suppress(FileExistsError):
+        folder.mkdir()
+
+
+def make_folder_again(folder: Path) -> None:
+    """See that what a call leaves is a folder, whatever it did: copy where a link leads to, replace anything else."""
+    if folder.is_symlink() and folder.is_dir():
+        copy = folder.with_name(f'{folder.name}{secrets.token_hex(8)}')
+        copy_tree(folder.resolve(), copy)
+        folder.unlink()
+        copy.rename(folder)
+    elif not folder.is_dir():
+        remove_tree(folder)
+        folder.mkdir()
 
 
 def probe(folder: Path) -> None:
@@ -82,7 +100,7 @@ def run_attempt_in_worker(objective_function: Objective, attempt: Attempt) -> Ou
     """`run_attempt` elsewhere: it makes `started_file`, and a KeyboardInterrupt is a failure like any other."""
     use_one_thread_if_forked()
     try:
-        os.makedirs(os.path.dirname(attempt.started_file), exist_ok=True)
+        make_trial_folder(Path(attempt.started_file).parent)
         os.close(os.open(attempt.started_file, os.O_WRONLY | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0), 0o666))
     except OSError as error:
         return Outcome(storage=f'{attempt.started_file}: cannot be written: {one_line(error)}')

@@ -180,6 +180,8 @@ class Loop:
                 self.retries.again(trial_id)
                 logger.warning('trial %d: the call will be made again: %s', trial_id, outcome.failed)
                 return
+        if outcome.folder is not None:
+            self.checkpoints.accept(trial_id, step.attempt, outcome.folder)
         finished = self.recorder.result(step, outcome)
         if self._last_attempt(trial_id) == step.attempt:
             self.checkpoints.adopt(trial_id, step.attempt, older)

@@ -118,9 +118,9 @@ def test_what_is_dropped_is_gone_under_its_name_at_once(tmp_path: Path, monkeypa
     monkeypatch.setattr(module, 'remove_tree', lambda path: seen.append((path.name, tree(checkpoints.folder))))
     checkpoints.drop(3)
     others = {'trial_30/attempt_1/weights': 'of attempt 1', 'trial_30/began_1': ''}
-    names, last = [name for name, _ in seen], seen[-1][1]
-    assert names == ['removed_3', 'removed_3']
-    assert last == {'removed_3/attempt_0/weights': 'of attempt 0', 'removed_3/began_0': '', **others}
+    assert {name for name, _ in seen} == {'removed_3'}
+    gone = {'removed_3/weights': 'of attempt 0', **others}
+    assert any(gone.items() <= files.items() and 'trial_3/attempt_0/weights' not in files for _, files in seen)
     checkpoints.drop(5)  # there is none
     monkeypatch.undo()
     checkpoints.restore({30: 1})
@@ -267,7 +267,7 @@ def test_restore_follows_no_links(tmp_path: Path) -> None:
     assert not checkpoints.has(1, 2)
     checkpoints.restore({0: 1, 1: 2})
     assert tree(outside) == {'weights': 'not ours', 'attempt_1/weights': 'weights'}
-    assert list(checkpoints.folder.rglob('*')) == [checkpoints.folder / 'trial_1']
+    assert list(checkpoints.folder.rglob('*')) == []
 
 
 OTHERS = [
@@ -294,7 +294,8 @@ def test_only_names_that_we_make_are_touched(tmp_path: Path, keep: str) -> None:
     assert set(tree(checkpoints.folder)) == {*OTHERS, MARK, 'trial_3/attempt_1/weights', 'trial_3/attempt_x/weights'}
     checkpoints.drop(3)
     checkpoints.end()
-    assert tree(checkpoints.folder) == {**dict.fromkeys(OTHERS, "somebody else's"), MARK: 'whose'}
+    others = [*OTHERS, 'trial_3/attempt_x/weights']
+    assert tree(checkpoints.folder) == {**dict.fromkeys(others, "somebody else's"), MARK: 'whose'}
 
 
 @pytest.mark.parametrize('keep', ['all', 'alive', 'best'])
