@@ -104,7 +104,7 @@ def tree_size(folder: Path) -> int:
 
 
 def copy_tree(source: Path, destination: Path) -> None:
-    """Copy a folder, into one that is there. Links stay links, so nothing outside is read; pipes, sockets are left out."""
+    """Copy a folder into one that is there. Links stay links: nothing outside is read. Pipes, sockets are left out."""
     with os.scandir(source) as entries:
         destination.mkdir()
         for entry in entries:

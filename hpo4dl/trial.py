@@ -61,11 +61,12 @@ class Attempt:
     number: int
     trial: Trial
     folder: str
-    """The attempt's own folder. A call works in one beside it, but for one in place."""
+    """The attempt's own folder. A call works in a new one beside it, which then becomes this; or here, `in_place`."""
     source: str | None
     """The folder that it starts as a copy of; itself: it is left as it is; None: it starts empty."""
     started_file: str
     """A file that a worker makes when it begins: limits of time start there."""
+    in_place: bool = False
 
 
 @dataclass

@@ -40,10 +40,13 @@ def run_attempt(objective_function: Objective, attempt: Attempt) -> Outcome:
     Never raises but for KeyboardInterrupt in the tuner's own process.
     """
     folder = Path(attempt.folder)
-    if attempt.source != attempt.folder:
+    if not attempt.in_place:  # engines may run a call twice: each has a folder of its own
         folder = folder.with_name(f'{folder.name}.{secrets.token_hex(8)}')
+    if attempt.source != attempt.folder:
         try:
             make_trial_folder(folder.parent)
+            if attempt.in_place:
+                remove_tree(folder)
             if attempt.source is None:
                 folder.mkdir()
             else:
@@ -115,7 +118,7 @@ def use_one_thread_if_forked() -> None:
 
     OpenMP would wait for the threads that the tuner had when it was forked, for ever: they are not there.
     """
-    torch = sys.modules.get('torch')
+    torch: Any = sys.modules.get('torch')
     is_forked = type(multiprocessing.current_process()).__name__ == 'ForkProcess'
     if is_forked and hasattr(torch, 'set_num_threads'):
         torch.set_num_threads(1)

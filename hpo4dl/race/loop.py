@@ -121,7 +121,8 @@ class Loop:
                 return Stop(f'stop_when_gain_below: {why}', True)
             self.asked = self.optimizer.ask()
         if self.asked is None:
-            why = 'every configuration was trained to the end or failed, or all rounds are over'
+            new = 'no configuration was found that is new and not forbidden'
+            why = f'{new}, and what was begun is trained to the end or failed; or all rounds are over'
             return Stop(f'nothing is left to train: {why}', True)
         if self.asked.id in self.state.running:
             raise ArgumentError('optimizer', self.asked, 'one that asks for no trial that is running')

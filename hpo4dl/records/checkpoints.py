@@ -80,7 +80,7 @@ class Checkpoints:
         if older is None:
             remove_tree(path)
         source = None if older is None else str(self._path(trial.id, older))
-        return Attempt(number, trial, str(path), source, str(self._started_file(trial.id, number)))
+        return Attempt(number, trial, str(path), source, str(self._started_file(trial.id, number)), self.in_place)
 
     def accept(self, trial_id: int, number: int, worked_in: str) -> None:
         """The attempt's outcome came: the folder where it was made becomes the attempt's; StorageError if it cannot."""

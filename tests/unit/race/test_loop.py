@@ -32,7 +32,10 @@ from hpo4dl.records.recorder import Recorder
 from hpo4dl.records.state import RunState
 from hpo4dl.trial import Attempt, Outcome
 
-NOTHING_LEFT = 'nothing is left to train: every configuration was trained to the end or failed, or all rounds are over'
+NOTHING_LEFT = (
+    'nothing is left to train: no configuration was found that is new and not forbidden, and what was begun is trained '
+    'to the end or failed; or all rounds are over'
+)
 
 
 def trained(attempt: Attempt) -> Outcome:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpo4dl import StorageError, Trial
+from hpo4dl.execution.worker import run_attempt
 from hpo4dl.records import checkpoints as module
 from hpo4dl.records.checkpoints import MODES, Checkpoints, ours, remove_at_once
 from hpo4dl.records.identity import MARK
@@ -367,3 +368,30 @@ def test_what_could_not_be_removed_before_does_not_end_the_race(
         checkpoints.publish(3, number)
         assert tree(tmp_path / 'best_trial') == {'weights': f'of attempt {number}'}
     assert not (tmp_path / '.best_trial.old').exists()
+
+
+def test_a_call_that_is_made_again_after_its_outcome_came_touches_nothing(tmp_path: Path) -> None:
+    """As Dask does, when a worker dies that holds a finished call."""
+    checkpoints = made(tmp_path)
+
+    def objective(configuration, epoch, previous_epoch, checkpoint_path):
+        file = Path(checkpoint_path) / 'weights'
+        assert (file.read_text() if file.exists() else '') == f'of epoch {previous_epoch}' * (previous_epoch > 0)
+        file.write_text(f'of epoch {epoch}')
+        return {'epoch': epoch, 'metric': 0.5}
+
+    older = None
+    for number in range(3):
+        attempt = checkpoints.begin(number, Trial(3, {}, number, number + 1), older)
+        outcome = run_attempt(objective, attempt)
+        assert outcome.failed is None
+        early = run_attempt(objective, attempt)  # once more before its outcome is recorded
+        checkpoints.accept(3, number, outcome.folder or '')
+        checkpoints.adopt(3, number, older)
+        late = run_attempt(objective, attempt)  # and once more after
+        assert early.failed is None
+        assert late.storage is not None or older is None  # what it goes on from is gone
+        assert tree(checkpoints.folder / 'trial_3' / f'attempt_{number}') == {'weights': f'of epoch {number + 1}'}
+        older = number
+    checkpoints.restore({3: 2})
+    assert tree(checkpoints.folder) == {'trial_3/attempt_2/weights': 'of epoch 3'}
