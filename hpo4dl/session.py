@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,7 +62,7 @@ class Session:
     def run(self) -> dict[str, Any]:
         """Race until a stop; arguments and errors as of `Tuner.run`."""
         deadline = Deadline(self.settings.time_limit, allocation_left())
-        with Lock(self.run_folder, self.take_over) as lock, self._signals.watched():
+        with Lock(self.run_folder, self.take_over) as lock, self._signals.watched(), closing(self._journal):
             loop = self._take_up(lock, deadline)
             try:
                 stop = loop.run()
@@ -85,9 +86,11 @@ class Session:
         """The loop, with optimizer, state and checkpoints where the journal ends."""
         if not self._is_current:
             self._forget()
-            follow_journal(self._journal, self.state, self.optimizer, self.salvage)
+            follow_journal(self._journal, self.state, self.optimizer, lock, self.salvage)
             storage_path = self.settings.storage_path
             self.identity = claim_checkpoints(self.run_folder, self.identity, storage_path, self.salvage)
+        else:
+            self._journal.take(lock.check, lock.taken_over)
         loop = self._loop(lock, deadline)
         if not self._is_current:
             goes_on = loop.rules.now(self.state, self._signals.received, self.workers.broken()) is None
@@ -112,7 +115,7 @@ class Session:
         return Loop(
             optimizer=self.optimizer,
             recorder=Recorder(self._journal, lock, self.state, self.space.plain),
-            checkpoints=Checkpoints(folder, best, keep, mode),
+            checkpoints=Checkpoints(folder, best, keep, mode, lock.check),
             quota=DiskQuota(settings.max_disk),
             workers=self.workers,
             retries=Retries(self.state, settings.retry),
