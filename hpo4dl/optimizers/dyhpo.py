@@ -168,6 +168,15 @@ class DyHPO(BaseOptimizer):
         variance = (std**2 + self.surrogate.noise(inputs)) * self.surrogate.variance_factor(curve.trial_id)
         return mean, self.policy.forecast_scale * np.sqrt(variance)
 
+    @own_settings()
+    def predicted_ends(self, trial_ids: Sequence[int]) -> Array:
+        """(n,) predicted targets of n trials at `max_epochs`; the best values as long as none can be predicted."""
+        if self.transform is None:
+            return np.array([self.checkpoint_priority(trial_id) for trial_id in trial_ids])
+        curves = [self.curves[trial_id] for trial_id in trial_ids]
+        inputs = self._builder.inputs(self.transform, curves, [self.max_epochs] * len(curves))
+        return self.surrogate.predict(inputs)[0]
+
     def metrics_of(self, targets: Array) -> Array:
         """The metrics of these targets, of any shape; once a value has been told."""
         assert self.transform is not None
