@@ -77,6 +77,19 @@ class CostModel:
         return np.asarray(np.exp(self.log_pace(trials)) * epochs)
 
 
+def log_prices(
+    model: CostModel | None, paused: Sequence[LearningCurve], points: Array, exponent: float
+) -> Array | float:
+    """(k + m,) how much less k paused trials, then m new points, are worth than one of the usual pace, in logarithms.
+
+    The pace counts, not the length of a step: where all paces are equal, all are 0, and decisions are those of a race
+    that counts epochs.
+    """
+    if model is None:
+        return 0.0
+    return exponent * (np.concatenate([model.log_pace(paused), model.log_pace(points)]) - model.mean)
+
+
 def pace_of(curve: LearningCurve) -> float | None:
     """The mean cost of an epoch of a trial, over those whose cost was told; None where none was."""
     lengths = np.diff(curve.epochs, prepend=0)
@@ -86,7 +99,7 @@ def pace_of(curve: LearningCurve) -> float | None:
 
 def matern(A: Array, B: Array, length: float) -> Array:
     """(a, b) Matern kernel, nu = 5/2, of rows (a, p) and (b, p)."""
-    r = math.sqrt(5) * cdist(A, B) / (length * math.sqrt(A.shape[1]))
+    r = math.sqrt(5) * cdist(A, B) / (length * math.sqrt(max(A.shape[1], 1)))
     return np.asarray((1 + r + r * r / 3) * np.exp(-r))
 
 

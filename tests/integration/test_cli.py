@@ -65,7 +65,7 @@ def test_explain(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert 'decision 40: train trial' in capsys.readouterr().out
     assert main(['explain', folder, '--step', '23', '-o', 'why.svg']) == 0
     assert '<svg' in (tmp_path / 'why.svg').read_text(encoding='utf-8')
-    assert main(['explain', folder, '--step', '25']) == 1
+    assert main(['explain', folder, '--step', '41']) == 1
 
 
 def test_export(run: str, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
