@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -36,6 +36,7 @@ from ..surrogate.prediction import Prediction
 from ..trial import Array, LearningCurve, Trial
 from .acquisition import incumbent_at, log_expected_improvement
 from .base import BaseOptimizer
+from .cost_model import CostModel, log_prices
 from .hyperband import best_first, rung_epochs
 from .output_transform import OutputTransform
 from .policy import Policy
@@ -55,23 +56,25 @@ class Candidates:
     """(m,) or (1,) the target to improve on."""
     prediction: Prediction
     """(m,) targets."""
-    penalty: Array = field(default_factory=lambda: np.zeros(1))
-    noise: Array = field(default_factory=lambda: np.zeros(1))
+    noise: Array
+    """(m,) variances of the noise that a value has around what is predicted."""
+    log_price: Array | float = 0.0
+    """(m,) what log EI is lowered by, for what a step costs."""
 
     def log_ei(self, index: NDArray[np.int64] | slice = slice(None)) -> Array:
-        """(m,) log expected improvement, or that of some; an upper bound where the standard deviation is one."""
+        """(m,) log expected improvement, less its price, or that of some; an upper bound where `std` is one."""
         threshold = np.broadcast_to(self.threshold, self.target_epoch.shape)
-        std = np.sqrt(self.prediction.std[index] ** 2 + np.broadcast_to(self.noise, self.target_epoch.shape)[index])
+        std = np.sqrt(self.prediction.std[index] ** 2 + self.noise[index])
         log_ei = log_expected_improvement(self.prediction.mean[index], std, threshold[index])
-        return np.where(np.isnan(log_ei), -math.inf, log_ei)
+        price = np.broadcast_to(self.log_price, self.target_epoch.shape)[index]
+        return np.asarray(np.where(np.isnan(log_ei), -math.inf, log_ei) - price)
 
     def by_ei(self, min_log_ei: float = -math.inf) -> Iterator[int]:
         """Candidates whose log EI exceeds `min_log_ei`, the largest first.
 
         Standard deviations become exact only of those that may be next: the leaders by upper bound, in growing batches.
         """
-        penalty = np.broadcast_to(self.penalty, self.target_epoch.shape)
-        log_ei = self.log_ei() - penalty
+        log_ei = self.log_ei()
         batch = 30
         while True:
             best = int(log_ei.argmax())
@@ -84,7 +87,7 @@ class Candidates:
                 leaders = np.argsort(-log_ei, kind='stable')[:batch]
                 leaders = leaders[~self.prediction.is_exact[leaders]]
                 self.prediction.refine(leaders)
-                log_ei[leaders] = self.log_ei(leaders) - penalty[leaders]
+                log_ei[leaders] = self.log_ei(leaders)
                 batch *= 2
 
 
@@ -120,6 +123,8 @@ class DyHPO(BaseOptimizer):
         self.surrogate = Surrogate(self.space.n_features, self.seed, self.policy.surrogate, device)
         self.transform: OutputTransform | None = None
         """From values to targets, as of the last fit; None before any value."""
+        self.costs: CostModel | None = None
+        """What training costs, as of the last fit; None: no costs were told."""
         self._builder = InputBuilder(self.space, self.max_epochs, self.seed, self.policy)
         is_long = horizon == 'random' and max_epochs >= self.policy.short_race
         self._initial_epochs = self.policy.initial_epochs if is_long else 1
@@ -172,6 +177,15 @@ class DyHPO(BaseOptimizer):
         variance = (std**2 + self.surrogate.noise(inputs)) * self.surrogate.variance_factor(curve.trial_id)
         return mean, self.policy.forecast_scale * np.sqrt(variance)
 
+    @own_settings()
+    def predicted_ends(self, trial_ids: Sequence[int]) -> Array:
+        """(n,) predicted targets of n trials at `max_epochs`; the best values as long as none can be predicted."""
+        if self.transform is None:
+            return np.array([self.checkpoint_priority(trial_id) for trial_id in trial_ids])
+        curves = [self.curves[trial_id] for trial_id in trial_ids]
+        inputs = self._builder.inputs(self.transform, curves, [self.max_epochs] * len(curves))
+        return self.surrogate.predict(inputs)[0]
+
     def metrics_of(self, targets: Array) -> Array:
         """The metrics of these targets, of any shape; once a value has been told."""
         assert self.transform is not None
@@ -211,6 +225,7 @@ class DyHPO(BaseOptimizer):
             interval = min(int(self._tells * self.policy.fit_interval), self.policy.max_tells_between_fits)
             self._next_fit = self._tells + max(1, interval)
             self.transform = OutputTransform.fit(np.array(values), self.policy)
+            self.costs = CostModel.fit(self.space, self.curves.values())
             self.surrogate.fit(*self._builder.observations(self.transform, self._by_best_value()))
 
     @own_settings()
@@ -242,7 +257,6 @@ class DyHPO(BaseOptimizer):
     def _warmup_step(self) -> Trial | None:
         """The next step of the warm-up; None when it is over, or waits for running trials."""
         rungs = [0, *rung_epochs(self.max_epochs, self.policy.eta)]
-        rungs = rungs if self.policy.top_rung else rungs[:-1]
         warmup = [c for c in self.curves.values() if c.trial_id < self._n_warmup and c.failed is None]
         for rung, above in reversed(list(zip(rungs, rungs[1:]))):
             reached = best_first([curve for curve in warmup if curve.epoch >= rung], rung)
@@ -284,12 +298,14 @@ class DyHPO(BaseOptimizer):
         inputs = self._builder.inputs(transform, paused, epoch[: len(paused)] + 1)
         posterior = self.surrogate.candidates(inputs, self.space.features(points), running)
 
+        log_price = log_prices(self.costs, paused, points, self.policy.cost_exponent)
+
         def at_horizon(horizon: int, threshold: Array) -> Candidates:
             target_epoch = np.minimum(epoch + horizon, self.max_epochs)
             t = self._builder.log_epochs(target_epoch[: len(paused)])
             t_new = float(self._builder.log_epochs([horizon])[0])
-            penalty = self.policy.cost_weight * np.log(np.maximum(target_epoch - epoch, 1) / horizon)
-            return Candidates(paused, points, target_epoch, threshold, posterior.predict(t, t_new), penalty, self.surrogate.gp.kernel.noise(self._builder.log_epochs(target_epoch)) if self.policy.noisy_ei else np.zeros(1))
+            noise = self.surrogate.gp.kernel.noise(self._builder.log_epochs(target_epoch))
+            return Candidates(paused, points, target_epoch, threshold, posterior.predict(t, t_new), noise, log_price)
 
         if fixed is None and self.horizon == 'next':
             return at_horizon(1, transform(incumbent_at(epoch + 1, self.curves.values())))

@@ -82,8 +82,7 @@ class InputBuilder:
     def log_epochs(self, epochs: Epochs) -> Array:
         """(n,) log(epoch) / log(max_epochs)."""
         logs: Array = np.log(np.maximum(np.asarray(epochs, dtype=float), 1))
-        w = self.policy.linear
-        return (1 - w) * logs / math.log(max(self.max_epochs, 2)) + w * np.asarray(epochs, dtype=float) / self.max_epochs
+        return logs / math.log(max(self.max_epochs, 2))
 
 
 def draw_visible_fraction(seed: Sequence[int], n: int, hidden_fraction: float) -> Array:

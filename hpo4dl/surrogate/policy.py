@@ -36,15 +36,15 @@ class SurrogatePolicy:
     centered at 0 drives all layers to 0, the mode of a product of factors, and switches the curve term off."""
 
     # Priors of the logarithms of the kernel's parameters (kernels.py), and of the mean of targets.
-    l_x: Prior = (math.sqrt(2), math.sqrt(3))
+    l_x: Prior = (-1.0, 1.0)
     """log(d) / 2 is added to the mean, for d features (Hvarfner et al. 2024)."""
-    l_t: Prior = (-0.7, 0.75)
-    l_c: Prior = (0.0, 0.75)
-    s_m: Prior = (-1.2, 1.0)
-    s_x: Prior = (0.0, 0.5)
-    s_d: Prior = (math.log(0.1), 1.0)
-    s_c: Prior = (-4.0, 1.5)
-    r: Prior = (0.0, 1.0)
-    s_n: Prior = (-7.5, 1.5)
-    s_1: Prior = (-3.0, 1.5)
-    mean: Prior = (0.0, 1.0)
+    l_t: Prior = (0.15, 0.5)
+    l_c: Prior = (-0.56, 0.5)
+    s_m: Prior = (-4.5, 1.0)
+    s_x: Prior = (-0.27, 0.5)
+    s_d: Prior = (-5.2, 0.7)
+    s_c: Prior = (-2.8, 1.0)
+    r: Prior = (0.0, 0.7)
+    s_n: Prior = (-6.5, 1.3)
+    s_1: Prior = (-3.5, 1.3)
+    mean: Prior = (-0.95, 0.5)
