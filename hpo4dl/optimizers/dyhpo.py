@@ -241,7 +241,9 @@ class DyHPO(BaseOptimizer):
             return None
         for index in candidates.by_ei():
             if index < len(candidates.paused):
-                return self._next_epoch(candidates.paused[index])
+                curve = candidates.paused[index]
+                ahead = int(candidates.target_epoch[index]) - curve.epoch
+                return self._continue(curve, curve.epoch + max(1, math.ceil(self.policy.commit * ahead)))
             point = candidates.points[index - len(candidates.paused)]
             if self.space.is_legal(point):
                 return self._start(self._initial_epochs, np.array(point))
@@ -305,7 +307,7 @@ class DyHPO(BaseOptimizer):
             t = self._builder.log_epochs(target_epoch[: len(paused)])
             t_new = float(self._builder.log_epochs([horizon])[0])
             noise = self.surrogate.gp.kernel.noise(self._builder.log_epochs(target_epoch))
-            return Candidates(paused, points, target_epoch, threshold, posterior.predict(t, t_new), noise, log_price)
+            return Candidates(paused, points, target_epoch, threshold, posterior.predict(t, t_new), noise, log_price + self.policy.step_weight * np.log(np.maximum(target_epoch - epoch, 1) / horizon))
 
         if fixed is None and self.horizon == 'next':
             return at_horizon(1, transform(incumbent_at(epoch + 1, self.curves.values())))

@@ -73,5 +73,7 @@ class Policy:
     forecast_scale: float = 0.87
     """Scale of forecasts, as a share of the predicted standard deviation. Measured: intervals hold what they should."""
 
+    commit: float = 0.0
+    step_weight: float = 0.0
     surrogate: SurrogatePolicy = field(default_factory=SurrogatePolicy)
     """The constants of the surrogate."""
