@@ -162,13 +162,7 @@ class Surrogate:
         return KernelInputs(**{name: tensor.cpu().numpy() for name, tensor in tensors.items()})
 
     def _kernel_inputs(self, inputs: Inputs) -> KernelInputs[Tensor]:
-        first, *distinct = deduplicate(inputs.trial, inputs.t)
-        trial, trial_index, t, epoch_index = map(self._tensor, (inputs.trial, *distinct))
-        x_scaled = self._scaled(self._tensor(inputs.x[first]))
-        curve, length, t_row = map(self._tensor, (inputs.curve, inputs.length, inputs.t))
-        code = self._psi(curve, length, t_row, inputs.max_epochs)
-        mean = self._theta[-1] + code @ self._psi.out
-        return KernelInputs(trial, trial_index, epoch_index, x_scaled, t, code, mean)
+        return encode(inputs, self._theta[: self.n_features].exp(), self._theta[-1], self._psi)
 
     def _scaled(self, x: Tensor) -> Tensor:
         scaled: Tensor = x / self._theta[: self.n_features].exp()
@@ -208,3 +202,12 @@ class Surrogate:
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.as_tensor(array, device=self.device)
+
+
+def encode(inputs: Inputs, l_x: Tensor, mean: Tensor, psi: CurveEncoder) -> KernelInputs[Tensor]:
+    """What the kernel is computed from, given the features' length scales (d,), the mean, and the encoder."""
+    first, *distinct = deduplicate(inputs.trial, inputs.t)
+    names = (inputs.trial, *distinct, inputs.x[first], inputs.curve, inputs.length, inputs.t)
+    trial, trial_index, t, epoch_index, x, *rows = (torch.as_tensor(array, device=l_x.device) for array in names)
+    code = psi(*rows, inputs.max_epochs)
+    return KernelInputs(trial, trial_index, epoch_index, x / l_x, t, code, mean + code @ psi.out)
