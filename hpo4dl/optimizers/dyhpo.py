@@ -1,11 +1,12 @@
 """DyHPO (Wistuba et al. 2022): a Gaussian process over all learning curves chooses what to train for one more epoch.
 
 1. Warm-up. The first `n_warmup` trials (with many workers, all that are started before the first result) are points of
-   a scrambled Sobol sequence, and are promoted as in ASHA.
+   a scrambled Sobol sequence, and are promoted as in ASHA, up to the last epoch.
 2. Fit. `tell` fits the surrogate on a schedule that depends on nothing but the number of tells, and appends each
    observation in between; `ask` only reads.
 3. Choose the paused trial, random point or neighbor of the best trials of the largest expected improvement (EI):
-   - horizon='random' (default): over the best value seen plus a margin, a number of epochs ahead (the horizon). Both
+   - horizon='random' (default): over the best value seen plus a margin, a number of epochs ahead (the horizon), and
+     divided by how many epochs that takes, which are fewer where training ends before the horizon. Both
      are drawn anew, log-uniformly (after MFPI-random, Rakotoarison et al. 2024, Section 4.2), so that near and far
      looks, sure and large gains take turns. While no EI exceeds `min_ei`, the horizon grows by `horizon_factor`.
    - 'next': the published rule (Algorithm 1): over the incumbent of the next epoch, one epoch ahead.
@@ -120,7 +121,7 @@ class DyHPO(BaseOptimizer):
         self.policy = Policy() if policy is None else policy
         if not isinstance(self.policy, Policy):
             raise ArgumentError('policy', policy, 'a Policy')
-        self.surrogate = Surrogate(self.space.n_features, self.seed, self.policy.surrogate, device)
+        self.surrogate = Surrogate(self.space.n_features, self.policy.surrogate, device)
         self.transform: OutputTransform | None = None
         """From values to targets, as of the last fit; None before any value."""
         self.costs: CostModel | None = None
@@ -241,9 +242,7 @@ class DyHPO(BaseOptimizer):
             return None
         for index in candidates.by_ei():
             if index < len(candidates.paused):
-                curve = candidates.paused[index]
-                ahead = int(candidates.target_epoch[index]) - curve.epoch
-                return self._continue(curve, curve.epoch + max(1, math.ceil(self.policy.commit * ahead)))
+                return self._next_epoch(candidates.paused[index])
             point = candidates.points[index - len(candidates.paused)]
             if self.space.is_legal(point):
                 return self._start(self._initial_epochs, np.array(point))
@@ -307,7 +306,9 @@ class DyHPO(BaseOptimizer):
             t = self._builder.log_epochs(target_epoch[: len(paused)])
             t_new = float(self._builder.log_epochs([horizon])[0])
             noise = self.surrogate.gp.kernel.noise(self._builder.log_epochs(target_epoch))
-            return Candidates(paused, points, target_epoch, threshold, posterior.predict(t, t_new), noise, log_price + self.policy.step_weight * np.log(np.maximum(target_epoch - epoch, 1) / horizon))
+            log_epochs = self.policy.cost_exponent * np.log((target_epoch - epoch) / horizon)
+            prediction = posterior.predict(t, t_new)
+            return Candidates(paused, points, target_epoch, threshold, prediction, noise, log_price + log_epochs)
 
         if fixed is None and self.horizon == 'next':
             return at_horizon(1, transform(incumbent_at(epoch + 1, self.curves.values())))

@@ -49,14 +49,15 @@ class CurveEncoder(nn.Module):
         if len(begun):
             found = self._pool(curve[begun, : int(length.max())], length[begun], max_epochs)
             pooled = pooled.index_copy(0, begun, found)
-        times = [torch.log1p(length) / log_max, length / max_epochs, t, torch.exp((t - 1) * log_max)]
+        come = length.to(curve.dtype)
+        times = [torch.log1p(come) / log_max, come / max_epochs, t, torch.exp((t - 1) * log_max)]
         return torch.tanh(torch.cat([pooled, torch.stack(times, dim=1)], dim=1) @ self.hidden + self.hidden_bias)
 
     def _pool(self, curve: Tensor, length: Tensor, max_epochs: int) -> Tensor:
         """(n, 2 filters + 1) what was convolved, in the mean and at the last epoch, and the last value."""
         epoch = torch.arange(1, curve.shape[1] + 1, device=curve.device)[None]
         mask = (epoch <= length[:, None]).to(curve.dtype)
-        channels = torch.stack([curve * mask, mask, epoch / max_epochs * mask], dim=1)
+        channels = torch.stack([curve * mask, mask, epoch.to(curve.dtype) / max_epochs * mask], dim=1)
         code = torch.tanh(nn.functional.conv1d(channels, self.weight, self.bias, padding=1)) * mask[:, None]
         mean = code.sum(2) / length[:, None]
         at_last = (length - 1)[:, None]

@@ -2,17 +2,18 @@
 
     n           rows: observations, or values to predict    J, T  distinct trials and distinct epochs among them
     x           (d,) features of a configuration            x_scaled = x / l_x
-    t           log(epoch) / log(max_epochs)                curve_code = psi(the curve so far), `CurveEncoder`
+    t           log(epoch) / log(max_epochs)                curve_code = psi(the curve so far, t), `CurveEncoder`
     d2          (n, m) squared distances, divided by the squared length scale
 
 The covariance of two latent values is
 
     (s_m + s_x k_52(x_scaled, x_scaled')) k_t(t, t')    a common trend; similar configurations, similar curves
-    + s_d curve_code . curve_code'                      similar curves continue similarly
+    + s_d k_rbf(curve_code, curve_code')                similar curves continue similarly
     + s_c [same trial] k_32(t / l_c, t' / l_c)          a curve predicts its own future
 
 where k_t(t, t') = (r + k_32(t / l_t, t' / l_t)) / (1 + r): a part of the similarity lasts, however many epochs lie
-between. An observation is its latent value plus noise of variance min_noise + s_n + s_1 exp(-t / noise_decay): first
+between. The prior mean is a linear function of curve_code: what the encoder, which was learned beforehand, expects of
+any curve that began so; the Gaussian process learns how this race's curves differ. An observation is its latent value plus noise of variance min_noise + s_n + s_1 exp(-t / noise_decay): first
 epochs tell less than later ones, and nothing at all where the first value is an untrained network's.
 """
 
@@ -100,8 +101,8 @@ class Kernel(Generic[Matrix]):
         return (self.r + matern32(((a[:, None] - b[None]) / self.l_t) ** 2)) / (1 + self.r)
 
     def curves(self, a: Matrix, b: Matrix) -> Matrix:
-        """s_d curve_code . curve_code'"""
-        return self.s_d * (a @ b.T)
+        """s_d k_rbf(curve_code, curve_code')"""
+        return self.s_d * rbf(squared_distance(a, b))
 
     def same_trial(self, a: Matrix, b: Matrix) -> Matrix:
         """s_c k_32(t / l_c, t' / l_c)"""
@@ -111,9 +112,9 @@ class Kernel(Generic[Matrix]):
         """(n,) variances of observations at t (n,) around their latent values."""
         return self.policy.min_noise + self.s_n + self.s_1 * exponential(-t / self.policy.noise_decay)
 
-    def variance(self, curve_code: Matrix) -> Matrix:
-        """(n,) prior variances of latent values."""
-        return self.s_m + self.s_x + self.s_d * (curve_code * curve_code).sum(1) + self.s_c
+    def variance(self) -> Matrix:
+        """Prior variance of a latent value."""
+        return self.s_m + self.s_x + self.s_d + self.s_c
 
     def __call__(self, a: KernelInputs[Matrix], b: KernelInputs[Matrix]) -> Matrix:
         """(n, m) covariances of latent values."""

@@ -39,14 +39,12 @@ class Surrogate:
 
     Args:
         n_features: columns of the configurations' features, d.
-        seed: of the encoder's initial weights.
         policy: how it is fitted, and its priors.
         device: where fits are computed; default the CPU.
     """
 
-    def __init__(self, n_features: int, seed: int, policy: SurrogatePolicy, device: str | None = None) -> None:
+    def __init__(self, n_features: int, policy: SurrogatePolicy, device: str | None = None) -> None:
         self.n_features = n_features
-        self.seed = seed
         self.policy = policy
         self.device = torch.device(device or 'cpu')
         self._is_fitted = False
@@ -141,7 +139,7 @@ class Surrogate:
 
     def parameters(self) -> list[Tensor]:
         """Theta, then the weights of psi: the tensors that fits change in place."""
-        return [self._theta, *self._psi.parameters()]
+        return [self._theta, *(self._psi.parameters() if self._psi else [])]
 
     def log_posterior(self, inputs: Inputs, z: Array) -> Tensor:
         """Log marginal likelihood of targets z (n,) plus log priors of the parameters, up to a constant.
@@ -188,8 +186,8 @@ class Surrogate:
         priors += [getattr(policy, field.name) for field in fields(Kernel)[1:]] + [policy.mean]
         theta, theta_std = self._tensor(np.array(priors).T)
         self._theta = theta.clone().requires_grad_()
-        self._psi = CurveEncoder(pretrained()).to(self.device)
-        weights = [(weight, policy.weight_learning_rate) for weight in self._psi.parameters()]
+        self._psi = CurveEncoder(pretrained()).to(self.device) if policy.encoder else None
+        weights = [(weight, policy.weight_learning_rate) for weight in self.parameters()[1:]]
         self._adam = Adam([(self._theta, policy.learning_rate), *weights])
         self._prior_mean = self._flat().detach()
         psi_std = torch.full_like(self._prior_mean[len(priors) :], policy.weight_prior_std)
@@ -204,10 +202,13 @@ class Surrogate:
         return torch.as_tensor(array, device=self.device)
 
 
-def encode(inputs: Inputs, l_x: Tensor, mean: Tensor, psi: CurveEncoder) -> KernelInputs[Tensor]:
-    """What the kernel is computed from, given the features' length scales (d,), the mean, and the encoder."""
+def encode(inputs: Inputs, l_x: Tensor, mean: Tensor, psi: CurveEncoder | None) -> KernelInputs[Tensor]:
+    """What the kernel is computed from, given the features' length scales (d,), the mean, and the encoder, if any."""
     first, *distinct = deduplicate(inputs.trial, inputs.t)
     names = (inputs.trial, *distinct, inputs.x[first], inputs.curve, inputs.length, inputs.t)
     trial, trial_index, t, epoch_index, x, *rows = (torch.as_tensor(array, device=l_x.device) for array in names)
+    if psi is None:
+        code = t.new_zeros(len(inputs.t), 1)
+        return KernelInputs(trial, trial_index, epoch_index, x / l_x, t, code, mean + code[:, 0])
     code = psi(*rows, inputs.max_epochs)
     return KernelInputs(trial, trial_index, epoch_index, x / l_x, t, code, mean + code @ psi.out)

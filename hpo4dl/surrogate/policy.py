@@ -23,8 +23,8 @@ class SurrogatePolicy:
     """Adam's step size for the weights of the curve encoder."""
     max_fit_rows: int = 256
     """Rows of the marginal likelihood that a fit maximizes; it bounds a fit's time. Predictions use all rows."""
-    code_dim: int = 4
-    """Outputs of the curve encoder."""
+    encoder: bool = True
+    """Whether curves pass through the encoder."""
     min_noise: float = 1e-4
     """Least variance of the noise of a target, so that the covariance can be factored."""
     noise_decay: float = 0.1
@@ -32,8 +32,7 @@ class SurrogatePolicy:
     t_dof: float = 3.0
     """Degrees of freedom of forecasts, a Student-t process (Shah et al. 2014): a few curves go on as none predicted."""
     weight_prior_std: float = 0.2
-    """Prior standard deviation of the encoder's weights around their initial values (1 is a little worse). A prior
-    centered at 0 drives all layers to 0, the mode of a product of factors, and switches the curve term off."""
+    """Prior standard deviation of the encoder's weights around those that were learned beforehand."""
 
     # Priors of the logarithms of the kernel's parameters (kernels.py), and of the mean of targets.
     l_x: Prior = (-1.0, 1.0)

@@ -60,7 +60,7 @@ class ConditionedGP:
 
     def predict(self, inputs: KernelInputs[Array]) -> tuple[Array, Array]:
         """(m,) means and (m,) variances of latent values."""
-        mean, variance = self.posterior.predict(self.kernel(self.inputs, inputs), self.kernel.variance(inputs.curve_code))
+        mean, variance = self.posterior.predict(self.kernel(self.inputs, inputs), np.full(len(inputs.mean), self.kernel.variance()))
         return inputs.mean + mean, variance
 
 
@@ -125,16 +125,13 @@ class CandidatePosterior:
         alpha_by_trial = np.bincount(data.trial_index, k_epoch[0] * self._alpha, len(data.x_scaled))
         mean_new = new.mean + self._k_config_new @ alpha_by_trial + k_curve_new @ self._alpha
         mean = np.concatenate([paused.mean + k_paused @ self._alpha, mean_new])
-        n_new = len(mean_new)
-        codes = np.concatenate([paused.curve_code, np.repeat(new.curve_code, n_new, axis=0)])
-        variance = kernel.variance(codes)
 
         def std(index: NDArray[np.int64], n: int) -> Array:
             """Given the first n observations."""
             new = index[index >= len(t)] - len(t)
             k_new = self._k_config_new[new][:, data.trial_index[:n]] * k_epoch[:, :n] + k_curve_new[:, :n]
             Ks = np.concatenate([k_paused[index[index < len(t)], :n], k_new])
-            return np.sqrt(posterior.first(n).variance(Ks.T, variance[index]))
+            return np.sqrt(posterior.first(n).variance(Ks.T, np.full(len(index), kernel.variance())))
 
         n = len(data.epoch_index)
         return Prediction(mean, std(np.arange(len(mean)), n // 4), lambda index: std(index, n))

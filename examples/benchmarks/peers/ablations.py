@@ -11,7 +11,13 @@ REQUIREMENTS: list[str] = []
 NOTHING = (-30.0, 1e-3)
 """A prior that keeps a variance of the kernel at nothing."""
 LEFT_OUT: dict[str, dict[str, Any]] = {
-    'no-curves': {'surrogate': {'s_d': NOTHING}},
+    'no-curves': {
+        'surrogate': {
+            **{'encoder': False, 's_d': NOTHING, 'l_x': (-0.5, 1.0), 'l_t': (0.1, 0.5), 'l_c': (-0.3, 0.5)},
+            **{'s_m': (-3.2, 1.0), 's_x': (0.13, 0.5), 's_c': (-2.6, 1.0), 's_1': (-3.0, 1.5), 's_n': (-7.5, 1.5)},
+            **{'r': (0.0, 1.0), 'mean': (-0.6, 0.7)},
+        }
+    },
     'even-noise': {'surrogate': {'s_1': NOTHING}},
     'nothing-lasts': {'surrogate': {'r': NOTHING}},
     'no-own-future': {'surrogate': {'s_c': NOTHING}},

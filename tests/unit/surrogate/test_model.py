@@ -20,7 +20,6 @@ D, EPOCHS = 3, 9
 POLICY = SurrogatePolicy()
 PARAMETERS = ('l_t', 'l_c', 's_m', 's_x', 's_d', 's_c', 'r', 's_n', 's_1')
 KERNEL = Kernel(POLICY, l_t=0.6, l_c=0.9, s_m=0.3, s_x=1.1, s_d=0.2, s_c=0.05, r=0.7, s_n=0.02, s_1=0.3)
-MEAN = 0.4
 
 
 def kernel_inputs(seed: int, trials: list[int]) -> KernelInputs:
@@ -31,10 +30,10 @@ def kernel_inputs(seed: int, trials: list[int]) -> KernelInputs:
     rng = np.random.default_rng(seed)
     distinct, trial_index = np.unique(np.array(trials, dtype=np.int64), return_inverse=True)
     x_scaled = np.array([np.random.default_rng(i).normal(size=D) for i in distinct]).reshape(-1, D)
-    code = rng.normal(size=(len(trials), POLICY.code_dim))
+    code = rng.normal(size=(len(trials), 4))
     t = rng.random(6)
     trial, epoch_index = np.array(trials, dtype=np.int64), rng.integers(6, size=len(trials))
-    return KernelInputs(trial, trial_index.reshape(-1), epoch_index, x_scaled, t, code)
+    return KernelInputs(trial, trial_index.reshape(-1), epoch_index, x_scaled, t, code, rng.normal(size=len(trials)))
 
 
 def rows(seed: int, trials: list[int]) -> Inputs:
@@ -47,6 +46,7 @@ def rows(seed: int, trials: list[int]) -> Inputs:
         t=np.log(length + 1) / math.log(EPOCHS),
         curve=np.where(np.arange(EPOCHS) < length[:, None], rng.normal(size=(len(trials), EPOCHS)), 0.0),
         length=length,
+        max_epochs=EPOCHS,
     )
 
 
@@ -100,8 +100,8 @@ def test_kernel_is_the_formula_written_out() -> None:
 def test_posterior_is_an_explicit_solve() -> None:
     a, b = kernel_inputs(0, TRIALS), kernel_inputs(1, [4, 7, 7, 0])
     inverse, Ks = np.linalg.inv(covariance(a, a) + noise(a)), covariance(a, b)
-    mean, variance = ConditionedGP.condition(KERNEL, MEAN, a, Z).predict(b)
-    np.testing.assert_allclose(mean, MEAN + Ks.T @ inverse @ (Z - MEAN), atol=1e-5)
+    mean, variance = ConditionedGP.condition(KERNEL, a, Z).predict(b)
+    np.testing.assert_allclose(mean, b.mean + Ks.T @ inverse @ (Z - a.mean), atol=1e-5)
     np.testing.assert_allclose(variance, 0.3 + 1.1 + 0.2 + 0.05 - np.diag(Ks.T @ inverse @ Ks), atol=1e-5)
 
 
@@ -110,17 +110,27 @@ def test_candidates_are_predicted_as_rows_are(t_new: float) -> None:
     """New ones as rows of trials of their own, without curves. Deviations are bounds first, then exact where asked."""
     trials = [*TRIALS, 7, 3, 3, 8]
     z = np.random.default_rng(3).normal(size=13)
-    conditioned = ConditionedGP.condition(KERNEL, MEAN, kernel_inputs(0, trials), z)
+    conditioned = ConditionedGP.condition(KERNEL, kernel_inputs(0, trials), z)
     at = kernel_inputs(1, [4, 7, 9, 0, 0])
     h = np.random.default_rng(5).normal(size=(6, D))
     h[0] = conditioned.inputs.x_scaled[1]  # where a trial is
     t = np.array([0.2, 0.9, 0.2, 0.5, 1.0])
-    no_curve = np.zeros((6, POLICY.code_dim))
-    new = KernelInputs(np.arange(100, 106), np.arange(6), np.zeros(6, int), h, np.array([t_new]), no_curve)
-    general = [conditioned.predict(p) for p in (replace(at, epoch_index=np.arange(5), t=t), new)]
+    code, mean_new = np.full((1, 4), 0.3), np.array([-0.7])
+    unbegun = KernelInputs(np.array([-1]), np.zeros(1, int), np.zeros(1, int), h[:1], np.array([t_new]), code, mean_new)
+    new = replace(
+        unbegun,
+        trial=np.arange(100, 106),
+        trial_index=np.arange(6),
+        epoch_index=np.zeros(6, int),
+        x_scaled=h,
+        curve_code=np.repeat(code, 6, axis=0),
+        mean=np.repeat(mean_new, 6),
+    )
+    at_t = replace(at, epoch_index=np.arange(5), t=t)
+    general = [conditioned.predict(p) for p in (at_t, new)]
     mean, variance = np.concatenate(general, axis=1)
 
-    predicted = CandidatePosterior(conditioned, at, h).predict(t, t_new)
+    predicted = CandidatePosterior(conditioned, lambda *asked: (at_t, unbegun), h, at).predict(t, t_new)
     np.testing.assert_allclose(predicted.mean, mean, atol=1e-10)
     bound = predicted.std.copy()
     assert (bound >= np.sqrt(variance) - 1e-9).all()
@@ -136,10 +146,10 @@ def test_candidates_are_predicted_as_rows_are(t_new: float) -> None:
 def test_what_was_extended_is_what_was_conditioned_at_once() -> None:
     at = kernel_inputs(0, TRIALS)
     parts = [part(at, s) for s in (slice(0, 2), slice(2, 6), slice(6, 9))]
-    grown = ConditionedGP.condition(KERNEL, MEAN, parts[0], Z[:2])
+    grown = ConditionedGP.condition(KERNEL, parts[0], Z[:2])
     before = grown.predict(at)
     further = grown.extend(parts[1], Z[2:6]).extend(parts[2], Z[6:])
-    at_once, asked = ConditionedGP.condition(KERNEL, MEAN, at, Z), kernel_inputs(1, [4, 7, 7, 0])
+    at_once, asked = ConditionedGP.condition(KERNEL, at, Z), kernel_inputs(1, [4, 7, 7, 0])
     np.testing.assert_allclose(further.predict(asked), at_once.predict(asked), atol=1e-9)
     np.testing.assert_array_equal(grown.predict(at), before)  # it never changes
 
@@ -150,13 +160,14 @@ def part(at: KernelInputs, rows: slice) -> KernelInputs:
     t, epoch_index = np.unique(at.t[at.epoch_index[rows]], return_inverse=True)
     x_scaled = at.x_scaled[at.trial_index[rows]][first]
     code = at.curve_code[rows]
-    return KernelInputs(at.trial[rows], trial_index.reshape(-1), epoch_index.reshape(-1), x_scaled, t, code)
+    index = trial_index.reshape(-1), epoch_index.reshape(-1)
+    return KernelInputs(at.trial[rows], *index, x_scaled, t, code, at.mean[rows])
 
 
 def test_the_same_row_again_and_again_without_noise() -> None:
     one = kernel_inputs(0, [0, 1])
     kernel = replace(KERNEL, s_n=-POLICY.min_noise, s_1=0.0)
-    conditioned = ConditionedGP.condition(kernel, MEAN, one, np.array([1.0, -1.0]))
+    conditioned = ConditionedGP.condition(kernel, one, np.array([1.0, -1.0]))
     for _ in range(3):
         conditioned = conditioned.extend(one, np.array([1.0, -1.0]))
     mean, variance = conditioned.predict(one)
@@ -184,12 +195,13 @@ def scipys_log_posterior(surrogate: Surrogate, at: Inputs, z: np.ndarray) -> flo
     inputs = surrogate.kernel_inputs(at)
     early = np.exp(p['s_1']) * np.exp(-at.t / POLICY.noise_decay)
     K = kernel(inputs, inputs) + np.diag(POLICY.min_noise + np.exp(p['s_n']) + early)
-    total = multivariate_normal(np.full(len(z), p['mean']), K).logpdf(z)
+    prior_mean = p['mean'] + inputs.curve_code @ surrogate.parameters()[-1].detach().numpy()
+    total = multivariate_normal(prior_mean, K).logpdf(z)
     for name in ('l_x', *PARAMETERS, 'mean'):
         median, std = getattr(POLICY, name)
         shift = math.log(D) / 2 if name == 'l_x' else 0
         total += norm(median + shift, std).logpdf(p[name]).sum()
-    first = Surrogate(D, surrogate.seed, POLICY).parameters()[1:]
+    first = Surrogate(D, POLICY).parameters()[1:]
     for weight, begun in zip(surrogate.parameters()[1:], first):
         total += norm(begun.detach().numpy(), POLICY.weight_prior_std).logpdf(weight.detach().numpy()).sum()
     return float(total)
@@ -198,14 +210,14 @@ def scipys_log_posterior(surrogate: Surrogate, at: Inputs, z: np.ndarray) -> flo
 def test_log_posterior_is_scipys_up_to_a_constant() -> None:
     differences = []
     for seed in range(3):
-        surrogate, at = Surrogate(D, seed, POLICY), rows(0, TRIALS)
+        surrogate, at = Surrogate(D, POLICY), rows(0, TRIALS)
         randomized(surrogate, seed)
         differences.append(surrogate.log_posterior(at, Z).item() - scipys_log_posterior(surrogate, at, Z))
     assert np.ptp(differences) < 1e-7
 
 
 def test_gradient_is_that_of_finite_differences() -> None:
-    surrogate, at = Surrogate(D, 0, POLICY), rows(0, TRIALS)
+    surrogate, at = Surrogate(D, POLICY), rows(0, TRIALS)
     rng = randomized(surrogate, 1)
     surrogate.log_posterior(at, Z).backward()
     for parameter in surrogate.parameters():
@@ -242,7 +254,7 @@ def test_steps_are_those_of_torchs_adam() -> None:
 
 
 def test_a_fit_improves_the_posterior_and_a_later_one_goes_on() -> None:
-    surrogate, at = Surrogate(D, 0, POLICY), rows(0, TRIALS)
+    surrogate, at = Surrogate(D, POLICY), rows(0, TRIALS)
     z = at.x.sum(1) + at.t
     values = [surrogate.log_posterior(at, z).item()]
     for _ in range(3):
@@ -255,7 +267,7 @@ def test_a_fit_improves_the_posterior_and_a_later_one_goes_on() -> None:
 def test_a_fit_conditions_on_every_row() -> None:
     trials = list(range(80))
     at = rows(0, trials)
-    surrogate = Surrogate(D, 0, replace(POLICY, max_fit_rows=60))
+    surrogate = Surrogate(D, replace(POLICY, max_fit_rows=60))
     surrogate.fit(at, at.x.sum(1))
     assert surrogate.trials() == set(trials)
     mean, _ = surrogate.predict(at)
@@ -268,8 +280,8 @@ NONSENSE = {
     'one row again and again': (rows(0, [0] * 3).take(np.full(100, 2)), np.linspace(-1, 1, 100)),
     'huge': (rows(0, TRIALS), 1e300 * Z),
     'infinite': (rows(0, TRIALS), np.where(Z > 0, np.inf, -np.inf)),
-    'huge curves': (Inputs(*[1e300 * v if k == 'curve' else v for k, v in vars(rows(0, TRIALS)).items()]), Z),
-    'huge configurations': (Inputs(*[1e300 * v if k == 'x' else v for k, v in vars(rows(0, TRIALS)).items()]), Z),
+    'huge curves': (replace(rows(0, TRIALS), curve=1e300 * rows(0, TRIALS).curve), Z),
+    'huge configurations': (replace(rows(0, TRIALS), x=1e300 * rows(0, TRIALS).x), Z),
 }
 
 
@@ -277,7 +289,7 @@ NONSENSE = {
 @pytest.mark.filterwarnings('ignore:overflow|invalid:RuntimeWarning')
 def test_nothing_makes_it_fail(case: str) -> None:
     at, z = NONSENSE[case]
-    surrogate = Surrogate(D, 0, POLICY)
+    surrogate = Surrogate(D, POLICY)
     for _ in range(2):
         surrogate.fit(at, z)
         surrogate.append(at, z)
@@ -298,16 +310,18 @@ def test_nothing_makes_it_fail(case: str) -> None:
 
 def test_before_the_first_fit_it_predicts_its_prior() -> None:
     at = rows(0, [1, 2])
-    mean, deviation = exactly(Surrogate(D, 0, POLICY).candidates(at, rows(0, [3]).x).predict(at.t, 0.5))
+    surrogate = Surrogate(D, POLICY)
+    mean, deviation = exactly(surrogate.candidates(at, rows(0, [3]).x).predict(at.t, 0.5))
     medians = [math.exp(getattr(POLICY, name)[0]) for name in ('s_m', 's_x', 's_d', 's_c')]
-    assert mean == pytest.approx([0.0] * 3)
+    inputs = surrogate.kernel_inputs(at)
+    assert mean[:2] == pytest.approx(inputs.mean)
     assert deviation == pytest.approx([math.sqrt(sum(medians))] * 3)
 
 
 def test_without_hyperparameters_to_learn_from() -> None:
     at = rows(0, TRIALS)
-    at = Inputs(at.trial, at.x[:, :0], at.t, at.curve, at.length)
-    surrogate = Surrogate(0, 0, POLICY)
+    at = replace(at, x=at.x[:, :0])
+    surrogate = Surrogate(0, POLICY)
     surrogate.fit(at, Z)
     mean, deviation = exactly(surrogate.candidates(at, np.zeros((2, 0))).predict(at.t, 1.0))
     assert np.isfinite([mean, deviation]).all()
@@ -315,14 +329,14 @@ def test_without_hyperparameters_to_learn_from() -> None:
 
 
 def test_a_configuration_is_its_hyperparameters_over_their_length_scales() -> None:
-    surrogate, at = Surrogate(D, 0, POLICY), rows(0, TRIALS)
+    surrogate, at = Surrogate(D, POLICY), rows(0, TRIALS)
     surrogate.fit(at, Z)
     inputs, length_scale = surrogate.kernel_inputs(at), surrogate.parameters()[0][:D].detach().exp().numpy()
     np.testing.assert_allclose(inputs.x_scaled[inputs.trial_index], at.x / length_scale, rtol=1e-12)
 
 
 def test_what_runs_leaves_means_and_shrinks_deviations() -> None:
-    surrogate, at, running = Surrogate(D, 0, POLICY), rows(0, TRIALS), rows(1, [1, 6, 6])
+    surrogate, at, running = Surrogate(D, POLICY), rows(0, TRIALS), rows(1, [1, 6, 6])
     surrogate.fit(at, Z)
     asked, new = rows(2, [0, 1, 6]), np.concatenate([running.x[1:2], rows(9, [8, 9]).x])
     alone = exactly(surrogate.candidates(asked, new).predict(asked.t, 0.5))
@@ -337,11 +351,11 @@ def test_what_runs_leaves_means_and_shrinks_deviations() -> None:
 
 def test_appended_rows_are_as_good_as_fitted_ones() -> None:
     at = rows(0, TRIALS)
-    surrogate = Surrogate(D, 0, POLICY)
+    surrogate = Surrogate(D, POLICY)
     surrogate.fit(at.take(np.arange(5)), Z[:5])
     surrogate.append(at.take(np.arange(5, 9)), Z[5:])
-    kernel, mean, asked = surrogate.gp.kernel, surrogate.gp.posterior.mean, rows(2, [0, 7])
-    exact = ConditionedGP.condition(kernel, mean, surrogate.kernel_inputs(at), Z)
+    asked = rows(2, [0, 7])
+    exact = ConditionedGP.condition(surrogate.gp.kernel, surrogate.kernel_inputs(at), Z)
     mean, variance = exact.predict(surrogate.kernel_inputs(asked))
     np.testing.assert_allclose(surrogate.predict(asked), (mean, np.sqrt(variance)), atol=1e-8)
     assert surrogate.trials() == set(TRIALS)
@@ -350,15 +364,15 @@ def test_appended_rows_are_as_good_as_fitted_ones() -> None:
 def test_variance_factor_is_how_wrong_forecasts_one_step_ahead_were() -> None:
     """Each row of a trial, but the first, against SciPy's normal distribution of all rows until there."""
     at, targets = rows(3, TRIALS), 3 * Z
-    surrogate = Surrogate(D, 1, POLICY)
+    surrogate = Surrogate(D, POLICY)
     surrogate.fit(at.take(np.arange(6)), targets[:6])
     surrogate.append(at.take(np.arange(6, 9)), targets[6:])
     K = surrogate.gp.kernel.of_observations(surrogate.gp.inputs)
-    mean = surrogate.gp.posterior.mean
+    mean = surrogate.gp.inputs.mean
     for trial in (0, 1, 2, 4, 99):
         squares = []
         for i in [i for i, other in enumerate(TRIALS) if other == trial][1:]:
-            until, before = (multivariate_normal(np.full(n, mean), K[:n, :n]) for n in (i + 1, i))
+            until, before = (multivariate_normal(mean[:n], K[:n, :n]) for n in (i + 1, i))
             conditional = until.logpdf(targets[: i + 1]) - before.logpdf(targets[:i])
             variance = 1 / np.linalg.inv(K[: i + 1, : i + 1])[i, i]
             squares.append(-2 * conditional - math.log(2 * math.pi * variance))
@@ -369,7 +383,7 @@ def test_variance_factor_is_how_wrong_forecasts_one_step_ahead_were() -> None:
 def test_it_learns_a_smooth_function() -> None:
     at = rows(0, list(range(60)))
     z = np.sin(4 * at.x[:, 0]) + at.x[:, 1] ** 2
-    surrogate = Surrogate(D, 0, POLICY)
+    surrogate = Surrogate(D, POLICY)
     for _ in range(3):
         surrogate.fit(at, z)
     new = np.random.default_rng(7).random((50, D))
@@ -382,7 +396,7 @@ def test_it_learns_a_smooth_function() -> None:
 
 def test_what_it_sees_of_a_curve_does_not_vanish() -> None:
     at = rows(0, [i // 6 for i in range(60)])
-    surrogate = Surrogate(D, 0, POLICY)
+    surrogate = Surrogate(D, POLICY)
     begun = surrogate.kernel_inputs(at).curve_code
     for _ in range(10):
         surrogate.fit(at, at.t - at.x[:, 0])  # curves that have nothing to tell
@@ -392,5 +406,5 @@ def test_what_it_sees_of_a_curve_does_not_vanish() -> None:
 def test_global_generators_are_left_alone() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    Surrogate(D, 0, POLICY).fit(rows(0, TRIALS), Z)
+    Surrogate(D, POLICY).fit(rows(0, TRIALS), Z)
     assert torch.equal(torch.get_rng_state(), before)
