@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import JournalError
 from ..trial import Array, Configuration, Trial, copied
-from .journal import Event
+from .events import Event
 
 Restore = Callable[[Mapping[str, Any], Array | None], Configuration]
 """From a journal's plain configuration, and its point, to the configuration as the objective function gets it."""
