@@ -49,6 +49,7 @@ def is_epochs(value: Any) -> bool:
         and is_whole(entry.get('epoch'))
         and is_finite(entry.get('metric'))
         and isinstance(entry.get('info', {}), dict)
+        and is_finite(entry.get('cost', 0))
         for entry in value
     )
 
@@ -74,6 +75,9 @@ FIELDS: dict[str, Check] = {
     'configuration': is_configuration,
     'point': is_point,
     'reason': is_text,
+    'by': is_text,
+    'cost': is_finite,
+    'trials': lambda value: isinstance(value, list) and all(map(is_whole, value)),
     'expected_gain': is_finite,
 }
 
