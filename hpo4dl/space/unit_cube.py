@@ -252,7 +252,7 @@ class Space:
         legal = [i for i, point in enumerate(points) if self.is_legal(point)]
         if not legal:
             return None
-        return PointSet(points[legal], self.features(points[legal]), weights[legal] / weights[legal].sum())
+        return PointSet(points[legal], self.features, weights[legal] / weights[legal].sum())
 
     def _restricted_to(self, candidates: Sequence[Mapping[str, object]]) -> PointSet:
         """Return the candidates' points, repetitions dropped."""
@@ -263,7 +263,7 @@ class Space:
             point = self.remember(candidate, 'candidates')
             points[point.tobytes()] = point
         listed = np.array(list(points.values()))
-        return PointSet(listed, self.features(listed), None)
+        return PointSet(listed, self.features, None)
 
 
 def walk(space: Space, start: Array, rng: np.random.Generator, tried: Container[bytes]) -> Array | None:

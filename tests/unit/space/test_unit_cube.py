@@ -8,6 +8,7 @@ import json
 import math
 import pickle
 import sys
+import tracemalloc
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -761,3 +762,18 @@ def test_first_configurations_are_raced_exactly(values: dict[str, list], hyperpa
     first = [{'x': value} for value in values['x']]
     optimizer = RandomSearch(build([hyperparameter]), 1, seed=0, initial_configurations=first)
     assert [optimizer.ask().configuration for _ in first] == first
+
+
+def test_a_category_of_ten_thousand_choices_takes_little_memory() -> None:
+    """W21: its features, one column a choice, are never all there at once."""
+    tracemalloc.start()
+    try:
+        space = Space(build([category('c', [f'v{i}' for i in range(10_000)])]))
+        point = space.sobol_point(0, 7, set())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert space.n_features == 10_000
+    assert point is not None
+    assert peak < 100e6  # they are 800 MB
+    assert space.sobol_point(0, 7, {point.tobytes()}).tobytes() != point.tobytes()
