@@ -16,11 +16,11 @@ from typing import Any, TypeGuard
 
 from ..errors import JournalError
 from ..files import read_json, read_regular
-from ..records.events import is_finite
+from ..records.events import is_finite, is_whole
 from ..records.journal import NAME, READABLE, SCHEMA, decode_line
 from ..records.lock import process_start_time
 from ..records.state import Observation, RunState, TrialRecord
-from ..text import escape
+from ..text import brief, escape
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,11 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         raise JournalError(f'{escape(path)}: not the folder of a run ({escape(error)}){hint}') from error
     notes: list[str] = []
     stored = _read_json(path / 'settings.json', dict, notes)
-    settings, environment = (dict(stored.get(key) or {}) for key in ('settings', 'environment'))
+    found = (stored.get(key) for key in ('settings', 'environment'))
+    settings, environment = (value if isinstance(value, dict) else {} for value in found)
+    for key in ('max_epochs', 'max_budget'):
+        if settings.get(key) is not None and not is_whole(settings[key]):
+            notes.append(f'settings.json: {key} cannot be used: {escape(brief(settings.pop(key)))}')
     minimize = bool(settings.get('minimize', False))
     run = Run(minimize, lenient=True, folder=path, settings=settings, environment=environment, notes=notes)
     _follow(run, content)
