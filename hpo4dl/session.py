@@ -118,6 +118,7 @@ class Session:
         folder = self.identity.checkpoint_folder(self.run_folder, settings.storage_path)
         best, keep, mode = self.run_folder / 'best_trial', settings.keep_checkpoints, settings.checkpoints
         budget = Budget(settings.max_budget, settings.cost, settings.max_epochs)
+        failures = 0 if self.state.stopped is None else sum(self.state.failures.values())
         return Loop(
             optimizer=self.optimizer,
             recorder=Recorder(self._journal, lock, self.state, self.space.plain),
@@ -125,7 +126,7 @@ class Session:
             quota=DiskQuota(settings.max_disk),
             workers=self.workers,
             retries=Retries(self.state, settings.retry),
-            rules=StoppingRules(deadline, budget, settings.target, how_to_resume),
+            rules=StoppingRules(deadline, budget, settings.target, how_to_resume, failures),
             signals=self._signals,
             observe=partial(self.observers.tell, deadline=deadline),
             trial_timeout=settings.trial_timeout,

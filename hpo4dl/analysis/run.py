@@ -7,7 +7,6 @@ line of the journal is left out), damaged lines (skipped, with a note), missing 
 from __future__ import annotations
 
 import json
-import math
 import os
 import socket
 from collections.abc import Iterable
@@ -16,10 +15,12 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from ..errors import JournalError
+from ..files import read_json, read_regular
+from ..records.events import is_finite, is_whole
 from ..records.journal import NAME, READABLE, SCHEMA, decode_line
 from ..records.lock import process_start_time
 from ..records.state import Observation, RunState, TrialRecord
-from ..text import escape
+from ..text import brief, escape
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,13 @@ class Run(RunState):
     def status(self) -> str:
         """Return whether it runs, and where, or why it ended, as a sentence."""
         try:
-            owner = json.loads((self.folder / 'lock').read_text(encoding='utf-8'))
+            owner = read_json(self.folder / 'lock')
             host, pid = str(owner['host']), int(owner['pid'])
             if host != socket.gethostname():
                 return f'process {pid} on host {host} works on it, or died there'
             if process_start_time(pid) == owner['birth']:
                 return f'process {pid} on this host works on it'
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             pass
         return f'stopped: {self.stopped}' if self.stopped else 'interrupted: Tuner.resume, or hpo4dl resume, goes on'
 
@@ -109,14 +110,18 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     """
     path = Path(folder).absolute()
     try:
-        content = (path / NAME).read_bytes()
+        content = read_regular(path / NAME)
     except OSError as error:
         below = sorted(p.parent.name for p in path.glob(f'*/{NAME}')) if path.is_dir() else []
         hint = f'; runs below it: {", ".join(map(escape, below[-10:]))}' if below else ''
         raise JournalError(f'{escape(path)}: not the folder of a run ({escape(error)}){hint}') from error
     notes: list[str] = []
     stored = _read_json(path / 'settings.json', dict, notes)
-    settings, environment = (dict(stored.get(key) or {}) for key in ('settings', 'environment'))
+    found = (stored.get(key) for key in ('settings', 'environment'))
+    settings, environment = (value if isinstance(value, dict) else {} for value in found)
+    for key in ('max_epochs', 'max_budget'):
+        if settings.get(key) is not None and not is_whole(settings[key]):
+            notes.append(f'settings.json: {key} cannot be used: {escape(brief(settings.pop(key)))}')
     minimize = bool(settings.get('minimize', False))
     run = Run(minimize, lenient=True, folder=path, settings=settings, environment=environment, notes=notes)
     _follow(run, content)
@@ -151,17 +156,18 @@ def _hyperparameters(described: list[Any], trials: Iterable[TrialRecord]) -> lis
     for trial in trials:
         for name, value in trial.configuration.items():
             raced.setdefault(name, []).append(value)
-    by_name = {entry['name']: entry for entry in described if isinstance(entry, dict) and 'name' in entry}
+    by_name = {e['name']: e for e in described if isinstance(e, dict) and isinstance(e.get('name'), str)}
     found = []
     for name in dict.fromkeys([*by_name, *raced]):
         entry, values = by_name.get(name, {}), raced.get(name, [])
         listed = entry.get('sequence') or entry.get('choices') or ([entry['value']] if 'value' in entry else [])
+        listed = listed if isinstance(listed, list) else []
         if listed or not all(map(is_number, values)):
             every = tuple({json.dumps(value): value for value in [*listed, *values]}.values())
             found.append(Hyperparameter(name, 'rank' if 'sequence' in entry else 'category', values=every))
         else:
             lower, upper = (entry.get(key) for key in ('lower', 'upper'))
-            lower, upper = (bound if is_number(bound) and math.isfinite(bound) else None for bound in (lower, upper))
+            lower, upper = (bound if is_finite(bound) else None for bound in (lower, upper))
             integer = all(isinstance(value, int) for value in values)
             found.append(Hyperparameter(name, 'number', lower, upper, bool(entry.get('log')), integer))
     return found
@@ -170,7 +176,7 @@ def _hyperparameters(described: list[Any], trials: Iterable[TrialRecord]) -> lis
 def _read_json(path: Path, kind: type, notes: list[str]) -> Any:
     """Return the file's content; if it cannot be read, an empty `kind`, and a note."""
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = read_json(path)
         if isinstance(content, kind):
             return content
         reason = f'holds no {kind.__name__}'

@@ -103,7 +103,7 @@ class ExecutorSlot:
         """Start a call; None: the executor takes none, `broken` says why; raises ArgumentError about either."""
         for again in (True, False):
             if self.executor is None and self.make is not None:
-                self.executor = self.make()
+                self.executor = self._made(self.make)
             function = run_attempt if isinstance(self.executor, InlineExecutor) else run_attempt_in_worker
             try:
                 future = self.executor.submit(function, objective_function, attempt)
@@ -179,6 +179,14 @@ class ExecutorSlot:
             self.replace_executor()
         self.calls = []
         return ending
+
+    @staticmethod
+    def _made(make: Callable[[], Any]) -> Any:
+        try:
+            return make()
+        except OSError as error:  # of processes, memory, or open files
+            remedy = 'give fewer num_workers, or raise the limits (ulimit -a)'
+            raise ExecutorError(f'no worker can be made: {one_line(error)}; {remedy}') from error
 
     def _lost(self, call: Call, error: BaseException) -> LostCall:
         """Where no call begins any more, no worker is left (Dask's NoWorkerError), or none can import the objective."""

@@ -152,8 +152,10 @@ class BaseOptimizer:
         return max(self.curves[trial_id].values, default=-float('inf'))
 
     def _initial_point(self, configuration: Mapping[str, object]) -> NDArray[np.float64]:
+        if self.space.all_points is None:
+            return self.space.remember(configuration, 'initial_configurations')
         point = self.space.to_unit(configuration, 'initial_configurations')
-        if self.space.all_points is not None and point.tobytes() not in map(np.ndarray.tobytes, self.space.all_points):
+        if point.tobytes() not in map(np.ndarray.tobytes, self.space.all_points):
             raise ArgumentError('initial_configurations', configuration, 'configurations that `candidates` allows')
         return point
 

@@ -70,6 +70,8 @@ class StoppingRules:
     """The metric that ends the race."""
     how_to_resume: str
     """For people, what to type."""
+    failures_before: int = 0
+    """Calls that failed before the run was ended for it, and resumed: the objective function may have been repaired."""
 
     def now(self, state: RunState, signal: str | None, broken: str | None) -> Stop | None:
         """Why no further call may start: a `signal` was received, the executor is `broken`, or the race is over."""
@@ -92,7 +94,7 @@ class StoppingRules:
         best = state.incumbent
         if self.target is not None and best is not None and not state.is_better(self.target, best.metric):
             return Stop(f'target: {best.metric} is reached', True)
-        if sum(state.failures.values()) >= MAX_FAILURES:
+        if sum(state.failures.values()) - self.failures_before >= MAX_FAILURES:
             return Stop(f'the first {MAX_FAILURES} calls of the objective function failed', True)
         return None
 

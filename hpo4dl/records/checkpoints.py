@@ -152,6 +152,8 @@ class Checkpoints:
             path.parent.mkdir(parents=True, exist_ok=True)
             copy_tree(self.best, path)
             sync_tree(path)
+            sync_folder(path.parent)
+            sync_folder(self.folder)
         except OSError as error:
             raise StorageError(f'{path}: cannot be made: {error}') from error
 

@@ -71,9 +71,11 @@ class Lock:
 
     def check(self) -> None:
         """Raises RunLockedError if the lock was taken from us, as may happen with `take_over`; StorageError if gone."""
-        owner = self._read(self.path)
-        if not owner:
-            raise StorageError(f'{self.path}: is gone, or cannot be read; what was reported before is safe')
+        try:
+            owner = read_regular(self.path, MAX_BYTES).decode(errors='replace')
+        except OSError as error:
+            safe = 'what was reported before is safe'
+            raise StorageError(f'{self.path}: is gone, or cannot be read: {error}; {safe}') from error
         if owner != self._own:
             raise RunLockedError(f'{self.path.parent}: another tuner has taken it over: {escape(owner)}')
 

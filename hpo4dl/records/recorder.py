@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..trial import Configuration, Outcome, Trial
-from .journal import Event, Journal
+from .events import Event
+from .journal import Journal
 from .lock import Lock
 from .state import Change, FinishedStep, RunningStep, RunState
 

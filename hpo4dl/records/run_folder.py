@@ -17,7 +17,7 @@ from typing import Any
 from ConfigSpace import ConfigurationSpace
 
 from ..errors import ArgumentError, JournalError
-from ..files import sync_folder, write_text
+from ..files import read_json, read_regular, sync_folder, write_text
 from ..space.serialization import describe, read_space, write_space
 from .identity import Identity, mark
 
@@ -73,7 +73,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """Read the settings that `write_run` wrote, unchecked."""
     path = folder / 'settings.json'
     try:
-        return dict(json.loads(path.read_text(encoding='utf-8'))['settings'])
+        return dict(read_json(path)['settings'])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise JournalError(f'{path}: cannot be read, so there is no run to resume: {error!r}') from error
 
@@ -82,6 +82,6 @@ def read_configuration_space(folder: Path) -> ConfigurationSpace:
     """Read the configuration space that `write_run` wrote."""
     path = folder / 'configuration_space.json'
     try:
-        return read_space(path.read_text(encoding='utf-8'))
+        return read_space(read_regular(path).decode())
     except Exception as error:  # whatever ConfigSpace raises
         raise JournalError(f'{path}: cannot be read: {error!r}; give resume(..., configuration_space=)') from error

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import JournalError
 from ..trial import Array, Configuration, Trial, copied
-from .journal import Event
+from .events import Event
 
 RESERVE, FINISH = 'reserve', 'finish'
 """Why the tuner decides on a step: the rest of the budget is kept for it, or it was asked to finish after the race."""
