@@ -20,6 +20,8 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .analysis.replay import replay
+    from .integrations.command import command_objective
+    from .integrations.reporting import report_epoch
     from .integrations.torch_checkpoint import load_checkpoint, save_checkpoint
     from .optimizers.dyhpo import DyHPO
     from .optimizers.hyperband import ASHA, Hyperband
@@ -55,14 +57,18 @@ __all__ = [
     'WarmStart',
     'check_executor',
     'check_objective',
+    'command_objective',
     'load_checkpoint',
     'replay',
+    'report_epoch',
     'save_checkpoint',
     'warm_start',
 ]
 
 _MODULES = {
     'analysis.replay': ['replay'],
+    'integrations.command': ['command_objective'],
+    'integrations.reporting': ['report_epoch'],
     'integrations.torch_checkpoint': ['load_checkpoint', 'save_checkpoint'],
     'optimizers.dyhpo': ['DyHPO'],
     'optimizers.hyperband': ['ASHA', 'Hyperband'],

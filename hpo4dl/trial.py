@@ -8,6 +8,7 @@ again. Inside the optimizers larger values are better everywhere; the sign is tu
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -66,6 +67,8 @@ class Attempt:
     """The folder that it starts as a copy of; itself: it is left as it is; None: it starts empty."""
     started_file: str
     """A file that a worker makes when it begins: limits of time start there."""
+    log: str = os.devnull
+    """The file for what a program prints that is run for it."""
 
 
 @dataclass

@@ -16,6 +16,7 @@ from .errors import ArgumentError
 from .execution.engines import Workers, slots_for
 from .execution.pickling import check_picklable
 from .execution.processes import check_devices
+from .execution.worker import TrainsAttempts
 from .observers import Observers, first_configurations
 from .optimizers.base import BaseOptimizer
 from .optimizers.protocol import Forecasts, Optimizer
@@ -26,6 +27,7 @@ from .records.journal import SCHEMA, Journal
 from .records.run_folder import make_run_folder, read_configuration_space, write_run
 from .session import Session, build_optimizer
 from .settings import Settings
+from .space.declaration import as_space
 from .space.unit_cube import Space
 from .trial import Objective
 
@@ -37,7 +39,7 @@ class Tuner:
         objective_function: called as `f(configuration, epoch, previous_epoch, checkpoint_path)`, trains on from
             `previous_epoch` (0: from scratch) to `epoch`, and returns a dict, or a list of dicts, with `epoch`,
             `metric`, and whatever else is to be recorded.
-        configuration_space: what to search.
+        configuration_space: what to search: ConfigSpace's, or a dictionary such as `{'lr': {'float': [1e-5, 0.1]}}`.
         max_epochs: epochs of one configuration at most.
         max_budget: epochs to train in all; None: another stop is needed, but for Hyperband, which then goes once
             round its brackets.
@@ -75,7 +77,7 @@ class Tuner:
     def __init__(
         self,
         objective_function: Objective,
-        configuration_space: ConfigurationSpace,
+        configuration_space: ConfigurationSpace | dict[str, Any],
         max_epochs: int,
         max_budget: int | None = None,
         output_path: str | os.PathLike[str] = 'hpo4dl_results',
@@ -105,13 +107,16 @@ class Tuner:
     ) -> None:
         check_objective_function(objective_function)
         check_optimizer(optimizer)
+        configspace: ConfigurationSpace = as_space(configuration_space)
         name = optimizer if isinstance(optimizer, str) else None
         stops = (max_budget, time_limit, target, stop_when_gain_below)
         if all(stop is None for stop in stops) and name != 'hyperband':
             accepted = 'a whole number >= 1, unless time_limit, target or stop_when_gain_below is given'
             raise ArgumentError('max_budget', max_budget, accepted)
-        space = Space(configuration_space, candidates)
-        first = first_configurations(initial_configurations, warm_start, configuration_space, candidates)
+        space = Space(configspace, candidates)
+        if isinstance(objective_function, TrainsAttempts):
+            objective_function.check_names(space.names)
+        first = first_configurations(initial_configurations, warm_start, configspace, candidates)
         for configuration in first:
             space.to_unit(configuration, 'initial_configurations')
         settings = Settings.checked(
@@ -138,7 +143,7 @@ class Tuner:
         observers = Observers(callbacks, progress, settings.max_budget)
         workers = workers_of(objective_function, executor, num_workers, devices, settings.trial_timeout)
         folder, identity = make_run_folder(check_path('output_path', output_path), settings.storage_path)
-        write_run(folder, identity, asdict(settings), configuration_space)
+        write_run(folder, identity, asdict(settings), configspace)
         make_marked(identity.checkpoint_folder(folder, settings.storage_path), identity, folder)
         Journal(folder).begin({'event': 'run', 'schema': SCHEMA, 'run': folder.name})
         self._session = Session(folder, identity, settings, space, chosen, workers, observers)
@@ -154,7 +159,7 @@ class Tuner:
         target: float | None = None,
         stop_when_gain_below: float | None = None,
         optimizer: Optimizer | None = None,
-        configuration_space: ConfigurationSpace | None = None,
+        configuration_space: ConfigurationSpace | dict[str, Any] | None = None,
         executor: Any = None,
         num_workers: int = 1,
         devices: Sequence[str] | None = None,
@@ -207,7 +212,7 @@ class Tuner:
             trial_timeout=trial_timeout,
             max_disk=max_disk,
         )
-        space = Space.restored(configuration_space, settings.candidates)
+        space = Space.restored(as_space(configuration_space), settings.candidates)
         chosen = chosen_optimizer(str(settings.optimizer) if optimizer is None else optimizer, settings, space)
         observers = Observers(callbacks, progress, settings.max_budget)
         workers = workers_of(objective_function, executor, num_workers, devices, settings.trial_timeout)

@@ -65,7 +65,8 @@ class Checkpoints:
         if older is None:
             remove_tree(path)
         source = None if older is None else str(self._path(trial.id, older))
-        return Attempt(number, trial, str(path), source, str(self._started_file(trial.id, number)))
+        log = self.best.with_name('logs') / f'trial_{trial.id}_attempt_{number}.log'
+        return Attempt(number, trial, str(path), source, str(self._started_file(trial.id, number)), str(log))
 
     def adopt(self, trial_id: int, number: int, older: int | None) -> None:
         """The attempt's line is in the journal: its folder is the trial's from now on."""
