@@ -15,10 +15,10 @@ KINDS = {
     'lost worker': r'its worker died|the executor lost the call|killed: |ended without a result|broken by another',
 }
 """By kind, in the order in which they are looked for."""
-NEVER_AGAIN = ('out of memory', 'missing module', 'wrong argument', 'no result')
-"""What is bound to happen again to the same configuration, so that the call is not made again."""
-NEVER_ANY = ('missing module', 'wrong argument', 'no result')
+NEVER_ANY = {'missing module', 'wrong argument', 'no result'}
 """What is bound to happen to every configuration."""
+NEVER_AGAIN = {*NEVER_ANY, 'out of memory'}
+"""What is bound to happen again to the same configuration, so that the call is not made again."""
 
 
 def kind_of(reason: str) -> str:

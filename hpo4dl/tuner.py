@@ -57,7 +57,7 @@ class Tuner:
         initial_configurations: raced first.
         candidates: restricts the race to these configurations.
         warm_start: the folder of a previous run, whose best configurations are raced first, see `warm_start`.
-        keep_checkpoints: 'alive' (default), 'all' or 'best', see `Checkpoints`.
+        keep_checkpoints: 'alive' (default), 'all', 'best', or 'none': each call trains from epoch 1, see `Checkpoints`.
         executor: where calls are made: None (here, or in processes of this machine), an object with PEP 3148's
             `submit`, or a callable that makes one, so that a broken one can be made anew.
         num_workers: calls at a time; default 1, in this process. With more and no executor: that many processes.

@@ -27,7 +27,6 @@ from ..failures import KINDS
 from ..trial import Attempt, Configuration, Outcome, Trial
 from .arguments import SPECIAL, environment, filled, placeholders, plain
 from .program_output import BoundedLog, Lines, oom_kills, signal_name, telling_line
-from .reporting import RESULTS
 
 GUARD = Path(__file__).with_name('guard.py')
 LOOK = 1.0
@@ -77,10 +76,11 @@ class CommandObjective:
                 'trial': trial.id,
                 'attempt': attempt.number,
                 'configuration_file': str(configuration_file),
+                'results': str(results),
             }
             values = plain(trial.configuration)
             configuration_file.write_text(json.dumps(values), encoding='utf-8')
-            variables = environment(values, told) | {RESULTS: str(results)}
+            variables = environment(values, told)
             lines = Lines(self.metric, self.pattern)
             with BoundedLog(attempt.log) as log:
                 status = self._run(filled(self.command, values, told), variables, lines, log)

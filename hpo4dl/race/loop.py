@@ -78,7 +78,9 @@ class Loop:
 
     def needs_checkpoint(self, trial_id: int) -> bool:
         """Whether the trial may be asked for again, or is running."""
-        return trial_id in self.state.running or self.optimizer.is_alive(trial_id)
+        if trial_id in self.state.running:
+            return True
+        return self.checkpoints.keep != 'none' and self.optimizer.is_alive(trial_id)
 
     def evict(self, trial_id: int, reason: str) -> None:
         """Remove the checkpoint of a trial that may be asked for again: it will be trained from its start then."""
@@ -137,7 +139,7 @@ class Loop:
         if self.retries.next() is not None:
             self.retries.started()
         self.asked = None
-        if starts_at < wanted.previous_epoch:
+        if starts_at < wanted.previous_epoch and self.checkpoints.keep != 'none':
             logger.warning('trial %d is trained again from its start: its checkpoint was evicted', wanted.id)
         overhead = time.perf_counter() - begin
         step = self.recorder.start(wanted, epoch, starts_at)
@@ -174,7 +176,7 @@ class Loop:
         step, older = self.state.running[trial_id], self._last_attempt(trial_id)
         if outcome.failed is not None:
             blamed = self.retries.is_blamed(step, attributable)
-            if self.retries.grants(step, blamed):
+            if self.retries.grants(step, blamed, outcome.failed):
                 self.recorder.lost(step, outcome.failed, blamed)
                 self.checkpoints.discard(trial_id, step.attempt, older)
                 self.retries.again(trial_id)

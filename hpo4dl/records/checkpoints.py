@@ -30,7 +30,7 @@ from .identity import MARK
 OURS = {'trial': r'trial_\d+', 'removed': r'removed_\d+', 'attempt': r'attempt_\d+|began_\d+|in_place'}
 """Names that we make. Whatever else lies there is left alone."""
 
-KEEP = ('all', 'alive', 'best')
+KEEP = ('all', 'alive', 'best', 'none')
 MODES = ('copy', 'in-place')
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,8 @@ class Checkpoints:
         folder: where the trials' folders lie.
         best: where the incumbent's copy lies, on any file system.
         keep: 'all': the last checkpoint of every trial stays; 'alive': those of trials that cannot be asked for any
-            more are removed; 'best': as 'alive', and when the race has ended nothing stays but `best`.
+            more are removed; 'best': as 'alive', and when the race has ended nothing stays but `best`; 'none': nothing
+            but `best`, so that each call trains from the start.
         mode: 'copy': an attempt works on a copy; 'in-place': on the trial's only folder.
     """
 

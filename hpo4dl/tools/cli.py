@@ -20,6 +20,7 @@ from ..analysis.report import comparison_text, report_text
 from ..analysis.run import read_run, to_json
 from ..errors import ArgumentError, HPO4DLError
 from ..text import escape
+from .run_command import add_commands, stored_command
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -76,12 +77,13 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument('--to', required=True, choices=FORMATS)
     one.add_argument('-o', '--output', help='where to; for optuna a file or a storage URL. Text goes to stdout without')
     one = command(run_resume, 'go on with a run')
-    one.add_argument('objective', metavar='MODULE:FUNCTION', help='the objective function; MODULE may lie here')
+    text = 'the objective function; MODULE may lie here. A run of `hpo4dl run` needs none'
+    one.add_argument('objective', nargs='?', metavar='MODULE:FUNCTION', help=text)
     one.add_argument('--max-budget', type=int, help='epochs in all, instead of those of the run')
     one.add_argument('--time-limit', type=float, help='seconds')
     one.add_argument('--target', type=float, help='a metric that ends the race')
     one.add_argument('--executor', metavar='MODULE:NAME', help='where calls are made: an executor, or what makes one')
-    one.add_argument('--num-workers', type=int, default=1, help='calls at a time; alone: processes of this machine')
+    one.add_argument('--num-workers', type=int, help='calls at a time; alone: processes of this machine')
     one.add_argument('--retry', type=int, help='how often a call that failed is made again')
     one.add_argument('--take-over', action='store_true', help='past the lock of another host that is known to be dead')
     one.add_argument('--salvage', action='store_true', help='go on from what is whole of a damaged run')
@@ -92,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument('--folder', help='that workers and this process see; default: a temporary one of this machine')
     one.add_argument('--kill', action='store_true', help='also let a worker die; some executors are broken then')
     one.add_argument('--seconds', type=float, default=60, help='that calls may take to come back; default: 60')
+    add_commands(command)
     one = command(run_vendor, 'copy hpo4dl into a code base', of_run=False)
     one.add_argument('destination', metavar='DEST', help='a folder; the copy is DEST/hpo4dl')
     one.add_argument('--core', action='store_true', help='only what tunes and resumes: no report, plots, integrations')
@@ -176,14 +179,20 @@ def run_resume(options: argparse.Namespace) -> None:
     """`resume RUN MODULE:FUNCTION`."""
     from ..tuner import Tuner
 
+    if options.objective is None:
+        objective, stored = stored_command(options.run)
+        print('$', escape(' '.join(objective.command)))
+    else:
+        objective, stored = imported('objective', options.objective), {'num_workers': 1, 'devices': None}
     tuner = Tuner.resume(
         options.run,
-        imported('objective', options.objective),
+        objective,
         max_budget=options.max_budget,
         time_limit=options.time_limit,
         target=options.target,
         executor=imported('executor', options.executor) if options.executor else None,
-        num_workers=options.num_workers,
+        num_workers=stored['num_workers'] if options.num_workers is None else options.num_workers,
+        devices=None if options.executor else stored['devices'],
         retry=options.retry,
         take_over=options.take_over,
         salvage=options.salvage,
