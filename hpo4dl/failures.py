@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 KINDS = {
-    'out of memory': r'out of memory|OutOfMemory|\bMemoryError\b|OUT_OF_MEMORY|ALLOC_FAILED|cannot allocate memory',
+    'out of memory': r"out of memory|OutOfMemory|\bMemoryError\b|OUT_OF_MEMORY|ALLOC_FAILED|can(no|')t allocate memory",
     'missing module': r'ModuleNotFoundError|No module named|ImportError|no such program',
     'wrong argument': r'unrecognized arguments|invalid choice|arguments are required|unexpected keyword argument'
     r'|error: argument|No such option|Could not override|wrong argument|SyntaxError',

@@ -22,7 +22,7 @@ SPECIAL = (
     'results',
 )
 """Names that are told beside the hyperparameters', as placeholders or as environment variables."""
-PLACEHOLDER = re.compile(r'\{\{([^{}\s]+)\}\}|(?<!\$)\{([\w@+][^{}\s"\',:]*)\}')
+PLACEHOLDER = re.compile(r'\{\{([^{}\s]+)\}\}|(?<!\$)\{([\w@+][\w./@+-]*)\}')
 """`{{name}}`, which stands for `{name}` itself, or `{name}`, but for shells' and Hydra's `${name}`."""
 
 

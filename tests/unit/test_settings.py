@@ -49,7 +49,7 @@ BAD: dict[str, list[Any]] = {
     'target': [math.inf, math.nan, '0', False],
     'initial_configurations': [None, {'x': 1}, [3], ({'x': 1},), 'x'],
     'candidates': [{'x': 1}, [3], 'x'],
-    'keep_checkpoints': ['none', None, True, ''],
+    'keep_checkpoints': ['some', None, True, ''],
     'checkpoints': ['move', None],
     'max_disk': [0, -5, '20', '20 XB', 1.5, True],
     'retry': [-1, 1.0, None, True],
