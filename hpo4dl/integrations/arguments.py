@@ -13,6 +13,7 @@ SPECIAL = (
     'epoch',
     'previous_epoch',
     'checkpoint_path',
+    'resume_path',
     'trial',
     'attempt',
     'configuration',
@@ -35,8 +36,8 @@ def placeholders(command: Sequence[str]) -> Iterator[str]:
 def filled(command: Sequence[str], values: Mapping[str, Any], told: Mapping[str, Any]) -> list[str]:
     """The command with values in the place of placeholders.
 
-    An argument with the placeholder of a hyperparameter that is inactive vanishes; where it is nothing else, so does
-    the flag before it.
+    An argument with the placeholder of a hyperparameter that is inactive vanishes. So does the flag before it, but
+    before `name={placeholder}`.
     """
     known = {**values, **told, 'configuration': json.dumps(values)}
     arguments: list[str] = []
@@ -47,7 +48,7 @@ def filled(command: Sequence[str], values: Mapping[str, Any], told: Mapping[str,
             arguments += [f'{name}={as_override(value)}' for name, value in values.items()]
         elif all(name in known for name in placeholders([part])):
             arguments.append(PLACEHOLDER.sub(lambda m: f'{{{m[1]}}}' if m[1] else as_text(known[m[2]]), part))
-        elif PLACEHOLDER.fullmatch(part) and arguments and re.fullmatch(r'--?[A-Za-z][^=\s]*', arguments[-1]):
+        elif '=' not in part and arguments and re.fullmatch(r'--?[A-Za-z][^=\s]*', arguments[-1]):
             arguments.pop()
     return arguments
 

@@ -78,6 +78,8 @@ class CommandObjective:
                 'configuration_file': str(configuration_file),
                 'results': str(results),
             }
+            if trial.previous_epoch > 0:
+                told['resume_path'] = attempt.folder
             values = plain(trial.configuration)
             configuration_file.write_text(json.dumps(values), encoding='utf-8')
             variables = environment(values, told)

@@ -87,6 +87,7 @@ json.dump(told, open('told', 'w'))
         'EPOCH': '9',
         'PREVIOUS_EPOCH': '3',
         'CHECKPOINT_PATH': folder,
+        'RESUME_PATH': folder,
         'TRIAL': '5',
         'ATTEMPT': '17',
         'file': {'lr': 0.1, 'name': name},

@@ -147,6 +147,12 @@ def test_a_log_follows_no_link(tmp_path: Path) -> None:
     with BoundedLog(str(tmp_path / 'x.log')) as log:
         log.write(b'one\n')
     assert (tmp_path / 'mine').read_text() == 'precious'
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'logs').symlink_to(tmp_path / 'elsewhere')
+    with BoundedLog(str(tmp_path / 'logs' / 'x.log')) as log:
+        log.write(b'one\n')
+    assert list((tmp_path / 'elsewhere').iterdir()) == []
+    assert log.last_lines(1) == 'one'
 
 
 PYTHON = 'Traceback (most recent call last):\n  File "x.py", line 1, in <module>\n    f()\n'
