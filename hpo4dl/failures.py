@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 KINDS = {
+    'given up': r'^given up',
     'out of memory': r"out of memory|OutOfMemory|\bMemoryError\b|OUT_OF_MEMORY|ALLOC_FAILED|can(no|')t allocate memory",
     'missing module': r'ModuleNotFoundError|No module named|ImportError|no such program',
     'wrong argument': r'unrecognized arguments|invalid choice|arguments are required|unexpected keyword argument'
@@ -17,7 +18,7 @@ KINDS = {
 """By kind, in the order in which they are looked for."""
 NEVER_ANY = {'missing module', 'wrong argument', 'no result'}
 """What is bound to happen to every configuration."""
-NEVER_AGAIN = {*NEVER_ANY, 'out of memory'}
+NEVER_AGAIN = {*NEVER_ANY, 'out of memory', 'given up'}
 """What is bound to happen again to the same configuration, so that the call is not made again."""
 
 

@@ -25,6 +25,7 @@ from .records.identity import Identity
 from .records.journal import Journal
 from .records.lock import Lock
 from .records.recorder import Recorder
+from .records.requests import Requests
 from .records.state import RunState
 from .settings import Settings
 from .space.unit_cube import Space
@@ -92,6 +93,7 @@ class Session:
         if not self._is_current:
             goes_on = loop.rules.now(self.state, self._signals.received, self.workers.broken()) is None
             restore_checkpoints(loop, self.run_folder, self.identity, goes_on, self.salvage)
+        loop.requests.forget_stops()
         self._is_current = False
         return loop
 
@@ -122,6 +124,7 @@ class Session:
             trial_timeout=settings.trial_timeout,
             least_gain=settings.stop_when_gain_below,
             asked=self._asked,
+            requests=Requests(self.run_folder),
         )
 
     def _nothing_found(self, stop: Stop) -> Exception:

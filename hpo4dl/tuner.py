@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,9 @@ class Tuner:
             `submit`, or a callable that makes one, so that a broken one can be made anew.
         num_workers: calls at a time; default 1, in this process. With more and no executor: that many processes.
         devices: for processes of this machine, one accelerator a worker: `['cuda:0', 'cuda:1']`.
+        devices_per_trial: how many of them each worker sees; default 1.
+        trials_per_device: how many workers share a device; default 1.
+        fresh_process: a new process of this machine for each call, so that memory that leaks is freed with it.
         retry: how often a call that failed, or whose worker died, is made again before its trial is failed; default 0.
         trial_timeout: seconds after which a call is failed; a single worker without executor is then a process.
         checkpoints: 'copy' (default): a call works on a copy of the trial's checkpoint; 'in-place': on itself.
@@ -98,6 +101,9 @@ class Tuner:
         executor: Any = None,
         num_workers: int = 1,
         devices: Sequence[str] | None = None,
+        devices_per_trial: int = 1,
+        trials_per_device: int = 1,
+        fresh_process: bool = False,
         retry: int = 0,
         trial_timeout: float | None = None,
         checkpoints: str = 'copy',
@@ -141,7 +147,13 @@ class Tuner:
         )
         chosen = chosen_optimizer(optimizer, settings, space)
         observers = Observers(callbacks, progress, settings.max_budget)
-        workers = workers_of(objective_function, executor, num_workers, devices, settings.trial_timeout)
+        workers = workers_of(
+            objective_function,
+            executor,
+            num_workers,
+            settings.trial_timeout,
+            Processes(devices, devices_per_trial, trials_per_device, fresh_process),
+        )
         folder, identity = make_run_folder(check_path('output_path', output_path), settings.storage_path)
         write_run(folder, identity, asdict(settings), configspace)
         make_marked(identity.checkpoint_folder(folder, settings.storage_path), identity, folder)
@@ -163,6 +175,9 @@ class Tuner:
         executor: Any = None,
         num_workers: int = 1,
         devices: Sequence[str] | None = None,
+        devices_per_trial: int = 1,
+        trials_per_device: int = 1,
+        fresh_process: bool = False,
         retry: int | None = None,
         trial_timeout: float | None = None,
         max_disk: int | str | None = None,
@@ -180,7 +195,8 @@ class Tuner:
                 where given.
             optimizer: a fresh object like the one the run was started with, if that was an object.
             configuration_space: where the installed ConfigSpace cannot read the one in the folder.
-            executor, num_workers, devices: as in `Tuner`; they need not be those that the run was started with.
+            executor, num_workers, devices, devices_per_trial, trials_per_device, fresh_process: as in
+                `Tuner`; they need not be those that the run was started with.
             callbacks, progress: as in `Tuner`.
             take_over: go on although the lock of another host lies in the folder.
             salvage: go on from what is whole of a damaged journal, which is kept beside the new one, and train trials
@@ -215,7 +231,13 @@ class Tuner:
         space = Space.restored(as_space(configuration_space), settings.candidates)
         chosen = chosen_optimizer(str(settings.optimizer) if optimizer is None else optimizer, settings, space)
         observers = Observers(callbacks, progress, settings.max_budget)
-        workers = workers_of(objective_function, executor, num_workers, devices, settings.trial_timeout)
+        workers = workers_of(
+            objective_function,
+            executor,
+            num_workers,
+            settings.trial_timeout,
+            Processes(devices, devices_per_trial, trials_per_device, fresh_process),
+        )
         tuner = cls.__new__(cls)
         tuner._session = Session(folder, identity, settings, space, chosen, workers, observers, take_over, salvage)
         return tuner
@@ -278,15 +300,35 @@ def chosen_optimizer(optimizer: str | Optimizer, settings: Settings, space: Spac
     return chosen
 
 
+@dataclass(frozen=True)
+class Processes:
+    """What processes of this machine are to be like: arguments of `Tuner`."""
+
+    devices: Sequence[str] | None
+    devices_per_trial: int
+    trials_per_device: int
+    fresh_process: bool
+
+    def seen(self, num_workers: int) -> list[str] | None:
+        """The devices that each worker sees; raises ArgumentError."""
+        per_trial = check_count('devices_per_trial', self.devices_per_trial)
+        return check_devices(
+            self.devices, num_workers, per_trial, check_count('trials_per_device', self.trials_per_device)
+        )
+
+
 def workers_of(
-    objective_function: Objective, executor: Any, num_workers: int, devices: Sequence[str] | None, timeout: float | None
+    objective_function: Objective, executor: Any, num_workers: int, timeout: float | None, processes: Processes
 ) -> Workers:
     """The workers that the tuner's arguments ask for; raises ArgumentError."""
     n = check_count('num_workers', num_workers)
-    if executor is not None and devices is not None:
-        raise ArgumentError('devices', devices, 'None with an executor: its workers have theirs from their engine')
-    seen = check_devices(devices, n)
-    own_process = executor is None and (n > 1 or seen is not None or timeout is not None)
+    if executor is not None and processes.devices is not None:
+        raise ArgumentError('devices', processes.devices, 'None with an executor: its engine gives its workers theirs')
+    is_fresh = check_flag('fresh_process', processes.fresh_process)
+    if executor is not None and is_fresh:
+        raise ArgumentError('fresh_process', is_fresh, 'False with an executor: that makes its own workers')
+    seen = processes.seen(n)
+    own_process = executor is None and (n > 1 or seen is not None or timeout is not None or is_fresh)
     if own_process or isinstance(executor, ProcessPoolExecutor):
         check_picklable(objective_function)
-    return Workers(slots_for(executor, n, seen, own_process), objective_function)
+    return Workers(slots_for(executor, n, seen, own_process, is_fresh), objective_function)

@@ -12,6 +12,7 @@ from ConfigSpace import ConfigurationSpace
 from ..checks import check_path
 from ..errors import ArgumentError, JournalError
 from ..optimizers.protocol import Optimizer
+from ..race.resuming import follow_request
 from ..records.journal import Journal
 from ..records.run_folder import read_configuration_space
 from ..records.state import RunState
@@ -59,6 +60,7 @@ def decisions(
             yield Decision(optimizer, change.asked.wanted, f'{journal}, line {number}')
         if change.finished is not None:
             optimizer.tell(change.finished.step.trial, change.finished.metrics, change.finished.failed)
+        follow_request(change, optimizer)
 
 
 def count_decisions(run_folder: str | os.PathLike[str]) -> int:

@@ -135,6 +135,22 @@ class BaseOptimizer:
         curve = self.curves[trial_id]
         return curve.failed is None and curve.epoch < self.max_epochs
 
+    def enqueue(self, configuration: Mapping[str, object]) -> None:
+        """Start this configuration before others, but for `initial_configurations`; nothing where it was started.
+
+        Raises:
+            ArgumentError: the space does not allow it.
+        """
+        point = self._initial_point(configuration)
+        if point.tobytes() not in self._tried:
+            self._initial = deque(unique([*self._initial, point]))
+
+    def give_up(self, trial_id: int, reason: str) -> None:
+        """Ask for a paused trial no more."""
+        curve = self.curves[trial_id]
+        curve.failed = reason
+        self._learn(self._continue(curve, curve.epoch))
+
     def signed(self, metric: Metric) -> Metric:
         """A metric as a curve holds it, where larger is better; and a curve's value as the metric that was told."""
         return -metric if self.minimize else metric

@@ -12,20 +12,24 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..errors import ArgumentError, StorageError
 from ..execution.engines import POLL, Call, LostCall, Workers
 from ..execution.signals import Signals
-from ..optimizers.protocol import Forecasts, Optimizer, Prioritizes
+from ..optimizers.protocol import Forecasts, Optimizer, Prioritizes, TakesRequests
 from ..records.checkpoints import Checkpoints
 from ..records.disk_quota import DiskQuota
 from ..records.recorder import Recorder
+from ..records.requests import Requests
 from ..records.state import RunState
+from ..text import one_line
 from ..trial import Outcome, Trial
 from .retries import Retries
 from .stopping import Stop, StoppingRules
 
+GIVEN_UP = 'given up: hpo4dl stop --trial'
 PATIENCE = 0.5
 """Seconds that may pass until a signal, or the end of the time, is noticed."""
 
@@ -54,6 +58,10 @@ class Loop:
     """`stop_when_gain_below`."""
     asked: Trial | None = None
     """A step that the optimizer decided on and that has not begun."""
+    requests: Requests = field(default_factory=Requests)
+    """What other shells ask for."""
+    told_to_stop: str | None = None
+    """By whom, if not by a signal."""
 
     @property
     def state(self) -> RunState:
@@ -62,6 +70,7 @@ class Loop:
     def run(self) -> Stop:
         """Train until a stop; says why. Raises as `Tuner.run`; ArgumentError if asked for a trial that is running."""
         while True:
+            self._take_requests()
             stop = self._fill()
             if stop is not None and not self.workers.running:
                 return stop
@@ -95,7 +104,7 @@ class Loop:
     def _fill(self) -> Stop | None:
         """Start calls as long as there is room; why nothing can be started now, None where a call must run alone."""
         while True:
-            stop = self.rules.now(self.state, self.signals.received, self.workers.broken())
+            stop = self.rules.now(self.state, self.signals.received or self.told_to_stop, self.workers.broken())
             if stop is not None:
                 return stop
             if not self.workers.has_room():
@@ -149,6 +158,48 @@ class Loop:
         if not self.workers.submit(self.checkpoints.begin(step.attempt, trial, older)):
             self.retries.again(wanted.id, first=True)  # the executor is broken
         return None
+
+    def _take_requests(self) -> None:
+        """Do what other shells ask for; what would come between a decision and its step waits."""
+        for path, request in self.requests.pending():
+            try:
+                is_done = self._is_taken(request)
+            except (ArgumentError, KeyError, TypeError, ValueError) as error:
+                logger.warning('%s asks for what cannot be: %s', path, one_line(error))
+                is_done = True
+            if is_done:
+                path.unlink(missing_ok=True)
+
+    def _is_taken(self, request: Mapping[str, Any]) -> bool:
+        """Do what a request asks for; False: not yet. Raises where it asks for what cannot be."""
+        kind = request['kind']
+        if kind == 'stop':
+            self.told_to_stop = 'hpo4dl stop'
+            return True
+        if not isinstance(self.optimizer, TakesRequests):
+            raise ArgumentError('optimizer', self.optimizer, 'one with `enqueue` and `give_up`')
+        if kind == 'enqueue':
+            if self.asked is None:
+                self.optimizer.enqueue(self.state.restore(request['configuration'], None))
+                self.recorder.enqueue(request['configuration'])
+            return self.asked is None
+        if kind != 'give_up':
+            raise ValueError(f'no such kind of request: {kind!r}')
+        return self._is_given_up(request['trial'])
+
+    def _is_given_up(self, trial_id: int) -> bool:
+        """Give a trial up, as somebody asked; False: it is about to be trained, so not yet."""
+        call = self.workers.running.get(trial_id)
+        if call is not None:
+            self.workers.give_up(call)
+            self._settle(call, Outcome(failed=GIVEN_UP))
+        elif trial_id in self.state.running or (self.asked is not None and self.asked.id == trial_id):
+            return False
+        elif self.state.trials[trial_id].failed is None:
+            self.recorder.give_up(trial_id, GIVEN_UP)
+            self.optimizer.give_up(trial_id, GIVEN_UP)  # type: ignore[attr-defined]
+            self.prune()
+        return True
 
     def _collect(self) -> None:
         """Wait for calls, and handle those that are done.

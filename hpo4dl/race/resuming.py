@@ -6,11 +6,11 @@ import secrets
 from pathlib import Path
 
 from ..errors import StorageError
-from ..optimizers.protocol import Optimizer
+from ..optimizers.protocol import Optimizer, TakesRequests
 from ..records.identity import Identity, claim, make_marked, mark, read_identity, write_identity
 from ..records.journal import Journal
 from ..records.salvage import salvage_journal
-from ..records.state import RunState
+from ..records.state import Change, RunState
 from .loop import Loop
 
 
@@ -28,6 +28,16 @@ def follow_journal(journal: Journal, state: RunState, optimizer: Optimizer, salv
             optimizer.replay(change.asked.wanted)
         if change.finished is not None:
             optimizer.tell(change.finished.step.trial, change.finished.metrics, change.finished.failed)
+        follow_request(change, optimizer)
+
+
+def follow_request(change: Change, optimizer: Optimizer) -> None:
+    """Hand on to the optimizer what somebody asked for, if it takes that."""
+    if isinstance(optimizer, TakesRequests):
+        if change.enqueued is not None:
+            optimizer.enqueue(change.enqueued)
+        if change.given_up is not None:
+            optimizer.give_up(change.given_up.id, str(change.given_up.failed))
 
 
 def claim_checkpoints(run_folder: Path, identity: Identity, storage_path: str | None, salvage: bool) -> Identity:

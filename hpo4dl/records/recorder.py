@@ -67,6 +67,14 @@ class Recorder:
         """A trial's checkpoint is about to be removed."""
         self._write({'event': 'evict', 'trial': trial_id, 'reason': reason})
 
+    def enqueue(self, plain: Mapping[str, Any]) -> None:
+        """Somebody asked for a configuration, which is to be raced next."""
+        self._write({'event': 'enqueue', 'configuration': dict(plain)})
+
+    def give_up(self, trial_id: int, reason: str) -> None:
+        """Somebody asked that a paused trial is trained no further."""
+        self._write({'event': 'give_up', 'trial': trial_id, 'reason': reason})
+
     def stop(self, reason: str, expected_gain: float) -> None:
         """The run ends, for now; the gain is recorded where it is known (finite)."""
         known = {'expected_gain': expected_gain} if math.isfinite(expected_gain) else {}

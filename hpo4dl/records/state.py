@@ -128,6 +128,10 @@ class Change:
     asked: RunningStep | None = None
     """A new decision, not where a call is made again."""
     finished: FinishedStep | None = None
+    enqueued: Configuration | None = None
+    """What is to be raced next, since somebody asked for it."""
+    given_up: TrialRecord | None = None
+    """A paused trial that is trained no further, since somebody asked for that."""
 
 
 @dataclass
@@ -185,6 +189,12 @@ class RunState:
             self._lost(event)
         elif kind == 'evict':
             self.checkpoints.pop(event['trial'], None)
+        elif kind == 'enqueue':
+            return Change(enqueued=self.restore(event['configuration'], None))
+        elif kind == 'give_up':
+            trial = self.trials[event['trial']]
+            trial.failed = str(event['reason'])
+            return Change(given_up=trial)
         elif kind == 'salvage':
             self.salvaged = True
         elif kind == 'stop':

@@ -20,7 +20,7 @@ from ..analysis.report import comparison_text, report_text
 from ..analysis.run import read_run, to_json
 from ..errors import ArgumentError, HPO4DLError
 from ..text import escape
-from .run_command import add_commands, stored_command
+from . import run_command, talk_command
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -94,7 +94,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument('--folder', help='that workers and this process see; default: a temporary one of this machine')
     one.add_argument('--kill', action='store_true', help='also let a worker die; some executors are broken then')
     one.add_argument('--seconds', type=float, default=60, help='that calls may take to come back; default: 60')
-    add_commands(command)
+    run_command.add_commands(command)
+    talk_command.add_commands(command)
     one = command(run_vendor, 'copy hpo4dl into a code base', of_run=False)
     one.add_argument('destination', metavar='DEST', help='a folder; the copy is DEST/hpo4dl')
     one.add_argument('--core', action='store_true', help='only what tunes and resumes: no report, plots, integrations')
@@ -180,10 +181,13 @@ def run_resume(options: argparse.Namespace) -> None:
     from ..tuner import Tuner
 
     if options.objective is None:
-        objective, stored = stored_command(options.run)
+        objective, stored = run_command.stored_command(options.run)
         print('$', escape(' '.join(objective.command)))
     else:
-        objective, stored = imported('objective', options.objective), {'num_workers': 1, 'devices': None}
+        objective, stored = imported('objective', options.objective), {}
+    workers = {} if options.executor else stored
+    if options.num_workers is not None:
+        workers = {**workers, 'num_workers': options.num_workers}
     tuner = Tuner.resume(
         options.run,
         objective,
@@ -191,8 +195,7 @@ def run_resume(options: argparse.Namespace) -> None:
         time_limit=options.time_limit,
         target=options.target,
         executor=imported('executor', options.executor) if options.executor else None,
-        num_workers=stored['num_workers'] if options.num_workers is None else options.num_workers,
-        devices=None if options.executor else stored['devices'],
+        **workers,
         retry=options.retry,
         take_over=options.take_over,
         salvage=options.salvage,

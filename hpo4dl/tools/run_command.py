@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ..integrations.command import CommandObjective
 
 NAME = 'command.json'
+WORKERS = ('num_workers', 'devices', 'devices_per_trial', 'trials_per_device')
+"""Arguments of `Tuner.resume` that are kept there."""
 
 
 def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -42,6 +44,8 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     one.add_argument('--seed', type=int)
     one.add_argument('--num-workers', type=int, default=1, help='programs at a time')
     one.add_argument('--devices', nargs='+', metavar='cuda:N', help='one for each worker')
+    one.add_argument('--devices-per-trial', type=int, default=1, metavar='N', help='that each worker sees; default: 1')
+    one.add_argument('--trials-per-device', type=int, default=1, metavar='N', help='that share a device; default: 1')
     one.add_argument('--retry', type=int, default=0, help='how often a call that failed is made again')
     one.add_argument('--trial-timeout', type=float, metavar='SECONDS', help='of one call')
     one.add_argument('--grace', type=float, default=10, metavar='SECONDS', help='between SIGTERM and SIGKILL')
@@ -171,11 +175,13 @@ def run_run(options: argparse.Namespace) -> None:
         keep_checkpoints='none' if options.from_scratch else 'alive',
         num_workers=options.num_workers,
         devices=options.devices,
+        devices_per_trial=options.devices_per_trial,
+        trials_per_device=options.trials_per_device,
         retry=options.retry,
         checkpoints=options.checkpoints,
         max_disk=options.max_disk,
     )
-    stored = {'objective': vars(objective), 'num_workers': options.num_workers, 'devices': options.devices}
+    stored = {'objective': vars(objective), 'workers': {name: getattr(options, name) for name in WORKERS}}
     write_text(tuner.run_folder / NAME, json.dumps(stored, indent=2))
     tuner.run()
 
@@ -192,7 +198,7 @@ def stored_command(run_folder: str) -> tuple[CommandObjective, dict[str, Any]]:
     try:
         stored = json.loads(path.read_text(encoding='utf-8'))
         objective = CommandObjective(**{**stored['objective'], 'command': tuple(stored['objective']['command'])})
-        return objective, {key: stored[key] for key in ('num_workers', 'devices')}
+        return objective, {name: stored['workers'][name] for name in WORKERS}
     except FileNotFoundError as error:
         raise JournalError(f'{run_folder}: not a run of `hpo4dl run`: resume it with MODULE:FUNCTION') from error
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -203,7 +209,7 @@ def run_space(options: argparse.Namespace) -> None:
     """`space [-o FILE]`."""
     from ..space.declaration import as_space, read_declaration, to_toml
 
-    if options.space is not None and options.space.endswith(('.toml', '.json')):
+    if options.declared is None and str(options.space).endswith(('.toml', '.json')):
         declared: Any = read_declaration(Path(options.space))
     else:
         declared = space_of(options)

@@ -24,6 +24,8 @@ import logging, pathlib
 import hydra
 from dataclasses import dataclass, field
 from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+from typing import Any
 
 @dataclass
 class Sgd:
@@ -39,7 +41,7 @@ class Adam:
 @dataclass
 class Config:
     defaults: list = field(default_factory=lambda: [{'optimizer': 'sgd'}, '_self_'])
-    optimizer: object = None
+    optimizer: Any = MISSING
     epochs: int = 1
     folder: str = '.'
 
@@ -117,7 +119,7 @@ from transformers import BertConfig, BertForSequenceClassification, HfArgumentPa
 from transformers.trainer_utils import get_last_checkpoint
 
 (arguments,) = HfArgumentParser(TrainingArguments).parse_args_into_dataclasses()
-config = BertConfig(64, 8, 1, 2, 16, max_position_embeddings=8)
+config = BertConfig(vocab_size=64, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
 data = [{'input_ids': torch.tensor([i, 1, 2]), 'labels': i % 2} for i in range(8)]
 trainer = Trainer(BertForSequenceClassification(config), arguments, train_dataset=data, eval_dataset=data)
 trainer.train(resume_from_checkpoint=get_last_checkpoint(arguments.output_dir))

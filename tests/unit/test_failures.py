@@ -25,6 +25,7 @@ REASONS = {
     'Slurm job 7 ended without a result: TIMEOUT; its log: x': 'time limit',
     'its worker died: BrokenProcessPool: x': 'lost worker',
     'the executor lost the call: KilledWorker: x': 'lost worker',
+    'given up: hpo4dl stop --trial': 'given up',
     'killed: SIGSEGV': 'lost worker',
     'the metric of epoch 3 is nan, not a finite number': 'diverged',
     'no result: which of a, b is the metric? (--metric NAME)': 'no result',
@@ -53,4 +54,4 @@ def test_python_says_it_like_that() -> None:
 
 def test_what_never_works_is_never_tried_again() -> None:
     assert NEVER_ANY < NEVER_AGAIN <= set(KINDS)
-    assert NEVER_AGAIN - NEVER_ANY == {'out of memory'}
+    assert NEVER_AGAIN - NEVER_ANY == {'out of memory', 'given up'}
