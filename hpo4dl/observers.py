@@ -23,7 +23,9 @@ logger = logging.getLogger(__name__)
 class Observers:
     """Tells of every result: as `Tuner` says of `callbacks` and `progress`. Raises ArgumentError."""
 
-    def __init__(self, callbacks: Sequence[Callback], progress: bool | None, max_budget: int | None) -> None:
+    def __init__(
+        self, callbacks: Sequence[Callback], progress: bool | None, max_budget: float | None, cost: str = 'epochs'
+    ) -> None:
         shows = is_watched(sys.stderr) if progress is None else check_flag('progress', progress)
         for callback in check_list('callbacks', callbacks):
             if not callable(callback):
@@ -31,6 +33,7 @@ class Observers:
         self._display = progress_display() if shows else None
         self._callbacks = [self._display or log_line, *callbacks]
         self._max_budget = max_budget
+        self._cost = cost
 
     def tell(
         self,
@@ -42,9 +45,11 @@ class Observers:
         deadline: Deadline,
     ) -> None:
         spent, seconds = state.epochs_spent, deadline.elapsed()
+        budget = None if state.finishing else self._max_budget
         for callback in self._callbacks:
             incumbent = state.incumbent_row()
-            event = Event(trial, dict(metrics), failed, incumbent, spent, self._max_budget, seconds, running)
+            counted = (spent, budget, seconds, running, self._cost, state.budget_spent)
+            event = Event(trial, dict(metrics), failed, incumbent, *counted)
             try:
                 callback(event)
             except Exception:

@@ -29,12 +29,25 @@ class Event:
     """The best so far, as `Tuner.run` returns it; None as long as there is none."""
     epochs_spent: int
     """Epochs trained so far, over all trials."""
-    max_budget: int | None
-    """Epochs to be trained in all."""
+    max_budget: float | None
+    """What may be spent in all, in `unit`; None: without a limit, as after the race."""
     seconds: float
     """Wall clock since `run` began."""
     running: int = 0
     """Calls of the objective function that are running now."""
+    unit: str = 'epochs'
+    """What `max_budget` counts: 'epochs', 'seconds' or 'reported'."""
+    budget_spent: float = 0
+    """What is spent of `max_budget`; epochs trained after the race do not count."""
+
+    @property
+    def counts_epochs(self) -> bool:
+        return self.unit == 'epochs' or self.max_budget is None
+
+    @property
+    def spent(self) -> float:
+        """Epochs spent, or what else the budget counts."""
+        return self.epochs_spent if self.counts_epochs else self.budget_spent
 
 
 Callback = Callable[[Event], object]
@@ -72,10 +85,11 @@ class Bar:
 
     def __call__(self, event: Event) -> None:
         if self._bar is None:  # what an earlier run of the tuner spent says nothing about how fast this one is
-            before = event.epochs_spent - (event.trial.epoch - event.trial.previous_epoch)
-            self._bar = self._tqdm(total=event.max_budget, initial=before, unit='epoch', dynamic_ncols=True)
+            before = event.spent - (event.trial.epoch - event.trial.previous_epoch if event.counts_epochs else 0)
+            unit = 'epoch' if event.counts_epochs else {'seconds': 's', 'reported': 'cost'}[event.unit]
+            self._bar = self._tqdm(total=event.max_budget, initial=before, unit=unit, dynamic_ncols=True)
         self._bar.set_postfix_str(' | '.join(status_parts(event)), refresh=False)
-        self._bar.update(event.epochs_spent - self._bar.n)
+        self._bar.update(event.spent - self._bar.n)
 
     def close(self) -> None:
         """Leave the last state of the bar on the terminal."""
@@ -100,10 +114,10 @@ def progress_display() -> Bar | Line:
 
 def event_line(event: Event) -> str:
     """The event in one line: epochs spent, time left, the incumbent, the newest result."""
-    spent = f'{event.epochs_spent}/{event.max_budget}' if event.max_budget else f'{event.epochs_spent}'
-    parts = [f'{spent} epochs']
-    if event.max_budget:
-        left = event.seconds / event.epochs_spent * (event.max_budget - event.epochs_spent)
+    spent = f'{event.spent:.10g}/{event.max_budget:.10g}' if event.max_budget else f'{event.epochs_spent}'
+    parts = [f'{spent} {"epochs" if event.counts_epochs else {"seconds": "s", "reported": "cost"}[event.unit]}']
+    if event.max_budget and event.spent > 0:
+        left = event.seconds / event.spent * max(event.max_budget - event.spent, 0)
         parts.append(f'{format_seconds(left)} left')
     return ' | '.join([*parts, *status_parts(event)])
 

@@ -51,6 +51,8 @@ class LearningCurve:
     epochs: list[int] = field(default_factory=list)
     """Epochs with a value, ascending; not every trained epoch need have one."""
     values: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+    """What training took from one of these epochs to the next; NaN where that was not told."""
     failed: str | None = None
     """Why it is not trained further, if it is not."""
 
@@ -62,11 +64,12 @@ class Attempt:
     number: int
     trial: Trial
     folder: str
-    """The attempt's own folder, which becomes the `checkpoint_path`."""
+    """The attempt's own folder. A call works in a new one beside it, which then becomes this; or here, `in_place`."""
     source: str | None
     """The folder that it starts as a copy of; itself: it is left as it is; None: it starts empty."""
     started_file: str
     """A file that a worker makes when it begins: limits of time start there."""
+    in_place: bool = False
     log: str = os.devnull
     """The file for what a program prints that is run for it."""
 
@@ -84,8 +87,14 @@ class Outcome:
     traceback: str | None = None
     """Where the exception was raised, if one was."""
     seconds: float = 0.0
+    costs: dict[int, float] = field(default_factory=dict)
+    """What training took to each of these epochs from the one before, where the run counts anything but epochs."""
+    cost: float | None = None
+    """What the call takes from the budget; None: its epochs."""
     size: int = 0
     """Bytes of the checkpoint that it left."""
+    folder: str | None = None
+    """Where the worker made it: beside the attempt's own folder, which that becomes; None: no worker made it."""
     storage: str | None = None
     """What the file system refused, if it did: no fault of the trial's, and no result."""
 

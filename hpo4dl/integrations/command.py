@@ -58,7 +58,7 @@ class CommandObjective:
         """Train as any objective function does; raise CommandError where the program fails."""
         with tempfile.TemporaryDirectory(prefix='hpo4dl_', ignore_cleanup_errors=True) as folder:
             trial, log = Trial(0, configuration, previous_epoch, epoch), os.path.join(folder, 'log')
-            outcome = self.train_attempt(Attempt(0, trial, os.fspath(checkpoint_path), None, '', log))
+            outcome = self.train_attempt(Attempt(0, trial, os.fspath(checkpoint_path), None, '', log=log))
         if outcome.failed is not None:
             raise CommandError(f'{outcome.failed}\n{outcome.traceback or ""}'.rstrip())
         return [{**outcome.info[e], 'epoch': e, 'metric': metric} for e, metric in outcome.metrics.items()]

@@ -32,7 +32,8 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     one.usage = 'hpo4dl run SPACE --max-epochs N [options] -- PROGRAM ARGUMENT... with {placeholders}'
     add_space(one)
     one.add_argument('--max-epochs', type=int, required=True, help='epochs of one configuration at most')
-    one.add_argument('--max-budget', type=int, help='epochs to train in all')
+    one.add_argument('--max-budget', type=amount, help='epochs to train in all, or what --cost counts')
+    one.add_argument('--cost', default='epochs', help='epochs, seconds, or reported: a number "cost" of each epoch')
     one.add_argument('--time-limit', type=float, metavar='SECONDS', help='of the race')
     one.add_argument('--target', type=float, help='a metric that ends the race')
     one.add_argument('--minimize', action='store_true', help='smaller metrics are better')
@@ -113,6 +114,11 @@ class Declare(argparse.Action):
         namespace.declared = declared
 
 
+def amount(text: str) -> float:
+    """A number, a whole one as int; raises ValueError."""
+    return int(text) if text.isdecimal() else float(text)
+
+
 def declared_as(kind: str, texts: Sequence[str]) -> Any:
     """What stands beside a kind of hyperparameter; ValueError where a number is none."""
     if kind == 'constant':
@@ -172,6 +178,7 @@ def run_run(options: argparse.Namespace) -> None:
         storage_path=options.storage_path,
         time_limit=options.time_limit,
         target=options.target,
+        cost=options.cost,
         keep_checkpoints='none' if options.from_scratch else 'alive',
         num_workers=options.num_workers,
         devices=options.devices,

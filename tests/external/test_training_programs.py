@@ -208,7 +208,9 @@ def test_torchrun_dies_with_its_attempt(tmp_path: Path, monkeypatch: pytest.Monk
     )
     program = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', 'hangs.py']
     objective = command_objective(program, time_limit=20, grace=1)
-    outcome = objective.train_attempt(Attempt(0, Trial(0, {}, 0, 1), str(tmp_path), None, '', str(tmp_path / 'log')))
+    outcome = objective.train_attempt(
+        Attempt(0, Trial(0, {}, 0, 1), str(tmp_path), None, '', log=str(tmp_path / 'log'))
+    )
     assert str(outcome.failed).startswith('time limit')
     pids = [file.name[4:] for file in tmp_path.glob('pid_*')]
     assert len(pids) == 2, (tmp_path / 'log').read_text()

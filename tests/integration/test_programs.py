@@ -60,7 +60,9 @@ def python(code: str, *arguments: str, **options: Any) -> Outcome:
     objective = command_objective([sys.executable, '-c', code, *arguments], **options)
     Path('checkpoint').mkdir(exist_ok=True)
     trial = Trial(5, {'lr': 0.1, 'name': 'a "b" $HOME *'}, 3, 9)
-    return objective.train_attempt(Attempt(17, trial, os.path.abspath('checkpoint'), None, '', os.path.abspath('log')))
+    return objective.train_attempt(
+        Attempt(17, trial, os.path.abspath('checkpoint'), None, '', log=os.path.abspath('log'))
+    )
 
 
 def epochs(*wanted: int) -> str:
@@ -162,7 +164,7 @@ time.sleep(600)
     ],
 )
 def test_commands_that_cannot_work(command: list[str], failed: str) -> None:
-    outcome = command_objective(command).train_attempt(Attempt(0, Trial(0, {}, 0, 9), '.', None, '', 'log'))
+    outcome = command_objective(command).train_attempt(Attempt(0, Trial(0, {}, 0, 9), '.', None, '', log='log'))
     assert str(outcome.failed).startswith(failed)
 
 
