@@ -123,8 +123,7 @@ class Tuner:
             accepted = 'a whole number >= 1, unless time_limit, target or stop_when_gain_below is given'
             raise ArgumentError('max_budget', max_budget, accepted)
         space = Space(configspace, candidates)
-        if isinstance(objective_function, TrainsAttempts):
-            objective_function.check_names(space.names)
+        check_fits(objective_function, space)
         first = first_configurations(initial_configurations, warm_start, configspace, candidates)
         for configuration in first:
             space.to_unit(configuration, 'initial_configurations')
@@ -228,6 +227,7 @@ class Tuner:
             max_disk=max_disk,
         )
         space = Space.restored(as_space(configuration_space), settings.candidates)
+        check_fits(objective_function, space)
         chosen = chosen_optimizer(str(settings.optimizer) if optimizer is None else optimizer, settings, space)
         observers = Observers(callbacks, progress, settings.max_budget, settings.cost)
         processes = Processes(devices, devices_per_trial, trials_per_device, fresh_process)
@@ -309,6 +309,12 @@ def chosen_optimizer(optimizer: str | Optimizer, settings: Settings, space: Spac
         accepted = f'None: {type(chosen).__name__} expects nothing, DyHPO does'
         raise ArgumentError('stop_when_gain_below', settings.stop_when_gain_below, accepted)
     return chosen
+
+
+def check_fits(objective_function: Objective, space: Space) -> None:
+    """Raises ArgumentError where an objective function that is a program has placeholders that the space has not."""
+    if isinstance(objective_function, TrainsAttempts):
+        objective_function.check_names(space.names)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from ..errors import JournalError
+from ..failures import kind_of
 from ..records.journal import NAME, READABLE, SCHEMA, decode_line
 from ..records.lock import process_start_time
 from ..records.state import Observation, RunState, TrialRecord
@@ -218,6 +219,7 @@ def to_json(run: Run) -> dict[str, Any]:
                 'spent': trial.spent,
                 'seconds': trial.seconds,
                 'failed': trial.failed,
+                'kind': trial.failed and kind_of(trial.failed),
                 'running': trial.id in run.running,
             }
             for trial in run.trials.values()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..failures import kind_of
 from ..trial import Configuration, Outcome, Trial
 from .journal import Event, Journal
 from .lock import Lock
@@ -57,6 +58,8 @@ class Recorder:
         ]
         event: Event = {'event': 'result', 'attempt': step.attempt, 'trial': step.trial.id, 'epochs': epochs}
         event |= {'failed': outcome.failed, 'traceback': outcome.traceback, 'seconds': outcome.seconds}
+        if outcome.failed is not None:
+            event['kind'] = kind_of(outcome.failed)
         if outcome.cost is not None:
             event['cost'] = outcome.cost
         finished = self._write({**event, 'overhead': step.overhead, 'size': outcome.size}).finished
@@ -66,7 +69,7 @@ class Recorder:
     def lost(self, step: RunningStep, reason: str, blamed: bool) -> None:
         """A call gave no result, and is to be made again."""
         event: Event = {'event': 'lost', 'attempt': step.attempt, 'trial': step.trial.id}
-        self._write({**event, 'reason': reason, 'counts': blamed})
+        self._write({**event, 'reason': reason, 'kind': kind_of(reason), 'counts': blamed})
 
     def evict(self, trial_id: int, reason: str) -> None:
         """A trial's checkpoint is about to be removed."""

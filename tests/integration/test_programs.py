@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from hpo4dl import ArgumentError, EveryTrialFailedError, Tuner, command_objective, replay
-from hpo4dl.analysis.run import read_run
+from hpo4dl.analysis.run import read_run, to_json
 from hpo4dl.failures import kind_of
 from hpo4dl.tools.cli import main
 from hpo4dl.trial import Attempt, Outcome, Trial
@@ -242,6 +242,9 @@ def test_placeholders_are_checked_before_the_race(here: Path) -> None:
     with pytest.raises(ArgumentError, match="got 'epoch'; accepted: hyperparameters with other names"):
         Tuner(command_objective(['python']), {'epoch': {'int': [1, 2]}}, 9, 20)
     assert not (here / 'hpo4dl_results').exists()
+    tuner = Tuner(command_objective(['python', '{lr}']), SPACE, 9, 20)
+    with pytest.raises(ArgumentError, match=r"placeholder: got '\{lrr\}'"):
+        Tuner.resume(tuner.run_folder, command_objective(['python', '{lrr}']))
 
 
 @pytest.mark.parametrize('executor', [None, 'threads', 'processes'])
@@ -364,6 +367,11 @@ def test_a_race_of_a_script_that_dies_of_every_death(retry: int, here: Path) -> 
         assert kind_of(str(reached[death].failed)) == kind
         assert reached[death].metrics == {1: 1.0, 2: 0.5}
     assert len(run.lost) == retry * (len(KINDS) - 2)
+    told = {trial['configuration']['death']: trial['kind'] for trial in to_json(run)['trials']}
+    assert told == {**KINDS, 'none': None}
+    events = map(json.loads, (tuner.run_folder / 'journal.jsonl').read_text(encoding='utf-8').splitlines())
+    kinds = {event['trial']: event['kind'] for event in events if event.get('failed')}
+    assert kinds == {reached[death].id: kind for death, kind in KINDS.items()}
     assert replay(tuner.run_folder) == len(run.trials)
 
 
