@@ -20,6 +20,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .analysis.replay import replay
+    from .analysis.run import Run, read_run
     from .integrations.torch_checkpoint import load_checkpoint, save_checkpoint
     from .optimizers.dyhpo import DyHPO
     from .optimizers.hyperband import ASHA, Hyperband
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from .tools.executor_check import check_executor
     from .tools.objective_check import ObjectiveCheck, check_objective
     from .tools.warm_start import WarmStart, warm_start
-    from .trial import Trial
+    from .trial import Incumbent, Trial
     from .tuner import Tuner
 
 __version__ = '0.2.0'
@@ -43,11 +44,13 @@ __all__ = [
     'ExecutorError',
     'HPO4DLError',
     'Hyperband',
+    'Incumbent',
     'JournalError',
     'MissingPartError',
     'ObjectiveCheck',
     'Policy',
     'RandomSearch',
+    'Run',
     'RunLockedError',
     'StorageError',
     'Trial',
@@ -56,6 +59,7 @@ __all__ = [
     'check_executor',
     'check_objective',
     'load_checkpoint',
+    'read_run',
     'replay',
     'save_checkpoint',
     'warm_start',
@@ -63,6 +67,7 @@ __all__ = [
 
 _MODULES = {
     'analysis.replay': ['replay'],
+    'analysis.run': ['Run', 'read_run'],
     'integrations.torch_checkpoint': ['load_checkpoint', 'save_checkpoint'],
     'optimizers.dyhpo': ['DyHPO'],
     'optimizers.hyperband': ['ASHA', 'Hyperband'],
@@ -72,7 +77,7 @@ _MODULES = {
     'tools.executor_check': ['check_executor'],
     'tools.objective_check': ['ObjectiveCheck', 'check_objective'],
     'tools.warm_start': ['WarmStart', 'warm_start'],
-    'trial': ['Trial'],
+    'trial': ['Incumbent', 'Trial'],
     'tuner': ['Tuner'],
 }
 """Where the names are that are imported when they are asked for (PEP 562)."""

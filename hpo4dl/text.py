@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,15 +56,41 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_table(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Return lines of aligned columns, the first and last to the left, the others to the right, cut to `width`."""
+    """Return lines of aligned columns, the first and last to the left, the others to the right.
+
+    What does not fit into `width` characters of the last column goes on in lines below it, at most twenty.
+    """
     sizes = [max(map(len, column)) for column in zip(*rows)]
+    indent = min(sum(sizes[:-1]) + 2 * (len(sizes) - 1), max(width - 30, 4))
     lines = []
     for row in rows:
         inner = [cell.rjust(size) for cell, size in zip(row[1:-1], sizes[1:-1])]
-        lines.append(truncate('  '.join([row[0].ljust(sizes[0]), *inner, row[-1]]).rstrip(), width))
+        before = '  '.join([row[0].ljust(sizes[0]), *inner])
+        last = wrapped(row[-1], width - indent, 0)[:20]
+        if len(before) + 2 > indent and last != ['']:
+            lines += [truncate(before, width), *(' ' * indent + part for part in last)]
+        else:
+            lines.append(f'{before}  {last[0]}'.rstrip())
+            lines += [' ' * indent + part for part in last[1:]]
     return lines
 
 
 def plural(n: int, noun: str) -> str:
     """Return a number of things, such as '1 trial' or '2 trials'."""
     return f'{n} {noun}{"" if n == 1 else "s"}'
+
+
+def wrapped(text: str, width: int, indent: int) -> list[str]:
+    """Return the text in lines of `width` characters, all but the first one indented."""
+    return textwrap.wrap(text, max(width, indent + 20), subsequent_indent=' ' * indent, break_on_hyphens=False) or ['']
+
+
+def importable(function: object) -> str:
+    """Return the name by which another process imports a function: MODULE:NAME or FILE.py:NAME; empty: by none."""
+    name, module = getattr(function, '__qualname__', ''), sys.modules.get(getattr(function, '__module__', None) or '')
+    if not name or '<' in name or getattr(module, name.partition('.')[0], None) is None:
+        return ''
+    if module is None or module.__name__ != '__main__':
+        return f'{module.__name__}:{name}' if module is not None else ''
+    file = getattr(module, '__file__', None)
+    return f'{os.path.relpath(file)}:{name}' if file else ''

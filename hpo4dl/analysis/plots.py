@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from ..text import escape, truncate
 from ..trial import Array
 from . import charts
 from .explain import NOT_WEIGHED, Explanation
+from .importance import Importance
 from .run import Hyperparameter, Run, is_number
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.collections import PathCollection
     from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Figure
 
 
 GRAY, BLUE, RED = '#8c96a0', '#0072b2', '#d55e00'
@@ -48,12 +49,12 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def draw(run: Run, importance: tuple[Mapping[str, float], int, int] | None = None) -> Figure:
+def draw(run: Run, importance: Importance | None = None) -> Figure:
     """Draw all panels of one run.
 
     Args:
         run: what `read_run` returned.
-        importance: what `export.importance` returned; adds a panel.
+        importance: what `importance.importance` returned; adds a panel.
 
     Raises:
         HPO4DLError: matplotlib is not installed, or there is no metric to draw.
@@ -77,7 +78,7 @@ def draw(run: Run, importance: tuple[Mapping[str, float], int, int] | None = Non
         best_so_far(middle[0], [run])
         best_so_far(middle[1], [run], over_time=True)
         if importance:
-            importances(middle[2], *importance)
+            importances(middle[2], importance)
         parallel_coordinates(strips[2].subplots(), run)
         for strip, hyperparameters in zip(strips[3:], rows):
             panels = strip.subplots(1, 4, squeeze=False)[0]
@@ -284,13 +285,16 @@ def metric_by(axes: Axes, run: Run, hyperparameter: Hyperparameter) -> PathColle
     return points
 
 
-def importances(axes: Axes, shares: Mapping[str, float], epoch: int, trials: int) -> None:
-    """Draw one bar per hyperparameter, the most important one on top."""
-    shown = sorted(shares.items(), key=lambda entry: entry[1])[-charts.MAX_AXES :]
-    axes.barh(range(len(shown)), [share for _, share in shown], color=BLUE)
+def importances(axes: Axes, found: Importance) -> None:
+    """Draw one bar per hyperparameter, the most important one on top; those that cannot be assessed have none."""
+    shown = [*found.shares.items(), *((name, math.nan) for name in found.left_out)][: charts.MAX_AXES][::-1]
+    axes.barh(range(len(shown)), [0.0 if math.isnan(share) else share for _, share in shown], color=BLUE)
     axes.set_yticks(range(len(shown)), [label(name, 22) for name, _ in shown])
-    axes.set(title=f'Importance at epoch {epoch} (fANOVA, {trials} trials)', xlim=(0, None))
-    axes.set_xlabel('share of the variance of the metric')
+    for place, (_, share) in enumerate(shown):
+        if math.isnan(share):
+            axes.text(0, place, ' not assessed: conditional', size=7.5, va='center', style='italic')
+    axes.set(title=f'Importance at epoch {found.epoch} (fANOVA, {found.trials} trials)', xlim=(0, None))
+    axes.set_xlabel(f'share of the variance of the {label("metric", 20)}')
     axes.grid(axis='y', visible=False)
 
 

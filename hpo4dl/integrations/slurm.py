@@ -117,7 +117,7 @@ class SlurmExecutor:
         try:
             import submitit
         except ImportError as error:
-            raise ExecutorError(f'Slurm needs submitit: pip install "hpo4dl[slurm]" ({error})') from error
+            raise ExecutorError(f'Slurm needs submitit: pip install submitit ({error})') from error
         try:
             engine = submitit.LocalExecutor if self._local else submitit.SlurmExecutor
             submitter = engine(folder, python=self._python)

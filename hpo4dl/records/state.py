@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import JournalError
-from ..trial import Array, Configuration, Trial, copied
+from ..trial import Array, Configuration, Incumbent, Trial, copied
 from .journal import Event
 
 Restore = Callable[[Mapping[str, Any], Array | None], Configuration]
@@ -196,10 +196,10 @@ class RunState:
         """Whether one metric is better than another, in the run's direction."""
         return metric < than if self.minimize else metric > than
 
-    def incumbent_row(self) -> dict[str, Any] | None:
+    def incumbent_row(self) -> Incumbent | None:
         """The incumbent as `Tuner.run` returns it, the receiver's own; None as long as there is none."""
         best = self.incumbent
-        return None if best is None else best.row(self.trials[best.trial].configuration)
+        return None if best is None else Incumbent(best.row(self.trials[best.trial].configuration))
 
     def _advance_clock(self, kind: str, event: Event) -> None:
         now = float(event.get('time', self.last_time or 0.0))
