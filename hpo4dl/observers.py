@@ -101,6 +101,15 @@ def narrator(progress: bool | None, quiet: bool) -> Narrates:
     return Narrator(progress, quiet)
 
 
+def check_place(objective_function: object, processes: int) -> None:
+    """As `guards.check_place`; a core copy does not look."""
+    try:
+        from .tools.guards import check_place
+    except MissingPartError:
+        return
+    check_place(objective_function, processes)
+
+
 def results(run_folder: Path) -> Run:
     """What the run's folder holds; raises MissingPartError in a core copy."""
     from .analysis.run import read_run

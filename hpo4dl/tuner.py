@@ -16,8 +16,7 @@ from .errors import ArgumentError
 from .execution.engines import Workers, slots_for
 from .execution.pickling import check_picklable
 from .execution.processes import check_devices
-from .guards import check_main, check_may_tune
-from .observers import Observers, first_configurations, results
+from .observers import Observers, check_place, first_configurations, results
 from .optimizers.base import BaseOptimizer
 from .optimizers.protocol import Forecasts, Optimizer
 from .optimizers.registry import check_agrees, check_optimizer
@@ -118,7 +117,6 @@ class Tuner:
         name: str | None = None,
         metric_name: str = 'metric',
     ) -> None:
-        check_may_tune()
         check_objective_function(objective_function)
         check_optimizer(optimizer)
         known = optimizer if isinstance(optimizer, str) else None
@@ -203,7 +201,6 @@ class Tuner:
             ArgumentError: an argument cannot be used.
             JournalError: the folder holds no run, or a damaged one.
         """
-        check_may_tune()
         check_objective_function(objective_function)
         check_flag('take_over', take_over)
         check_flag('salvage', salvage)
@@ -318,8 +315,7 @@ def workers_of(
         raise ArgumentError('devices', devices, 'None with an executor: its workers have theirs from their engine')
     seen = check_devices(devices, n)
     own_process = executor is None and (n > 1 or seen is not None or timeout is not None)
+    check_place(objective_function, n if own_process else 0)
     if own_process or isinstance(executor, ProcessPoolExecutor):
-        if own_process:
-            check_main(objective_function, n)
         check_picklable(objective_function)
     return Workers(slots_for(executor, n, seen, own_process), objective_function)

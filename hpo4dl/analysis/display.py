@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from ..progress import Event
-from ..text import format_seconds
+from .text import format_seconds
 
 
 class Line:

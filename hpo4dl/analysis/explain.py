@@ -15,9 +15,9 @@ from ..errors import ArgumentError, HPO4DLError
 from ..optimizers.dyhpo import Candidates, DyHPO
 from ..optimizers.protocol import Optimizer
 from ..records.run_folder import read_configuration_space
-from ..text import format_configuration, format_table, plural
 from ..trial import Array, Trial
 from .replay import count_decisions, decisions
+from .text import format_configuration, format_table, plural
 
 QUANTILES = (0.05, 0.5, 0.95)
 MAX_NEW = 2

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from ..errors import HPO4DLError
 from ..extras import import_extra
-from ..text import escape, plural
+from ..text import escape
 from .export import create_study, distribution, study_trial
 from .run import Run
+from .text import plural
 
 MIN_TRIALS = 10
 """Number of trials that importances need."""

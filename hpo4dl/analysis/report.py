@@ -7,18 +7,10 @@ import json
 from collections.abc import Sequence
 
 from ..records.journal import NAME
-from ..text import (
-    escape,
-    format_configuration,
-    format_seconds,
-    format_table,
-    format_value,
-    plural,
-    truncate,
-    wrapped,
-)
+from ..text import escape, truncate
 from .failures import grouped
 from .run import Run
+from .text import format_configuration, format_seconds, format_table, format_value, plural, wrapped
 
 
 def report_text(run: Run, runners_up: int = 5, width: int = 120, tracebacks: bool = False) -> str:

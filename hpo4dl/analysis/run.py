@@ -21,7 +21,8 @@ from ..records.journal import NAME, READABLE, SCHEMA, decode_line
 from ..records.lock import process_start_time
 from ..records.runs import find_run, runs_below
 from ..records.state import Observation, RunState, TrialRecord
-from ..text import escape, plural
+from ..text import escape
+from .text import plural
 
 if TYPE_CHECKING:
     from .plots import Figure

@@ -22,10 +22,10 @@ from ..analysis.importance import importance, importance_text
 from ..analysis.report import comparison_text, list_text, report_text
 from ..analysis.run import read_run, to_json
 from ..errors import ArgumentError, HPO4DLError, JournalError
-from ..guards import IMPORTING
 from ..records.journal import NAME
 from ..records.runs import runs_below
 from ..text import escape
+from .guards import IMPORTING
 
 Command = Callable[[argparse.Namespace], None]
 EXAMPLES = """examples:

@@ -15,9 +15,9 @@ from runs import tuned
 
 import hpo4dl
 from hpo4dl import ArgumentError, HPO4DLError, Tuner
-from hpo4dl.guards import IMPORTING
 from hpo4dl.records.runs import find_run, runs_below
 from hpo4dl.text import importable
+from hpo4dl.tools.guards import IMPORTING
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,7 +93,7 @@ def test_a_script_without_a_guard_is_told_so_before_anything_starts(tmp_path: Pa
     )
     err = done.communicate(timeout=300)[1]
     assert done.returncode == 1
-    assert 'num_workers: got 2; accepted: 1, or a script with a guard' in err.splitlines()[-1]
+    assert 'num_workers: got 2; accepted: 1 without trial_timeout and devices, or a script' in err.splitlines()[-1]
     assert "under `if __name__ == '__main__':`" in err
     assert not (tmp_path / 'hpo4dl_results').exists()
     done = start(tmp_path, script(tmp_path, arguments=', num_workers=2').name)

@@ -152,18 +152,34 @@ def test_a_core_copy_is_rings_1_and_2(core: Path) -> None:
 
 
 def test_a_core_copy_is_small(core: Path) -> None:
-    """Whoever vendors it is to be able to read it: 5,400 lines at most that are not blank."""
+    """Whoever vendors it is to be able to read it: 5,500 lines at most that are not blank."""
     copy = core / 'outer' / 'tuning'
     lines = [line for path in copy.rglob('*.py') for line in path.read_text(encoding='utf-8').splitlines()]
-    assert sum(bool(line.strip()) for line in lines) <= 5400
+    assert sum(bool(line.strip()) for line in lines) <= 5500
 
 
 def test_what_a_core_copy_lacks_is_one_clear_error(core: Path) -> None:
     done = python(core, '-c', MISSING)
     assert done.returncode == 0, done.stderr
     said = dict(line.split(' ', 1) for line in done.stdout.splitlines())
-    lacks = {'ObjectiveCheck', 'WarmStart', 'check_executor', 'check_objective', 'load_checkpoint', 'replay'}
-    lacks |= {'save_checkpoint', 'warm_start', 'integrations.slurm', 'integrations.trackers', 'analysis.run'}
+    lacks = {
+        'ObjectiveCheck',
+        'Run',
+        'WarmStart',
+        'read_run',
+        'check_executor',
+        'check_objective',
+        'load_checkpoint',
+        'replay',
+    }
+    lacks |= {
+        'read_run',
+        'save_checkpoint',
+        'warm_start',
+        'integrations.slurm',
+        'integrations.trackers',
+        'analysis.run',
+    }
     assert set(said) == lacks
     assert all('this is a core copy of hpo4dl without analysis/' in text for text in said.values())
     done = python(core, '-m', 'outer.tuning', 'report', 'run')

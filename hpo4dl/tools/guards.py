@@ -9,19 +9,26 @@ from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 
-from .errors import ArgumentError, HPO4DLError
+from ..errors import ArgumentError, HPO4DLError
 
 IMPORTING: ContextVar[bool] = ContextVar('IMPORTING', default=False)
 """Whether a command is importing the user's module."""
 GUARD = "put what makes and runs the tuner under `if __name__ == '__main__':`"
 
 
-def check_may_tune() -> None:
-    """Raises HPO4DLError where a script makes a tuner while it is only imported; in a worker, ends that with a line."""
+def check_place(objective_function: object, processes: int) -> None:
+    """Raises where no tuner is meant to be made, or so many processes could not import what they need.
+
+    Raises:
+        ArgumentError: the main module cannot be imported, or would tune again when it is.
+        HPO4DLError: the script is only imported, by a command; a worker that imports it ends with a line.
+    """
     if IMPORTING.get():
         raise HPO4DLError(f'the script makes a Tuner while it is imported for its objective function: {GUARD}')
     if getattr(multiprocessing.current_process(), '_inheriting', False):  # a spawned one, before its first call
         raise SystemExit(f'hpo4dl: a worker imports the script, which makes another Tuner: {GUARD}')
+    if processes:
+        check_main(objective_function, processes)
 
 
 def check_main(objective_function: object, num_workers: int) -> None:
@@ -39,7 +46,8 @@ def check_main(objective_function: object, num_workers: int) -> None:
         )
         raise ArgumentError('objective_function', objective_function, accepted)
     if file is not None and is_unguarded(vars(main), file):
-        raise ArgumentError('num_workers', num_workers, f'1, or a script with a guard: processes import it: {GUARD}')
+        accepted = f'1 without trial_timeout and devices, or a script that its processes can import: {GUARD}'
+        raise ArgumentError('num_workers', num_workers, accepted)
 
 
 def is_unguarded(names: object, file: str) -> bool:
