@@ -54,7 +54,12 @@ class Observers:
     """Tells of a race, as `Tuner` says of `callbacks`, `progress` and `quiet`. Raises ArgumentError."""
 
     def __init__(
-        self, callbacks: Sequence[Callback], progress: bool | None, max_budget: int | None, quiet: bool = False
+        self,
+        callbacks: Sequence[Callback],
+        progress: bool | None,
+        max_budget: float | None,
+        cost: str = 'epochs',
+        quiet: bool = False,
     ) -> None:
         if check_flag('quiet', quiet) and (progress is not None and check_flag('progress', progress)):
             raise ArgumentError('progress', progress, 'None or False with quiet=True')
@@ -65,6 +70,7 @@ class Observers:
         self._callbacks = callbacks
         self._max_budget = max_budget
         self.begin, self.close, self.end = self._people.begin, self._people.close, self._people.end
+        self._cost = cost
 
     def tell(
         self,
@@ -76,9 +82,11 @@ class Observers:
         deadline: Deadline,
     ) -> None:
         spent, seconds = state.epochs_spent, deadline.elapsed()
+        budget = None if state.finishing else self._max_budget
         for callback in (lambda event: self._people.result(event, state), *self._callbacks):
             incumbent = state.incumbent_row()
-            event = Event(trial, dict(metrics), failed, incumbent, spent, self._max_budget, seconds, running)
+            counted = (spent, budget, seconds, running, self._cost, state.budget_spent)
+            event = Event(trial, dict(metrics), failed, incumbent, *counted)
             try:
                 callback(event)
             except Exception:

@@ -22,12 +22,25 @@ class Event:
     """The best so far, as `Tuner.run` returns it; None as long as there is none."""
     epochs_spent: int
     """Epochs trained so far, over all trials."""
-    max_budget: int | None
-    """Epochs to be trained in all."""
+    max_budget: float | None
+    """What may be spent in all, in `unit`; None: without a limit, as after the race."""
     seconds: float
     """Wall clock since `run` began."""
     running: int = 0
     """Calls of the objective function that are running now."""
+    unit: str = 'epochs'
+    """What `max_budget` counts: 'epochs', 'seconds' or 'reported'."""
+    budget_spent: float = 0
+    """What is spent of `max_budget`; epochs trained after the race do not count."""
+
+    @property
+    def counts_epochs(self) -> bool:
+        return self.unit == 'epochs' or self.max_budget is None
+
+    @property
+    def spent(self) -> float:
+        """Epochs spent, or what else the budget counts."""
+        return self.epochs_spent if self.counts_epochs else self.budget_spent
 
 
 Callback = Callable[[Event], object]

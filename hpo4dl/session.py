@@ -15,6 +15,7 @@ from .observers import Observers
 from .optimizers.base import BaseOptimizer
 from .optimizers.protocol import Optimizer
 from .optimizers.registry import OPTIMIZERS
+from .race.budget import Budget
 from .race.loop import Loop
 from .race.resuming import claim_checkpoints, follow_journal, restore_checkpoints
 from .race.retries import Retries
@@ -22,7 +23,7 @@ from .race.stopping import Deadline, Stop, StoppingRules, allocation_left
 from .records.checkpoints import Checkpoints
 from .records.csv_table import write_table
 from .records.disk_quota import DiskQuota
-from .records.identity import Identity
+from .records.identity import Identity, make_marked
 from .records.journal import Journal
 from .records.lock import Lock
 from .records.recorder import Recorder
@@ -60,14 +61,14 @@ class Session:
         self._is_current = False
         """Whether optimizer and state are where the journal ends."""
 
-    def run(self) -> Incumbent:
-        """Race until a stop; arguments and errors as of `Tuner.run`."""
+    def run(self, finish: int | None = None) -> Incumbent:
+        """Race until a stop, or train so many trials to the end; arguments and errors as of `Tuner`'s methods."""
         deadline = Deadline(self.settings.time_limit, allocation_left())
         with Lock(self.run_folder, self.take_over) as lock, self._signals.watched():
-            loop = self._take_up(lock, deadline)
+            loop = self._take_up(lock, deadline, finish)
             self.observers.begin(self.run_folder, self.state)
             try:
-                stop = loop.run()
+                stop = loop.run() if finish is None else loop.finish(finish)
                 self.stopped = stop.reason
                 loop.recorder.stop(stop.reason, loop.expected_gain())
                 if stop.is_final:
@@ -95,17 +96,22 @@ class Session:
         more = ', max_budget=N' if more else ''
         return f'hpo4dl: to go on: Tuner.resume({path!r}, objective_function{more}).run()'
 
-    def _take_up(self, lock: Lock, deadline: Deadline) -> Loop:
+    def _take_up(self, lock: Lock, deadline: Deadline, finish: int | None) -> Loop:
         """The loop, with optimizer, state and checkpoints where the journal ends."""
+        if finish is not None and self._asked is not None and self.settings.optimizer is not None:
+            self._is_current = False  # the optimizer knows of a step that is not in the journal
         if not self._is_current:
             self._forget()
             follow_journal(self._journal, self.state, self.optimizer, self.salvage)
             storage_path = self.settings.storage_path
             self.identity = claim_checkpoints(self.run_folder, self.identity, storage_path, self.salvage)
-        loop = self._loop(lock, deadline)
+        how = f'go on with Tuner.resume({str(self.run_folder)!r}, objective_function)'
+        loop = self._loop(lock, deadline, f'{how}.run()' if finish is None else f'{how}.finish({finish})')
         if not self._is_current:
             goes_on = loop.rules.now(self.state, self._signals.received, self.workers.broken()) is None
-            restore_checkpoints(loop, self.run_folder, self.identity, goes_on, self.salvage)
+            restore_checkpoints(loop, self.run_folder, self.identity, goes_on and finish is None, self.salvage)
+        if finish is not None:  # keep_checkpoints='best' may have removed it when the race ended
+            make_marked(loop.checkpoints.folder, self.identity, self.run_folder)
         self._is_current = False
         return loop
 
@@ -117,12 +123,12 @@ class Session:
             self.optimizer = build_optimizer(self.settings, self.space)
         self.state, self._asked = RunState(self.settings.minimize, self.space.restore), None
 
-    def _loop(self, lock: Lock, deadline: Deadline) -> Loop:
+    def _loop(self, lock: Lock, deadline: Deadline, how_to_resume: str) -> Loop:
         """The loop over state and optimizer as they are."""
         settings = self.settings
         folder = self.identity.checkpoint_folder(self.run_folder, settings.storage_path)
         best, keep, mode = self.run_folder / 'best_trial', settings.keep_checkpoints, settings.checkpoints
-        how_to_resume = f'go on with Tuner.resume({str(self.run_folder)!r}, objective_function).run()'
+        budget = Budget(settings.max_budget, settings.cost, settings.max_epochs)
         return Loop(
             optimizer=self.optimizer,
             recorder=Recorder(self._journal, lock, self.state, self.space.plain),
@@ -130,7 +136,7 @@ class Session:
             quota=DiskQuota(settings.max_disk),
             workers=self.workers,
             retries=Retries(self.state, settings.retry),
-            rules=StoppingRules(deadline, settings.max_budget, settings.target, how_to_resume),
+            rules=StoppingRules(deadline, budget, settings.target, how_to_resume),
             signals=self._signals,
             observe=partial(self.observers.tell, deadline=deadline),
             trial_timeout=settings.trial_timeout,

@@ -11,6 +11,7 @@ from typing import Any
 from .checks import check_choice, check_count, check_flag, check_name, check_number, check_path, check_seed, check_size
 from .errors import ArgumentError, JournalError
 from .optimizers.registry import OPTIMIZERS
+from .race.budget import UNITS
 from .records.checkpoints import KEEP, MODES
 from .records.run_folder import read_settings
 from .surrogate.device import check_device
@@ -39,7 +40,8 @@ class Settings:
     """The tuner's arguments as they are used, and as `settings.json` holds them. `Tuner` says what each means."""
 
     max_epochs: int = argument(check_count)
-    max_budget: int | None = argument(check_count, optional=True)
+    max_budget: float | None = argument(check_positive, optional=True)
+    """In the unit that `cost` names; epochs are whole."""
     optimizer: str | None = argument(lambda name, value: check_choice(name, value, tuple(OPTIMIZERS)), optional=True)
     """None: an object that the user gave."""
     minimize: bool = argument(check_flag)
@@ -59,11 +61,14 @@ class Settings:
     trial_timeout: float | None = argument(check_positive, optional=True, default=None)
     stop_when_gain_below: float | None = argument(check_positive, optional=True, default=None)
     metric_name: str = argument(check_name, default='metric')
+    cost: str = argument(lambda name, value: check_choice(name, value, tuple(UNITS)), default='epochs')
 
     @classmethod
     def checked(cls, **given: Any) -> Settings:
         """Settings of these arguments; raises ArgumentError about the first that cannot be used."""
         checks = {entry.name: entry.metadata['check'] for entry in fields(cls)}
+        if given.get('cost', 'epochs') == 'epochs':
+            checks['max_budget'] = lambda name, value: None if value is None else check_count(name, value)
         return cls(**{name: checks[name](name, value) for name, value in given.items()})
 
     def replaced(self, **given: Any) -> Settings:

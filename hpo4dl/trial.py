@@ -50,6 +50,8 @@ class LearningCurve:
     epochs: list[int] = field(default_factory=list)
     """Epochs with a value, ascending; not every trained epoch need have one."""
     values: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+    """What training took from one of these epochs to the next; NaN where that was not told."""
     failed: str | None = None
     """Why it is not trained further, if it is not."""
 
@@ -81,6 +83,10 @@ class Outcome:
     traceback: str | None = None
     """Where the exception was raised, if one was."""
     seconds: float = 0.0
+    costs: dict[int, float] = field(default_factory=dict)
+    """What training took to each of these epochs from the one before, where the run counts anything but epochs."""
+    cost: float | None = None
+    """What the call takes from the budget; None: its epochs."""
     size: int = 0
     """Bytes of the checkpoint that it left."""
     storage: str | None = None

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 OptimizerName = Literal['dyhpo', 'hyperband', 'asha', 'random']
 Keep = Literal['alive', 'all', 'best']
 Mode = Literal['copy', 'in-place']
+Unit = Literal['epochs', 'seconds', 'reported']
 
 
 class Tuner:
@@ -47,8 +48,8 @@ class Tuner:
             `metric`, and whatever else is to be recorded.
         configuration_space: what to search.
         max_epochs: epochs of one configuration at most.
-        max_budget: epochs to train in all; None: another stop is needed, but for Hyperband, which then goes once
-            round its brackets.
+        max_budget: epochs to train in all, or what `cost` counts; None: another stop is needed, but for Hyperband,
+            which then goes once round its brackets.
         output_path: where the run's own folder is made; default 'hpo4dl_results'.
         optimizer: 'dyhpo' (default), 'hyperband', 'asha', 'random', or an object such as `DyHPO(...)`.
         minimize: whether smaller metrics are better; default False.
@@ -62,6 +63,8 @@ class Tuner:
             the best metric by less, in its units; of optimizers that tell (`DyHPO.expected_gain`).
         initial_configurations: raced first.
         candidates: restricts the race to these configurations.
+        cost: what `max_budget` counts, and what DyHPO weighs gain against: 'epochs' (default), 'seconds' that calls
+            take, or 'reported': what the objective function returns as `cost` with each epoch, in any unit.
         warm_start: the folder of a previous run, whose best configurations are raced first, see `warm_start`.
         keep_checkpoints: 'alive' (default), 'all' or 'best', see `Checkpoints`.
         executor: where calls are made: None (here, or in processes of this machine), an object with PEP 3148's
@@ -88,7 +91,7 @@ class Tuner:
         objective_function: Objective,
         configuration_space: ConfigurationSpace,
         max_epochs: int,
-        max_budget: int | None = None,
+        max_budget: float | None = None,
         output_path: str | os.PathLike[str] = 'hpo4dl_results',
         optimizer: OptimizerName | Optimizer = 'dyhpo',
         minimize: bool = False,
@@ -102,6 +105,7 @@ class Tuner:
         stop_when_gain_below: float | None = None,
         initial_configurations: Sequence[Mapping[str, object]] = (),
         candidates: Sequence[Mapping[str, object]] | None = None,
+        cost: Unit = 'epochs',
         warm_start: str | os.PathLike[str] | None = None,
         keep_checkpoints: Keep = 'alive',
         executor: Any = None,
@@ -147,10 +151,11 @@ class Tuner:
             max_disk=max_disk,
             retry=retry,
             trial_timeout=trial_timeout,
+            cost=cost,
             metric_name=metric_name,
         )
         chosen = chosen_optimizer(optimizer, settings, space)
-        observers = Observers(callbacks, progress, settings.max_budget, quiet)
+        observers = Observers(callbacks, progress, settings.max_budget, settings.cost, quiet)
         workers = workers_of(objective_function, executor, num_workers, devices, settings.trial_timeout)
         folder, identity = make_run_folder(check_path('output_path', output_path), settings.storage_path, name)
         write_run(folder, identity, asdict(settings), configuration_space)
@@ -164,7 +169,7 @@ class Tuner:
         run_folder: str | os.PathLike[str],
         objective_function: Objective,
         *,
-        max_budget: int | None = None,
+        max_budget: float | None = None,
         time_limit: float | None = None,
         target: float | None = None,
         stop_when_gain_below: float | None = None,
@@ -225,7 +230,7 @@ class Tuner:
         )
         space = Space.restored(configuration_space, settings.candidates)
         chosen = chosen_optimizer(str(settings.optimizer) if optimizer is None else optimizer, settings, space)
-        observers = Observers(callbacks, progress, settings.max_budget, quiet)
+        observers = Observers(callbacks, progress, settings.max_budget, settings.cost, quiet)
         workers = workers_of(objective_function, executor, num_workers, devices, settings.trial_timeout)
         tuner = cls.__new__(cls)
         tuner._session = Session(folder, identity, settings, space, chosen, workers, observers, take_over, salvage)
@@ -293,6 +298,23 @@ class Tuner:
             RunLockedError: another tuner works on the folder.
         """
         return self._session.run()
+
+    def finish(self, top: int = 3) -> Incumbent:
+        """Train the most promising trials on to `max_epochs`, after the race. It takes nothing from `max_budget`.
+
+        Most promising are the trials whose last metric is predicted to be best (DyHPO), or whose best metric is (all
+        others); the incumbent's is among them. They stay the same when an interrupted call of `finish` is made again.
+
+        Args:
+            top: how many; those that are trained to the end already count.
+
+        Returns:
+            The incumbent, as `run`; its checkpoint is in `best_trial`.
+
+        Raises:
+            ArgumentError, EveryTrialFailedError, ExecutorError, StorageError, RunLockedError: as `run`.
+        """
+        return self._session.run(check_count('top', top))
 
 
 def chosen_optimizer(optimizer: str | Optimizer, settings: Settings, space: Space) -> Optimizer:

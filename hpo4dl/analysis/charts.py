@@ -88,15 +88,23 @@ def limits(run: Run, metrics: Sequence[float]) -> Axis:
     return Axis(low, high, run.minimize and 0 < 10 * low < high, outside)
 
 
-def metric_axis(run: Run, metrics: Sequence[float]) -> Axis:
-    """Return `limits` with a margin."""
+def extremes(run: Run, metrics: Sequence[float]) -> Axis:
+    """Return `limits`, drawn in to metrics that occurred."""
     axis = limits(run, metrics)
+    shown = [metric for metric in metrics if axis.low <= metric <= axis.high]
+    low, high = min(shown), max(shown)
+    return replace(axis, low=low, high=high, log=axis.log and 0 < 10 * low < high)
+
+
+def metric_axis(run: Run, metrics: Sequence[float]) -> Axis:
+    """Return `extremes` with a margin."""
+    axis = extremes(run, metrics)
     return axis.widened(0.04 if axis.log else 0.05)
 
 
 def metric_ticks(run: Run, metrics: Sequence[float], n: float) -> list[float]:
-    """Return round values among the metrics that are shown, or the ends of what is: no value that none could have."""
-    axis = limits(run, metrics)
+    """Return round values among the metrics that are shown, or the ends of what is: no value beyond what occurred."""
+    axis = extremes(run, metrics)
     found = axis.ticks(n)
     return found if len(found) > 1 else sorted({axis.low, axis.high})
 
@@ -184,13 +192,6 @@ def column(h: Hyperparameter, trials: Sequence[TrialRecord], run: Run) -> Column
         marks = [(i / n, h.values[i]) for i in range(0, len(h.values), math.ceil(len(h.values) / 12))]
     found = [index[repr(t.configuration[h.name])] if h.name in t.configuration else INACTIVE for t in trials]
     return Column(h.name, marks, found)
-
-
-def extremes(run: Run, metrics: Sequence[float]) -> Axis:
-    """Return `limits`, drawn in to metrics that occurred."""
-    axis = limits(run, metrics)
-    shown = [metric for metric in metrics if axis.low <= metric <= axis.high]
-    return replace(axis, low=min(shown), high=max(shown))
 
 
 def parallel_columns(run: Run) -> list[Column]:

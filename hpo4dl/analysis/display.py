@@ -9,6 +9,9 @@ from typing import Any
 from ..progress import Event
 from .text import format_seconds
 
+UNITS = {'epochs': 'epoch', 'seconds': 's', 'reported': 'cost'}
+"""One of what a budget counts."""
+
 
 class Line:
     """A line on the terminal, written over at every result."""
@@ -44,12 +47,13 @@ class Bar:
 
     def __call__(self, event: Event) -> None:
         if self._bar is None:  # what an earlier run of the tuner spent says nothing about how fast this one is
-            before = event.epochs_spent - (event.trial.epoch - event.trial.previous_epoch)
+            before = event.spent - (event.trial.epoch - event.trial.previous_epoch if event.counts_epochs else 0)
             look = {'bar_format': self.FORMAT} if event.max_budget else {}
-            self._bar = self._tqdm(total=event.max_budget, initial=before, unit='epoch', dynamic_ncols=True, **look)
+            unit = UNITS[event.unit] if event.max_budget else 'epoch'
+            self._bar = self._tqdm(total=event.max_budget, initial=before, unit=unit, dynamic_ncols=True, **look)
         best = [f'best {event.incumbent.metric:.5g}'] if event.incumbent else []
         self._bar.set_postfix_str(' | '.join([newest(event), *best, *running(event)]), refresh=False)
-        self._bar.update(event.epochs_spent - self._bar.n)
+        self._bar.update(event.spent - self._bar.n)
 
     def clear(self) -> None:
         """Make room for other text; the next result draws the bar again."""
@@ -101,7 +105,10 @@ def progress_display() -> Bar | Line:
 
 def event_line(event: Event, width: int) -> str:
     """The event in one line of so many characters; what does not fit is left out, the newest result never."""
-    line = f'{event.epochs_spent}/{event.max_budget} epochs' if event.max_budget else f'{event.epochs_spent} epochs'
+    line = f'{event.epochs_spent} epochs'
+    if event.max_budget:
+        unit = 'epochs' if event.counts_epochs else UNITS[event.unit]
+        line = f'{event.spent:.10g}/{event.max_budget:.10g} {unit}'
     parts = [newest(event)]
     if len(line) + 3 + len(parts[0]) > width:
         return parts[0][:width]
@@ -110,8 +117,8 @@ def event_line(event: Event, width: int) -> str:
         parts.append(f'best {best.metric:.5g} (trial {best.configuration_id}, epoch {best.epoch})')
         if len(line) + len(parts[0]) + len(parts[1]) + 6 > width:
             parts[1] = f'best {best.metric:.5g}'
-    if event.max_budget and event.epochs_spent:
-        left = event.seconds / event.epochs_spent * (event.max_budget - event.epochs_spent)
+    if event.max_budget and event.spent > 0:
+        left = event.seconds / event.spent * max(event.max_budget - event.spent, 0)
         parts.append(f'{format_seconds(left)} left')
     for part in [*parts, *running(event)]:
         if len(line) + 3 + len(part) <= width:

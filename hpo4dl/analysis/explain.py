@@ -15,14 +15,27 @@ from ..errors import ArgumentError, HPO4DLError
 from ..optimizers.dyhpo import Candidates, DyHPO
 from ..optimizers.protocol import Optimizer
 from ..records.run_folder import read_configuration_space
+from ..records.state import FINISH, RESERVE
 from ..trial import Array, Trial
-from .replay import count_decisions, decisions
+from .replay import Decision, count_decisions, decisions
 from .text import format_configuration, format_table, plural
 
 QUANTILES = (0.05, 0.5, 0.95)
+WORDS = (
+    'judged at  the epoch that the decision looked ahead to for this trial; it draws anew how far it looks',
+    'predicted  the metric expected there, and the range that it is in with 90% probability',
+    'gain       expected improvement there on "to be improved on", as a share of the largest: what decides',
+    'margin     how much better than the best so far is asked for, drawn anew for each decision',
+)
+"""What the words of an explanation mean."""
 MAX_NEW = 2
 """Number of new configurations among the options at most."""
-NOT_WEIGHED = 'nothing was weighed: the race started, or a configuration that is spread evenly had its turn'
+NOT_WEIGHED = {
+    None: 'the race started, or a configuration that is spread evenly had its turn',
+    RESERVE: 'no trial was complete, and the rest of the budget was kept to train the most promising one to the end',
+    FINISH: 'the race was over, and the most promising trials were to be finished',
+}
+"""By who decided, see `RunningStep.by`."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +78,14 @@ class Explanation:
     """Number of paused trials, and of new configurations, among the candidates."""
     best: float | None = None
     """The best metric before the decision."""
+    by: str | None = None
+    """Who decided, see `RunningStep.by`."""
     threshold: float | None = None
     """The threshold of the expected improvement: best metric and margin. None if each epoch has its own."""
+
+    def not_weighed(self) -> str:
+        """Return why there are no options, where there are none."""
+        return f'nothing was weighed: {NOT_WEIGHED[self.by]}'
 
 
 def explain(
@@ -101,17 +120,18 @@ def explain(
             kind = type(decision.optimizer).__name__
             raise HPO4DLError(f'{run_folder}: {kind} predicts nothing that could explain its decisions, DyHPO does')
         if number == wanted:
-            return _explained(number, decision.wanted, decision.optimizer, runners_up)
+            return _explained(number, decision, decision.optimizer, runners_up)
         decision.optimizer.replay(decision.wanted)
     raise AssertionError('the journal became shorter')
 
 
-def _explained(step: int, chosen: Trial, optimizer: DyHPO, runners_up: int) -> Explanation:
+def _explained(step: int, decision: Decision, optimizer: DyHPO, runners_up: int) -> Explanation:
+    chosen, by = decision.wanted, decision.by
     values = [value for curve in optimizer.curves.values() for value in curve.values]
     best = optimizer.signed(max(values)) if values else None
-    candidates = optimizer.score()
+    candidates = optimizer.score() if by is None else None
     if candidates is None:
-        return Explanation(step, chosen, [], best=best)
+        return Explanation(step, chosen, [], best=best, by=by)
     log_ei = candidates.log_ei()
     order = np.argsort(-log_ei, kind='stable')
     relative = np.exp(log_ei - log_ei.max())
@@ -120,7 +140,7 @@ def _explained(step: int, chosen: Trial, optimizer: DyHPO, runners_up: int) -> E
     options = [_option(candidates, int(i), float(relative[i]), optimizer) for i in order[: runners_up + 1]]
     threshold = float(optimizer.metrics_of(candidates.threshold)[0]) if optimizer.horizon == 'random' else None
     paused, new = len(candidates.paused), len(candidates.points)
-    return Explanation(step, chosen, options, paused, new, best, threshold)
+    return Explanation(step, chosen, options, paused, new, best, threshold=threshold)
 
 
 def _option(candidates: Candidates, index: int, relative_ei: float, optimizer: DyHPO) -> Option:
@@ -146,7 +166,7 @@ def explanation_text(explanation: Explanation, width: int = 120) -> str:
     if explanation.best is not None:
         lines.append(f'  best metric until then  {explanation.best:.6g}')
     if not explanation.options:
-        return '\n'.join([*lines, f'  {NOT_WEIGHED}'])
+        return '\n'.join([*lines, f'  {explanation.not_weighed()}'])
     if explanation.threshold is not None:
         lines.append(f'  to be improved on       {explanation.threshold:.6g}, with the margin drawn for this decision')
     lines.append(f'  weighed                 {plural(explanation.paused, "paused trial")}, {explanation.new} new ones')
@@ -159,5 +179,5 @@ def explanation_text(explanation: Explanation, width: int = 120) -> str:
         name = f'{place}. {option.name()}'
         numbers = [str(option.target_epoch), median, low, high, f'{option.relative_ei:.2f}']
         rows.append([name, reached, last, *numbers, format_configuration(option.configuration)])
-    lines += ['', *format_table(rows, width), '', 'gain: expected improvement, as a share of the largest']
+    lines += ['', *format_table(rows, width), '', *WORDS]
     return '\n'.join(lines)

@@ -19,7 +19,7 @@ from ..extras import import_extra
 from ..text import escape, truncate
 from ..trial import Array
 from . import charts
-from .explain import NOT_WEIGHED, Explanation
+from .explain import Explanation
 from .importance import Importance
 from .run import Hyperparameter, Run, is_number
 
@@ -114,7 +114,7 @@ def draw_explanation(explanation: Explanation, run: Run) -> Figure:
     """
     figure = new_figure()
     if not explanation.options:
-        raise HPO4DLError(f'decision {explanation.step}: {NOT_WEIGHED}')
+        raise HPO4DLError(f'decision {explanation.step}: {explanation.not_weighed()}')
     with styled():
         n = min(len(explanation.options), 6)
         rows = -(-n // 3)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from ConfigSpace import ConfigurationSpace
 
 from ..checks import check_path
 from ..errors import ArgumentError, JournalError
-from ..optimizers.protocol import Optimizer
+from ..optimizers.protocol import Optimizer, tell
+from ..race.budget import Budget, next_step, unfinished
 from ..records.journal import Journal
 from ..records.run_folder import read_configuration_space
-from ..records.state import RunState
+from ..records.state import FINISH, RunState
 from ..session import build_optimizer
 from ..settings import Settings
 from ..space.unit_cube import Space
@@ -30,6 +32,27 @@ class Decision:
     wanted: Trial
     at: str
     """File and line."""
+    by: str | None
+    """As `RunningStep.by`."""
+    state: RunState
+    settings: Settings
+
+    def again(self) -> Trial | None:
+        """Take it again, and bring the optimizer past it."""
+        if self.by is None:
+            return self.optimizer.ask()
+        state, end, chosen = self.state, self.settings.max_epochs, self.wanted.id
+        if self.settings.keep_checkpoints != 'all':
+            forget_unneeded(state, self.optimizer, {*state.running} - {chosen} | {*state.finishing})
+        if self.by == FINISH:
+            found = unfinished(state, end, chosen)
+        else:  # the budget may have been another one then: it paid for the trial that was chosen, at least
+            budget = Budget(math.inf, self.settings.cost, end)
+            reached = self.wanted.previous_epoch if chosen in state.checkpoints else 0
+            kept = budget.kept(state, self.optimizer, (end - reached) * budget.pace(chosen, state), chosen)
+            found = None if kept is None else kept.trial
+        self.optimizer.replay(self.wanted)
+        return None if found is None else next_step(found, end, state)
 
 
 def decisions(
@@ -52,13 +75,25 @@ def decisions(
         unbounded = replace(settings, max_budget=1)  # Hyperband may have been resumed for more than one round
         optimizer = build_optimizer(unbounded, space)
     journal, state = Journal(folder), RunState(settings.minimize, space.restore)
+    finishing = state.finishing
     for number, change in enumerate(state.follow(journal), 1):
+        if state.finishing is not finishing and settings.keep_checkpoints != 'all':
+            forget_unneeded(state, optimizer, {*state.running})
+        finishing = state.finishing
         if state.salvaged:
             raise JournalError(f'{journal}, line {number}: lines were lost: decisions cannot be taken again')
         if change.asked is not None:
-            yield Decision(optimizer, change.asked.wanted, f'{journal}, line {number}')
+            asked = change.asked
+            yield Decision(optimizer, asked.wanted, f'{journal}, line {number}', asked.by, state, settings)
         if change.finished is not None:
-            optimizer.tell(change.finished.step.trial, change.finished.metrics, change.finished.failed)
+            finished = change.finished
+            tell(optimizer, finished.step.trial, finished.metrics, finished.failed, finished.costs)
+
+
+def forget_unneeded(state: RunState, optimizer: Optimizer, needed: Collection[int]) -> None:
+    """Forget checkpoints that were removed because nobody would ask for them, which no journal says."""
+    for trial_id in [i for i in state.checkpoints if i not in needed and not optimizer.is_alive(i)]:
+        del state.checkpoints[trial_id]
 
 
 def count_decisions(run_folder: str | os.PathLike[str]) -> int:
@@ -91,7 +126,7 @@ def replay(
     """
     taken = 0
     for decision in decisions(run_folder, optimizer, configuration_space):
-        asked = decision.optimizer.ask()
+        asked = decision.again()
         if asked != decision.wanted:
             raise JournalError(f'{decision.at}: the run took {decision.wanted}, now it is {asked}')
         taken += 1

@@ -33,14 +33,20 @@ def report_text(run: Run, runners_up: int = 5, width: int = 120, tracebacks: boo
         for name, value in run.trials[run.incumbent.trial].configuration.items():
             lines.append(truncate(f'  {truncate(escape(name), 60)} = {escape(value)}', width))
         lines.append('')
-    planned = settings.get('max_budget') or 0
-    budget = f' of {planned}' if run.epochs_spent <= planned else ''  # a resumed run may have another one
+    planned, counts_epochs = settings.get('max_budget') or 0, settings.get('cost', 'epochs') == 'epochs'
+    after = run.epochs_spent - int(run.budget_spent) if counts_epochs else 0
+    budget = f' of {planned}' if counts_epochs and run.budget_spent <= planned else ''  # a resumed run may have another
     saved, paused = run.epochs_saved(), sum(t.failed is None and 0 < t.epoch < run.max_epochs for t in trials)
-    line = f'{run.epochs_spent}{budget} spent on {plural(len(trials), "trial")}'
+    line = f'{run.epochs_spent - after}{budget} spent on {plural(len(trials), "trial")}'
+    line += f', and {after} after the race' if after else ''
     if saved:
         line += f'; {paused} paused before epoch {run.max_epochs}, which saved {saved}'
         line += f' ({saved / (saved + run.epochs_spent):.0%} of training all to the end)'
     lines += entry('epochs', line, width)
+    if not counts_epochs:
+        budget = f' of {planned:.6g}' if planned else ''
+        unit = ' seconds' if settings['cost'] == 'seconds' else ', as reported'
+        lines += entry('cost', f'{run.budget_spent:.6g}{budget}{unit}', width)
     if run.stopped and run.expected_gain is not None:
         text = 'training the most promising trial to the end is expected to improve the metric by'
         lines += entry('more', f'{text} {run.expected_gain:.2g}', width)
@@ -103,6 +109,11 @@ def leaderboard(run: Run, runners_up: int, width: int) -> list[str]:
         place = 'incumbent' if rank == 1 else f'{rank}.'
         numbers = [str(trial.id), f'{trial.best.metric:.6g}', str(trial.best.epoch), str(trial.epoch)]
         rows.append([place, *numbers, format_configuration(trial.configuration)])
+    complete = run.best_complete(run.max_epochs)
+    if complete is not None and complete is not ranked[0]:
+        metric = f'{complete.metrics[run.max_epochs]:.6g}'
+        numbers = [str(complete.id), metric, str(run.max_epochs), str(run.max_epochs)]
+        rows.insert(2, ['complete', *numbers, format_configuration(complete.configuration)])
     return format_table(rows, width)
 
 

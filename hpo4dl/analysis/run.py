@@ -254,6 +254,7 @@ def to_json(run: Run) -> dict[str, Any]:
         'environment': run.environment,
         'hyperparameters': [vars(h) for h in run.hyperparameters],
         'epochs_spent': run.epochs_spent,
+        'budget_spent': run.budget_spent,
         'epochs_saved': run.epochs_saved(),
         'seconds': run.elapsed,
         'incumbent': best

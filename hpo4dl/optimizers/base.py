@@ -8,6 +8,7 @@ was, without taking any decision again.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -64,6 +65,9 @@ class BaseOptimizer:
             raise ArgumentError('initial_configurations', initial_configurations, 'a list of configurations')
         self._initial = deque(unique([self._initial_point(c) for c in initial_configurations]))
 
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__}: {len(self.curves)} trials, {self.asks} steps asked for>'
+
     def ask(self) -> Trial | None:
         """The next step to train, or None when there is none now: nothing is left, or only what is running."""
         trial = self._decide()
@@ -89,6 +93,7 @@ class BaseOptimizer:
         trial: Trial,
         metrics: Sequence[float] | Mapping[int, float] | None = None,
         failed: str | None = None,
+        costs: Sequence[float] | Mapping[int, float] | None = None,
     ) -> None:
         """Report what became of a step.
 
@@ -97,15 +102,20 @@ class BaseOptimizer:
             metrics: one value an epoch from `trial.previous_epoch + 1` on, or a mapping from epoch to value.
                 A value that is not finite makes the trial failed; the values before it count.
             failed: why the trial is not to be trained further, if so.
+            costs: what training took from each of these epochs to the next, in any unit: one value a metric, or a
+                mapping from epoch to value. DyHPO then weighs what a step may gain against what it takes.
 
         Raises:
-            ArgumentError: the trial is not running, an epoch was not asked for, a metric is not a number, or there is
-                neither a metric nor a failure.
+            ArgumentError: the trial is not running, an epoch was not asked for, a metric is not a number, a cost is
+                none >= 0, or there is neither a metric nor a failure.
         """
         if not isinstance(trial, Trial) or not self._asked_for(trial):
             asked = f'a trial that was asked for and not yet told, one of {list(self.running)}'
             raise ArgumentError('trial', trial, asked)
-        by_epoch = self._by_epoch(trial, metrics)
+        by_epoch = self._by_epoch(trial, 'metrics', metrics)
+        cost_of = self._by_epoch(trial, 'costs', costs)
+        if not all(0 <= cost < math.inf for cost in cost_of.values()):
+            raise ArgumentError('costs', costs, 'finite numbers >= 0')
         if not isinstance(failed, (str, type(None))):
             raise ArgumentError('failed', failed, 'a reason in words, or None')
         if not by_epoch and failed is None:
@@ -118,6 +128,7 @@ class BaseOptimizer:
                 break
             curve.epochs.append(epoch)
             curve.values.append(self.signed(metric))
+            curve.costs.append(cost_of.get(epoch, math.nan))
             curve.epoch = epoch
         if failed is not None:
             curve.failed = failed
@@ -169,19 +180,21 @@ class BaseOptimizer:
     def _continue(self, curve: LearningCurve, epoch: int) -> Trial:
         return Trial(curve.trial_id, curve.configuration, curve.epoch, epoch, curve.point)
 
-    def _by_epoch(self, trial: Trial, metrics: Sequence[float] | Mapping[int, float] | None) -> dict[int, float]:
-        if metrics is None:
+    def _by_epoch(
+        self, trial: Trial, argument: str, values: Sequence[float] | Mapping[int, float] | None
+    ) -> dict[int, float]:
+        if values is None:
             return {}
         first, asked = trial.previous_epoch + 1, range(trial.previous_epoch + 1, trial.epoch + 1)
         try:
-            pairs = metrics.items() if isinstance(metrics, Mapping) else enumerate(metrics, first)
-            by_epoch = {epoch: float(metric) for epoch, metric in pairs}
+            pairs = values.items() if isinstance(values, Mapping) else enumerate(values, first)
+            by_epoch = {epoch: float(value) for epoch, value in pairs}
         except (TypeError, ValueError, OverflowError):
             accepted = 'a list of numbers, one an epoch, or a mapping from epochs to numbers'
-            raise ArgumentError('metrics', metrics, accepted) from None
+            raise ArgumentError(argument, values, accepted) from None
         if any(epoch not in asked for epoch in by_epoch):
-            raise ArgumentError('metrics', metrics, f'epochs from {first} to {trial.epoch}')
-        return {int(epoch): metric for epoch, metric in by_epoch.items()}
+            raise ArgumentError(argument, values, f'epochs from {first} to {trial.epoch}')
+        return {int(epoch): value for epoch, value in by_epoch.items()}
 
 
 def unique(points: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:

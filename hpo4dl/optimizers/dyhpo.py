@@ -36,6 +36,7 @@ from ..surrogate.prediction import Prediction
 from ..trial import Array, LearningCurve, Trial
 from .acquisition import incumbent_at, log_expected_improvement
 from .base import BaseOptimizer
+from .cost_model import CostModel, log_prices
 from .hyperband import best_first, rung_epochs
 from .output_transform import OutputTransform
 from .policy import Policy
@@ -55,12 +56,15 @@ class Candidates:
     """(m,) or (1,) the target to improve on."""
     prediction: Prediction
     """(m,) targets."""
+    log_price: Array | float = 0.0
+    """(m,) what log EI is lowered by, for what a step costs."""
 
     def log_ei(self, index: NDArray[np.int64] | slice = slice(None)) -> Array:
-        """(m,) log expected improvement, or that of some; an upper bound where the standard deviation is one."""
+        """(m,) log expected improvement, less its price, or that of some; an upper bound where `std` is one."""
         threshold = np.broadcast_to(self.threshold, self.target_epoch.shape)
         log_ei = log_expected_improvement(self.prediction.mean[index], self.prediction.std[index], threshold[index])
-        return np.where(np.isnan(log_ei), -math.inf, log_ei)
+        price = np.broadcast_to(self.log_price, self.target_epoch.shape)[index]
+        return np.asarray(np.where(np.isnan(log_ei), -math.inf, log_ei) - price)
 
     def by_ei(self, min_log_ei: float = -math.inf) -> Iterator[int]:
         """Candidates whose log EI exceeds `min_log_ei`, the largest first.
@@ -116,6 +120,8 @@ class DyHPO(BaseOptimizer):
         self.surrogate = Surrogate(self.space.n_features, self.seed, self.policy.surrogate, device)
         self.transform: OutputTransform | None = None
         """From values to targets, as of the last fit; None before any value."""
+        self.costs: CostModel | None = None
+        """What training costs, as of the last fit; None: no costs were told."""
         self._builder = InputBuilder(self.space, self.max_epochs, self.seed, self.policy)
         is_long = horizon == 'random' and max_epochs >= self.policy.short_race
         self._initial_epochs = self.policy.initial_epochs if is_long else 1
@@ -168,6 +174,15 @@ class DyHPO(BaseOptimizer):
         variance = (std**2 + self.surrogate.noise(inputs)) * self.surrogate.variance_factor(curve.trial_id)
         return mean, self.policy.forecast_scale * np.sqrt(variance)
 
+    @own_settings()
+    def predicted_ends(self, trial_ids: Sequence[int]) -> Array:
+        """(n,) predicted targets of n trials at `max_epochs`; the best values as long as none can be predicted."""
+        if self.transform is None:
+            return np.array([self.checkpoint_priority(trial_id) for trial_id in trial_ids])
+        curves = [self.curves[trial_id] for trial_id in trial_ids]
+        inputs = self._builder.inputs(self.transform, curves, [self.max_epochs] * len(curves))
+        return self.surrogate.predict(inputs)[0]
+
     def metrics_of(self, targets: Array) -> Array:
         """The metrics of these targets, of any shape; once a value has been told."""
         assert self.transform is not None
@@ -207,6 +222,7 @@ class DyHPO(BaseOptimizer):
             interval = min(int(self._tells * self.policy.fit_interval), self.policy.max_tells_between_fits)
             self._next_fit = self._tells + max(1, interval)
             self.transform = OutputTransform.fit(np.array(values), self.policy)
+            self.costs = CostModel.fit(self.space, self.curves.values())
             self.surrogate.fit(*self._builder.observations(self.transform, self._by_best_value()))
 
     @own_settings()
@@ -279,11 +295,13 @@ class DyHPO(BaseOptimizer):
         inputs = self._builder.inputs(transform, paused, epoch[: len(paused)] + 1)
         posterior = self.surrogate.candidates(inputs, self.space.features(points), running)
 
+        log_price = log_prices(self.costs, paused, points, self.policy.cost_exponent)
+
         def at_horizon(horizon: int, threshold: Array) -> Candidates:
             target_epoch = np.minimum(epoch + horizon, self.max_epochs)
             t = self._builder.log_epochs(target_epoch[: len(paused)])
             t_new = float(self._builder.log_epochs([horizon])[0])
-            return Candidates(paused, points, target_epoch, threshold, posterior.predict(t, t_new))
+            return Candidates(paused, points, target_epoch, threshold, posterior.predict(t, t_new), log_price)
 
         if fixed is None and self.horizon == 'next':
             return at_horizon(1, transform(incumbent_at(epoch + 1, self.curves.values())))

@@ -59,6 +59,9 @@ class Policy:
     max_tells_between_fits: int = 50
     """Their upper bound. Measured: fitting a third as often is no better."""
 
+    cost_exponent: float = 1.0
+    """Where costs are told, EI is divided by the predicted cost of an epoch to this power."""
+
     failed_target: float = -4.0
     """Target of a failed trial's next epoch, and lower bound of the asinh warp."""
     max_asinh: float = 10.0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
-from ..trial import Trial
+from ..trial import Array, Trial
 
 
 class Optimizer(Protocol):
@@ -18,7 +19,10 @@ class Optimizer(Protocol):
         """What became of it: the user's metrics by epoch, and why the trial cannot go on, if it cannot."""
 
     def replay(self, trial: Trial) -> None:
-        """On resume, in the place of `ask`: take note that this step was decided on."""
+        """In the place of `ask`: take note that this step was decided on, by the optimizer before a resume, or for it.
+
+        A tuner itself decides to train a paused trial on where a budget ends, and after the race (`Tuner.finish`).
+        """
 
     def is_alive(self, trial_id: int) -> bool:
         """Whether the trial may be asked for again, so that its checkpoint is needed."""
@@ -33,8 +37,27 @@ class Forecasts(Protocol):
 
 
 @runtime_checkable
+class Predicts(Protocol):
+    """An optimizer that predicts what trials come to; else the best metric of each says which is the most promising."""
+
+    def predicted_ends(self, trial_ids: Sequence[int]) -> Array:
+        """(n,) what n trials that have a metric are predicted to come to at the end of training, larger is better."""
+
+
+@runtime_checkable
 class Prioritizes(Protocol):
     """An optimizer that says whose checkpoint stays longest under `max_disk`; else the best metric of each does."""
 
     def checkpoint_priority(self, trial_id: int) -> float:
         """Priority of a paused trial's checkpoint; the smallest goes first."""
+
+
+def tell(
+    optimizer: Optimizer, trial: Trial, metrics: Mapping[int, float], failed: str | None, costs: Mapping[int, float]
+) -> None:
+    """Tell an optimizer what became of a step; with its costs by epoch, where there are any and `tell` takes them."""
+    takes: Any = optimizer.tell
+    if costs and 'costs' in inspect.signature(takes).parameters:
+        takes(trial, metrics, failed, costs=costs)
+    else:
+        takes(trial, metrics, failed)

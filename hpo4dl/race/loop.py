@@ -17,12 +17,13 @@ from dataclasses import dataclass, replace
 from ..errors import ArgumentError, StorageError
 from ..execution.engines import POLL, Call, LostCall, Workers
 from ..execution.signals import Signals
-from ..optimizers.protocol import Forecasts, Optimizer, Prioritizes
+from ..optimizers.protocol import Forecasts, Optimizer, Prioritizes, tell
 from ..records.checkpoints import Checkpoints
 from ..records.disk_quota import DiskQuota
 from ..records.recorder import Recorder
-from ..records.state import RunState
+from ..records.state import FINISH, RESERVE, RunState
 from ..trial import Outcome, Trial
+from .budget import UNITS, Budget, Kept, next_step, to_finish, unfinished
 from .retries import Retries
 from .stopping import Stop, StoppingRules
 
@@ -33,6 +34,15 @@ logger = logging.getLogger(__name__)
 
 Observer = Callable[[Trial, Mapping[int, float], 'str | None', RunState, int], None]
 """Is told of every result: the step, its metrics, why it failed, the state, and how many calls are running."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A step to start."""
+
+    wanted: Trial
+    by: str | None = None
+    """As `RunningStep.by`."""
 
 
 @dataclass
@@ -54,10 +64,16 @@ class Loop:
     """`stop_when_gain_below`."""
     asked: Trial | None = None
     """A step that the optimizer decided on and that has not begun."""
+    is_race: bool = True
+    """False: the race is over, and the trials that `state.finishing` names are trained to the end."""
 
     @property
     def state(self) -> RunState:
         return self.recorder.state
+
+    @property
+    def budget(self) -> Budget:
+        return self.rules.budget
 
     def run(self) -> Stop:
         """Train until a stop; says why. Raises as `Tuner.run`; ArgumentError if asked for a trial that is running."""
@@ -70,9 +86,31 @@ class Loop:
             if self.workers.running and self.rules.deadline.is_over():
                 return self._cut_short()
 
+    def finish(self, top: int) -> Stop:
+        """Train the `top` most promising trials to the end, or go on with those that were chosen before a break."""
+        self.is_race = False
+        self.prune()
+        if not any(map(self._is_unfinished, self.state.finishing)):
+            self.recorder.finish(to_finish(self.optimizer, self.state, top))
+        for trial_id in filter(self._is_unfinished, self.state.finishing):
+            checkpoint, best = self.state.checkpoints.get(trial_id), self.state.incumbent
+            if checkpoint is None or self.checkpoints.has(trial_id, checkpoint.attempt):
+                continue
+            if best is not None and best.trial == trial_id and self.state.incumbent_attempt == checkpoint.attempt:
+                self.checkpoints.bring_back(trial_id, checkpoint.attempt)
+            else:
+                self.evict(trial_id, 'its checkpoint is gone')
+        if self.asked is not None and self.asked.id in self.state.finishing:
+            self.asked = None
+        return self.run()
+
     def prune(self, told: int | None = None) -> None:
-        """Remove the checkpoints of trials that are not alive: of the one just told, and now and then of all."""
-        for trial_id in self.checkpoints.unneeded(self.state.checkpoints, self.needs_checkpoint, told):
+        """Remove checkpoints that are not needed: of the trial just told, and now and then of all.
+
+        Those of trials that are finished after the race stay.
+        """
+        keeps = lambda trial_id: trial_id in self.state.finishing or self.needs_checkpoint(trial_id)  # noqa: E731
+        for trial_id in self.checkpoints.unneeded(self.state.checkpoints, keeps, told):
             del self.state.checkpoints[trial_id]
             self.checkpoints.drop(trial_id)
 
@@ -93,7 +131,8 @@ class Loop:
     def _fill(self) -> Stop | None:
         """Start calls as long as there is room; why nothing can be started now, None where a call must run alone."""
         while True:
-            stop = self.rules.now(self.state, self.signals.received, self.workers.broken())
+            signal, broken, rules = self.signals.received, self.workers.broken(), self.rules
+            stop = rules.now(self.state, signal, broken) if self.is_race else rules.interrupted(signal, broken)
             if stop is not None:
                 return stop
             if not self.workers.has_room():
@@ -101,52 +140,98 @@ class Loop:
             if self.retries.must_isolate(self.workers.running):
                 return None
             begin = time.perf_counter()
-            wanted = self._next()
-            if isinstance(wanted, Stop):
-                return wanted
-            stop = self.rules.before(wanted, self.state) or self._start(wanted, begin)
+            planned = self._next()
+            if isinstance(planned, Stop):
+                return planned
+            stop = self.rules.before(planned.wanted, self.state) or self._start(planned, begin)
             if stop is not None:
                 return stop
 
-    def _next(self) -> Trial | Stop:
+    def _next(self) -> Planned | Stop:
         """The step to start now, as the optimizer wants it; or why there is none."""
         again = self.retries.next()
         if again is not None:
-            return again.wanted
+            return Planned(again.wanted, again.by)
+        if not self.is_race:
+            trial_id = unfinished(self.state, self.budget.max_epochs)
+            if trial_id is not None:
+                return Planned(next_step(trial_id, self.budget.max_epochs, self.state), FINISH)
+            return Stop(f'finish: {self._finished()}', True)
         if self.asked is None:
-            if self._budget_left() <= 0:
+            left = self._budget_left()
+            if left <= 0:
                 return self._budget_too_small()
             if self.least_gain is not None and (gain := self.expected_gain()) < self.least_gain:
                 why = f'more training is expected to improve the best metric by {gain:.2g}'
                 return Stop(f'stop_when_gain_below: {why}', True)
+            kept = self._kept(left)
+            if kept is not None and left - kept.cost < self.budget.pace(kept.trial, self.state):
+                if kept.trial in self.state.running:
+                    return self._budget_too_small()
+                return Planned(next_step(kept.trial, self.budget.max_epochs, self.state), RESERVE)
             self.asked = self.optimizer.ask()
         if self.asked is None:
             why = 'every configuration was trained to the end or failed, or all rounds are over'
             return Stop(f'nothing is left to train: {why}', True)
         if self.asked.id in self.state.running:
             raise ArgumentError('optimizer', self.asked, 'one that asks for no trial that is running')
-        return self.asked
+        return Planned(self.asked)
 
-    def _start(self, wanted: Trial, begin: float) -> Stop | None:
+    def _start(self, planned: Planned, begin: float) -> Stop | None:
         """Start a call, and return None; or say that the budget does not allow it."""
+        wanted = planned.wanted
         older = self._last_attempt(wanted.id)
         starts_at = 0 if older is None else wanted.previous_epoch
-        epoch = int(min(wanted.epoch, starts_at + self._budget_left()))
+        epoch = self._affordable(planned, starts_at)
         if epoch <= wanted.previous_epoch:
             return self._budget_too_small()
         if self.retries.next() is not None:
             self.retries.started()
-        self.asked = None
+        elif planned.by is not None:
+            self.optimizer.replay(wanted)
+        else:
+            self.asked = None
         if starts_at < wanted.previous_epoch:
             logger.warning('trial %d is trained again from its start: its checkpoint was evicted', wanted.id)
         overhead = time.perf_counter() - begin
-        step = self.recorder.start(wanted, epoch, starts_at)
+        step = self.recorder.start(wanted, epoch, starts_at, planned.by)
         step.overhead = overhead
         self._keep_quota(starting=1)
         trial = replace(wanted, previous_epoch=starts_at, epoch=epoch, point=None)
         if not self.workers.submit(self.checkpoints.begin(step.attempt, trial, older)):
             self.retries.again(wanted.id, first=True)  # the executor is broken
         return None
+
+    def _affordable(self, planned: Planned, starts_at: int) -> int:
+        """The epoch up to which the budget pays a step, beside what is kept for another trial."""
+        wanted, left = planned.wanted, self._budget_left()
+        if planned.by == FINISH:
+            return wanted.epoch
+        epoch = int(min(wanted.epoch, starts_at + self.budget.pays(left, wanted.id, self.state)))
+        if planned.by is not None or epoch >= self.budget.max_epochs:
+            return epoch
+        kept = self._kept(left, wanted.id)
+        if kept is None or kept.trial == wanted.id:
+            return epoch
+        beside = starts_at + self.budget.pays(left - kept.cost, wanted.id, self.state)
+        return int(min(epoch, beside)) if beside >= wanted.previous_epoch + 1 else epoch
+
+    def _kept(self, left: float, starting: int | None = None) -> Kept | None:
+        """As `Budget.kept`; only what is recorded decides, so checkpoints that are not needed go first."""
+        if not self.budget.may_keep(self.state, left):
+            return None
+        self.prune()
+        return self.budget.kept(self.state, self.optimizer, left, starting)
+
+    def _is_unfinished(self, trial_id: int) -> bool:
+        trial = self.state.trials[trial_id]
+        return trial.failed is None and trial.epoch < self.budget.max_epochs
+
+    def _finished(self) -> str:
+        if not self.state.finishing:
+            return 'no trial has a metric'
+        trials = [str(i) for i in self.state.finishing if self.state.trials[i].epoch >= self.budget.max_epochs]
+        return f'trials trained to epoch {self.budget.max_epochs}: {", ".join(trials) or "none"}'
 
     def _collect(self) -> None:
         """Wait for calls, and handle those that are done.
@@ -172,6 +257,7 @@ class Loop:
         """Acknowledge what came of a call; where it failed and may be made again, have it made again."""
         trial_id = call.attempt.trial.id
         step, older = self.state.running[trial_id], self._last_attempt(trial_id)
+        outcome = self.budget.charged(outcome, step, self.state)
         if outcome.failed is not None:
             blamed = self.retries.is_blamed(step, attributable)
             if self.retries.grants(step, blamed):
@@ -187,7 +273,7 @@ class Loop:
             self.checkpoints.discard(trial_id, step.attempt, older)
         if finished.improved:
             self.checkpoints.publish(trial_id, step.attempt)
-        self.optimizer.tell(step.trial, finished.metrics, finished.failed)
+        tell(self.optimizer, step.trial, finished.metrics, finished.failed, finished.costs)
         self.prune(trial_id)
         self._keep_quota()
         self.observe(step.trial, finished.metrics, finished.failed, self.state, len(self.workers.running))
@@ -216,12 +302,11 @@ class Loop:
         return replace(stop, reason=f'{stop.reason}; {len(calls)} calls were cut short, and will be made again')
 
     def _budget_left(self) -> float:
-        running = sum(self.state.running[trial_id].cost for trial_id in self.workers.running)
-        return self.rules.budget_left(self.state, running)
+        return self.budget.left(self.state, list(self.workers.running))
 
     def _budget_too_small(self) -> Stop:
-        left = self._budget_left()
-        return Stop(f'max_budget: the {left:g} epochs that are left do not suffice for the next step', False)
+        left = f'{self._budget_left():g} {UNITS[self.budget.unit]}'
+        return Stop(f'max_budget: the {left} that are left do not suffice for the next step', False)
 
     def _keep_quota(self, starting: int = 0) -> None:
         best, was_exceeded = self.state.incumbent, self.quota.is_exceeded

@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 
 from ..errors import StorageError
-from ..optimizers.protocol import Optimizer
+from ..optimizers.protocol import Optimizer, tell
 from ..records.identity import Identity, claim, make_marked, mark, read_identity, write_identity
 from ..records.journal import Journal
 from ..records.salvage import salvage_journal
@@ -27,7 +27,8 @@ def follow_journal(journal: Journal, state: RunState, optimizer: Optimizer, salv
         if change.asked is not None:
             optimizer.replay(change.asked.wanted)
         if change.finished is not None:
-            optimizer.tell(change.finished.step.trial, change.finished.metrics, change.finished.failed)
+            finished = change.finished
+            tell(optimizer, finished.step.trial, finished.metrics, finished.failed, finished.costs)
 
 
 def claim_checkpoints(run_folder: Path, identity: Identity, storage_path: str | None, salvage: bool) -> Identity:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ..records.state import RunState
 from ..trial import Trial
+from .budget import Budget
 
 MAX_FAILURES = 10
 """Stop the run if this many calls fail before any succeeds."""
@@ -64,8 +65,7 @@ class StoppingRules:
     """Says why to stop. No question changes anything."""
 
     deadline: Deadline
-    max_budget: int | None
-    """Epochs in all."""
+    budget: Budget
     target: float | None
     """The metric that ends the race."""
     how_to_resume: str
@@ -73,14 +73,22 @@ class StoppingRules:
 
     def now(self, state: RunState, signal: str | None, broken: str | None) -> Stop | None:
         """Why no further call may start: a `signal` was received, the executor is `broken`, or the race is over."""
+        return self.interrupted(signal, broken) or self.over(state)
+
+    def interrupted(self, signal: str | None, broken: str | None) -> Stop | None:
+        """Why no further call may start, whatever there is to do."""
         if signal is not None:
             return Stop(f'{signal}: {self.how_to_resume}', False)
         if self.deadline.is_over():
             return self.out_of_time('no call is started any more')
         if broken is not None:
             return Stop(f'the executor is broken ({broken}): {self.how_to_resume}', False)
-        if self.max_budget is not None and state.epochs_spent >= self.max_budget:
-            return Stop(f'max_budget: {state.epochs_spent} epochs are trained', True)
+        return None
+
+    def over(self, state: RunState) -> Stop | None:
+        """Why the race is over."""
+        if self.budget.is_spent(state):
+            return Stop(f'max_budget: {self.budget.spent(state)}', True)
         best = state.incumbent
         if self.target is not None and best is not None and not state.is_better(self.target, best.metric):
             return Stop(f'target: {best.metric} is reached', True)
@@ -103,10 +111,6 @@ class StoppingRules:
     def out_of_time(self, why: str) -> Stop:
         """The deadline is the reason."""
         return Stop(f'{self.deadline}, {why}: {self.how_to_resume}', False)
-
-    def budget_left(self, state: RunState, running: float) -> float:
-        """Epochs of the budget that are neither spent nor reserved by `running` calls."""
-        return math.inf if self.max_budget is None else self.max_budget - state.epochs_spent - running
 
 
 def predicted_seconds(wanted: Trial, state: RunState) -> float:

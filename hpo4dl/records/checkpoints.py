@@ -108,6 +108,17 @@ class Checkpoints:
             raise StorageError(f'{self.best}: cannot be written: {error}') from error
         remove_tree(old)
 
+    def bring_back(self, trial_id: int, number: int) -> None:
+        """Copy `best` to where the trial that it was copied from goes on from; raises StorageError."""
+        path = self._path(trial_id, number)
+        try:
+            remove_tree(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            copy_tree(self.best, path)
+            sync_tree(path)
+        except OSError as error:
+            raise StorageError(f'{path}: cannot be made: {error}') from error
+
     def end(self) -> None:
         """The race has ended: under 'best' nothing stays but the incumbent's copy, and what is not ours."""
         if self.keep != 'best':

@@ -6,6 +6,7 @@ r"""The append-only record of a run: one JSON object a line, the truth from whic
     {"event": "lost", "attempt": 5, "trial": 3, "reason": "...", "counts": true}      will be made again
     {"event": "evict", "trial": 7, "reason": "max_disk"}      its checkpoint is about to be removed
     {"event": "salvage", "file": "journal.damaged-1.jsonl", "lines": [12]}      those lines of that file are gone
+    {"event": "finish", "trials": [3, 7]}      after the race, they are trained to the end
     {"event": "stop", "reason": "...", "expected_gain": 0.002}
 
 ARCHITECTURE.md says what each field means. Each line ends with the CRC-32 of what stands before it, so that a damaged

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,10 @@ class Recorder:
     plain: Callable[[Mapping[str, Any]], Configuration]
     """From a configuration to the same as JSON can hold it."""
 
-    def start(self, wanted: Trial, epoch: int, starts_at: int) -> RunningStep:
+    def start(self, wanted: Trial, epoch: int, starts_at: int, by: str | None = None) -> RunningStep:
         """A call for the step that the optimizer `wanted` is about to begin, which trains from `starts_at` to `epoch`.
 
-        It need not be on the disk before its result is.
+        `by`: who else wanted it, see `RunningStep`. It need not be on the disk before its result is.
         """
         event: Event = {'event': 'start', 'attempt': self.state.attempts, 'trial': wanted.id}
         event |= {'previous_epoch': starts_at, 'epoch': epoch}
@@ -42,6 +42,8 @@ class Recorder:
             event['wanted'] = wanted.epoch
         if starts_at < wanted.previous_epoch:
             event['acknowledged'] = wanted.previous_epoch
+        if by is not None:
+            event['by'] = by
         self._write(event, sync=False)
         return self.state.running[wanted.id]
 
@@ -49,11 +51,14 @@ class Recorder:
         """A step is over; what it gave counts from now on."""
         epochs = [
             {'epoch': epoch, 'metric': metric, 'info': outcome.info.get(epoch, {})}
+            | ({'cost': outcome.costs[epoch]} if epoch in outcome.costs else {})
             for epoch, metric in outcome.metrics.items()
             if epoch > step.trial.previous_epoch  # those before it are known
         ]
         event: Event = {'event': 'result', 'attempt': step.attempt, 'trial': step.trial.id, 'epochs': epochs}
         event |= {'failed': outcome.failed, 'traceback': outcome.traceback, 'seconds': outcome.seconds}
+        if outcome.cost is not None:
+            event['cost'] = outcome.cost
         finished = self._write({**event, 'overhead': step.overhead, 'size': outcome.size}).finished
         assert finished is not None
         return finished
@@ -66,6 +71,10 @@ class Recorder:
     def evict(self, trial_id: int, reason: str) -> None:
         """A trial's checkpoint is about to be removed."""
         self._write({'event': 'evict', 'trial': trial_id, 'reason': reason})
+
+    def finish(self, trial_ids: Sequence[int]) -> None:
+        """These trials are to be trained to the end, after the race."""
+        self._write({'event': 'finish', 'trials': list(trial_ids)})
 
     def stop(self, reason: str, expected_gain: float) -> None:
         """The run ends, for now; the gain is recorded where it is known (finite)."""

@@ -6,6 +6,7 @@ after a resume is what was known before the kill.
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,9 @@ from typing import Any
 from ..errors import JournalError
 from ..trial import Array, Configuration, Incumbent, Trial, copied
 from .journal import Event
+
+RESERVE, FINISH = 'reserve', 'finish'
+"""Why the tuner decides on a step: the rest of the budget is kept for it, or it was asked to finish after the race."""
 
 Restore = Callable[[Mapping[str, Any], Array | None], Configuration]
 """From a journal's plain configuration, and its point, to the configuration as the objective function gets it."""
@@ -36,12 +40,15 @@ class Observation:
     """Duration of its call, an even share of it."""
     overhead: float
     """Duration of the decision before that call, an even share of it."""
+    cost: float | None = None
+    """What training took from the trial's epoch before to this one; None where the run counts epochs."""
 
     def row(self, configuration: Configuration) -> dict[str, Any]:
         """The epoch with the columns of `hpo4dl_results.csv`, which are those of hpo4dl 0.1.0."""
         trial = {'configuration_id': self.trial, 'configuration': copied(configuration)}
         times = {'time': self.seconds, 'overhead_time': self.overhead, 'total_time': self.seconds + self.overhead}
-        return {'epoch': self.epoch, 'metric': self.metric, **self.info, **trial, **times}
+        cost = {} if self.cost is None else {'cost': self.cost}
+        return {'epoch': self.epoch, 'metric': self.metric, **self.info, **cost, **trial, **times}
 
 
 @dataclass
@@ -59,6 +66,8 @@ class TrialRecord:
     traceback: str | None = None
     spent: int = 0
     """Epochs that its calls were asked for."""
+    cost: float = 0
+    """What its calls took, in the unit of the run's budget."""
     seconds: float = 0.0
     """Of all its calls."""
     seconds_per_epoch: float | None = None
@@ -95,6 +104,8 @@ class RunningStep:
     starts_at: int
     """The epoch that the call starts from: 0 where the trial's checkpoint was evicted."""
     attempt: int
+    by: str | None = None
+    """`RESERVE` or `FINISH`, where the tuner decided; None: the optimizer did."""
     overhead: float = 0.0
     """Seconds that the decision took."""
     blamed_losses: int = 0
@@ -103,7 +114,7 @@ class RunningStep:
     """Lost calls that cannot be blamed on this trial, because other calls were lost with them."""
 
     @property
-    def cost(self) -> int:
+    def epochs(self) -> int:
         """Epochs that the call trains."""
         return self.trial.epoch - self.starts_at
 
@@ -115,6 +126,8 @@ class FinishedStep:
     step: RunningStep
     metrics: dict[int, float]
     """In the user's own sign, by epoch."""
+    costs: dict[int, float]
+    """By epoch; empty where the run counts epochs."""
     failed: str | None
     observations: list[Observation]
     improved: bool
@@ -146,6 +159,12 @@ class RunState:
     incumbent_attempt: int = -1
     epochs_spent: int = 0
     """Epochs trained, over all trials; a failed step counts with what it was asked for."""
+    budget_spent: float = 0
+    """What the race spent of its budget, in its unit: epochs but for those trained to finish, or what they cost."""
+    finishing: list[int] = field(default_factory=list)
+    """The trials that are, or were, trained to the end after the race; empty while it goes on."""
+    longest_call: int = 1
+    """Epochs of the longest call so far that did not fail."""
     elapsed: float = 0.0
     """Seconds that the run has worked, pauses between two runs of a tuner left out."""
     attempts: int = 0
@@ -190,11 +209,24 @@ class RunState:
         elif kind == 'stop':
             gain = event.get('expected_gain')
             self.stopped, self.expected_gain = str(event.get('reason')), None if gain is None else float(gain)
+        elif kind == 'finish':
+            self.finishing = [trial for trial in event['trials'] if trial in self.trials]
         return Change()
 
     def is_better(self, metric: float, than: float) -> bool:
         """Whether one metric is better than another, in the run's direction."""
         return metric < than if self.minimize else metric > than
+
+    def best_complete(self, max_epochs: int) -> TrialRecord | None:
+        """The trial that was trained to `max_epochs` and has the best metric there; None: no trial was."""
+        complete = [trial for trial in self.trials.values() if max_epochs in trial.metrics]
+        sign = 1 if self.minimize else -1
+        return min(complete, key=lambda trial: (sign * trial.metrics[max_epochs], trial.id), default=None)
+
+    def paces(self) -> tuple[dict[int, float], float]:
+        """What an epoch of each trial took from the budget so far; and of one that was not trained: their median."""
+        known = {t.id: t.cost / t.spent for t in self.trials.values() if t.spent}
+        return known, statistics.median(known.values()) if known else 0.0
 
     def incumbent_row(self) -> Incumbent | None:
         """The incumbent as `Tuner.run` returns it, the receiver's own; None as long as there is none."""
@@ -218,8 +250,10 @@ class RunState:
         if again is not None:
             again.trial, again.starts_at, again.attempt = asked, event['previous_epoch'], event['attempt']
             return Change()
-        wanted = replace(asked, epoch=event.get('wanted') or event['epoch'])
-        step = self.running[trial.id] = RunningStep(asked, wanted, event['previous_epoch'], event['attempt'])
+        wanted, by = replace(asked, epoch=event.get('wanted') or event['epoch']), event.get('by')
+        if by != FINISH:
+            self.finishing = []
+        step = self.running[trial.id] = RunningStep(asked, wanted, event['previous_epoch'], event['attempt'], by)
         return Change(asked=step)
 
     def _trial(self, event: Event) -> TrialRecord:
@@ -252,19 +286,24 @@ class RunState:
         for n, entry in enumerate(entries, 1):
             epoch, metric = entry['epoch'], entry['metric']
             spent, elapsed = self.epochs_spent + epoch - step.starts_at, self.elapsed - (len(entries) - n) * share
-            seen = Observation(trial.id, epoch, metric, entry.get('info') or {}, spent, elapsed, share, overhead)
+            info, cost = entry.get('info') or {}, entry.get('cost')
+            seen = Observation(trial.id, epoch, metric, info, spent, elapsed, share, overhead, cost)
             observations.append(seen)
             trial.metrics[epoch] = metric
             if trial.best is None or self.is_better(metric, trial.best.metric):
                 trial.best = replace(seen, info={})
             if self.incumbent is None or self.is_better(metric, self.incumbent.metric):
                 self.incumbent, self.incumbent_attempt, improved = seen, event['attempt'], True
-        self.epochs_spent += step.cost
-        trial.spent += step.cost
+        cost = event.get('cost', step.epochs)
+        self.epochs_spent += step.epochs
+        self.budget_spent += cost if step.by != FINISH else 0
+        trial.spent += step.epochs
+        trial.cost += cost
         trial.seconds += seconds
         trial.failed, trial.traceback, trial.ended = failed, event['traceback'], self.last_time or 0.0
         if failed is None:
-            trial.seconds_per_epoch = seconds / max(step.cost, 1)
+            trial.seconds_per_epoch = seconds / max(step.epochs, 1)
+            self.longest_call = max(self.longest_call, step.epochs)
         if self.incumbent is not None:
             self.failures.clear()
         elif failed is not None:
@@ -273,7 +312,8 @@ class RunState:
         if failed is None or improved:
             self.checkpoints[trial.id] = Checkpoint(event['attempt'], event.get('size', 0))
         metrics = {seen.epoch: seen.metric for seen in observations}
-        return FinishedStep(step, metrics, failed, observations, improved)
+        costs = {seen.epoch: seen.cost for seen in observations if seen.cost is not None}
+        return FinishedStep(step, metrics, costs, failed, observations, improved)
 
     def _made_up_step(self, event: Event) -> RunningStep:
         """The step of a "result" whose "start" is damaged."""

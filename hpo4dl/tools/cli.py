@@ -1,7 +1,7 @@
 """The command line: `hpo4dl report RUN` and its like, or `python -m hpo4dl`. RUN is the folder of a run, or of runs.
 
-Nothing but `resume` writes into a run's folder. Commands that need NumPy, torch or ConfigSpace import them when they
-run, so that those that only look at a run start at once.
+Nothing but `resume` and `finish` writes into a run's folder. Commands that need NumPy, torch or ConfigSpace import them
+when they run, so that those that only look at a run start at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..analysis.export import ENDINGS, FORMATS, export
 from ..analysis.importance import importance, importance_text
@@ -26,6 +26,9 @@ from ..records.journal import NAME
 from ..records.runs import runs_below
 from ..text import escape
 from .guards import IMPORTING
+
+if TYPE_CHECKING:
+    from ..tuner import Tuner
 
 Command = Callable[[argparse.Namespace], None]
 EXAMPLES = """examples:
@@ -123,15 +126,12 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument('--to', required=True, choices=FORMATS)
     one.add_argument('-o', '--output', help='where to; for optuna a file or a storage URL. Text goes to stdout without')
     one = command(run_resume, 'go on with a run')
-    one.add_argument('objective', metavar='MODULE:FUNCTION', help='the objective function, or FILE.py:FUNCTION')
-    one.add_argument('--max-budget', type=int, help='epochs in all, instead of those of the run')
-    one.add_argument('--time-limit', type=float, help='seconds')
+    add_resume_options(one)
+    one.add_argument('--max-budget', type=number, help='epochs in all, or what else the run counts, instead of its own')
     one.add_argument('--target', type=float, help='a metric that ends the race')
-    one.add_argument('--executor', metavar='MODULE:NAME', help='where calls are made: an executor, or what makes one')
-    one.add_argument('--num-workers', type=int, default=1, help='calls at a time; alone: processes of this machine')
-    one.add_argument('--retry', type=int, help='how often a call that failed is made again')
-    one.add_argument('--take-over', action='store_true', help='past the lock of another host that is known to be dead')
-    one.add_argument('--salvage', action='store_true', help='go on from what is whole of a damaged run')
+    one = command(run_finish, 'train the most promising trials of a run to the end, after the race')
+    add_resume_options(one)
+    one.add_argument('--top', type=int, default=3, help='how many; default: 3')
     command(run_replay, 'take every decision of a run again, offline, and compare')
     one = command(run_check_executor, 'make the calls of a race on an executor, and say what fails', of_run=False)
     one.add_argument('executor', metavar='MODULE:NAME', help='an executor, or what makes one; or FILE.py:NAME')
@@ -143,6 +143,26 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument('destination', metavar='DEST', help='a folder; the copy is DEST/hpo4dl')
     one.add_argument('--core', action='store_true', help='only what tunes and resumes: no report, plots, integrations')
     return top
+
+
+def add_resume_options(command: argparse.ArgumentParser) -> None:
+    """The arguments of commands that make calls."""
+    add = command.add_argument
+    add('objective', metavar='MODULE:FUNCTION', help='the objective function, or FILE.py:FUNCTION')
+    add('--time-limit', type=float, help='seconds')
+    add('--executor', metavar='MODULE:NAME', help='where calls are made: an executor, or what makes one')
+    add('--num-workers', type=int, default=1, help='calls at a time; alone: processes of this machine')
+    add('--retry', type=int, help='how often a call that failed is made again')
+    add('--take-over', action='store_true', help='past the lock of another host that is known to be dead')
+    add('--salvage', action='store_true', help='go on from what is whole of a damaged run')
+
+
+def number(text: str) -> float:
+    """Return a number, a whole one as int; raises ValueError."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def run_list(options: argparse.Namespace) -> None:
@@ -236,21 +256,29 @@ def run_export(options: argparse.Namespace) -> None:
 
 def run_resume(options: argparse.Namespace) -> None:
     """`resume RUN MODULE:FUNCTION`."""
+    resumed(options, max_budget=options.max_budget, target=options.target).run()
+
+
+def run_finish(options: argparse.Namespace) -> None:
+    """`finish RUN MODULE:FUNCTION [--top N]`."""
+    resumed(options).finish(options.top)
+
+
+def resumed(options: argparse.Namespace, **more: Any) -> Tuner:
+    """Return the tuner that goes on with a run."""
     from ..tuner import Tuner
 
-    tuner = Tuner.resume(
+    return Tuner.resume(
         options.run,
         imported('objective', options.objective),
-        max_budget=options.max_budget,
         time_limit=options.time_limit,
-        target=options.target,
+        **more,
         executor=imported('executor', options.executor) if options.executor else None,
         num_workers=options.num_workers,
         retry=options.retry,
         take_over=options.take_over,
         salvage=options.salvage,
     )
-    tuner.run()
 
 
 def run_replay(options: argparse.Namespace) -> None:

@@ -59,14 +59,14 @@ def test_plot_html_needs_nothing_else(run: str, tmp_path: Path) -> None:
 
 def test_explain(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     pytest.importorskip('matplotlib')
-    folder = str(tuned(tmp_path, optimizer='dyhpo', max_budget=24, num_configurations=30))
+    folder = str(tuned(tmp_path, optimizer='dyhpo', max_budget=40, num_configurations=30))
     assert main(['explain', folder, '--step', '3']) == 0
     assert 'decision 3: train trial' in capsys.readouterr().out
     assert main(['explain', folder]) == 0
-    assert 'decision 24: train trial' in capsys.readouterr().out
+    assert 'decision 40: train trial' in capsys.readouterr().out
     assert main(['explain', folder, '--step', '23', '-o', 'why.svg']) == 0
     assert '<svg' in (tmp_path / 'why.svg').read_text(encoding='utf-8')
-    assert main(['explain', folder, '--step', '25']) == 1
+    assert main(['explain', folder, '--step', '41']) == 1
 
 
 def test_export(run: str, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from runs import events_of, hostile, results_of, tuned, written
 import hpo4dl
 from hpo4dl import ArgumentError, HPO4DLError, Incumbent, Tuner, tuner
 from hpo4dl.optimizers.registry import OPTIMIZERS
+from hpo4dl.race.budget import UNITS
 from hpo4dl.records.checkpoints import KEEP, MODES
 
 
@@ -97,6 +98,7 @@ def test_words_that_an_editor_completes_are_those_that_are_accepted() -> None:
     assert set(get_args(tuner.OptimizerName)) == set(OPTIMIZERS)
     assert set(get_args(tuner.Keep)) == set(KEEP)
     assert set(get_args(tuner.Mode)) == set(MODES)
+    assert set(get_args(tuner.Unit)) == set(UNITS)
     types = {name: str(p.annotation) for name, p in inspect.signature(Tuner).parameters.items()}
     assert (types['optimizer'], types['keep_checkpoints'], types['checkpoints']) == (
         'OptimizerName | Optimizer', 'Keep', 'Mode'

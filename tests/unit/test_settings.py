@@ -35,6 +35,7 @@ GOOD: dict[str, Any] = {
     'trial_timeout': 60.0,
     'stop_when_gain_below': 0.125,
     'metric_name': 'validation loss',
+    'cost': 'epochs',
 }
 
 BAD: dict[str, list[Any]] = {
@@ -57,6 +58,7 @@ BAD: dict[str, list[Any]] = {
     'trial_timeout': [0, math.inf, '1'],
     'stop_when_gain_below': [0, -0.1, math.nan, 'x'],
     'metric_name': ['', ' ', None, 3, 'two\nlines', 'x' * 101],
+    'cost': ['dollars', None, ''],
 }
 
 
@@ -113,6 +115,17 @@ def test_values_are_made_what_json_can_hold(monkeypatch: pytest.MonkeyPatch, tmp
     assert settings.minimize is False
 
 
+def test_a_budget_of_anything_but_epochs_need_not_be_whole() -> None:
+    for cost in ('seconds', 'reported'):
+        assert Settings.checked(**{**GOOD, 'cost': cost, 'max_budget': 0.5}).max_budget == 0.5
+        for bad in (0, -0.5, math.inf, True, '9'):
+            with pytest.raises(ArgumentError, match='max_budget'):
+                Settings.checked(**{**GOOD, 'cost': cost, 'max_budget': bad})
+    assert Settings.checked(**GOOD).replaced(max_budget=7).max_budget == 7
+    with pytest.raises(ArgumentError, match='a whole number'):
+        Settings.checked(**GOOD).replaced(max_budget=7.5)
+
+
 def test_a_seed_that_is_left_open_is_drawn() -> None:
     seeds = {Settings.checked(**{**GOOD, 'seed': None}).seed for _ in range(3)}
     assert len(seeds) == 3
@@ -159,8 +172,8 @@ def test_a_setting_that_is_missing_is_a_fault_of_the_run(tmp_path: Path, name: s
 
 
 def test_settings_that_are_not_known_are_those_of_a_newer_hpo4dl(tmp_path: Path) -> None:
-    with pytest.raises(JournalError, match=r"newer hpo4dl.*\['cost', 'quiet'\]"):
-        Settings.read(stored(tmp_path, {**GOOD, 'quiet': 1, 'cost': 2}))
+    with pytest.raises(JournalError, match=r"newer hpo4dl.*\['dollars', 'quiet'\]"):
+        Settings.read(stored(tmp_path, {**GOOD, 'quiet': 1, 'dollars': 2}))
 
 
 @pytest.mark.parametrize('settings', [None, 7, 'text', [1, 2]])

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hpo4dl import ArgumentError, RunLockedError, StorageError, Trial
 from hpo4dl.execution.engines import LostCall
 from hpo4dl.execution.signals import Signals
+from hpo4dl.race.budget import Budget
 from hpo4dl.race.loop import Loop
 from hpo4dl.race.resuming import follow_journal, restore_checkpoints
 from hpo4dl.race.retries import MAX_SHARED_LOSSES, Retries
@@ -73,7 +74,9 @@ class Race:
     steps: list[Trial]
     play: Callable[[Attempt], Outcome | LostCall | None] = trained
     room: int = 1
-    budget: int | None = None
+    budget: float | None = None
+    unit: str = 'epochs'
+    max_epochs: int = 10**6
     retry: int = 0
     limit: float | None = None
     max_disk: int | None = None
@@ -109,7 +112,12 @@ class Race:
                 quota=DiskQuota(self.max_disk),
                 workers=self.workers,
                 retries=Retries(self.state, self.retry),
-                rules=StoppingRules(Deadline(self.limit, math.inf, self.clock), self.budget, None, 'type this'),
+                rules=StoppingRules(
+                    Deadline(self.limit, math.inf, self.clock),
+                    Budget(self.budget, self.unit, self.max_epochs),
+                    None,
+                    'type this',
+                ),
                 signals=self.signals,
                 observe=self._observe,
                 trial_timeout=self.trial_timeout,
@@ -455,7 +463,7 @@ def test_a_step_that_did_not_begin_is_remembered_and_not_asked_for_again(tmp_pat
         )
         assert loop.asked == new(1, 5)
         assert [entry for entry in race.log if entry[0] == 'ask'] == [('ask', 0), ('ask', 1)]
-        loop.rules = StoppingRules(Deadline(None, math.inf, race.clock), None, None, '')
+        loop.rules = StoppingRules(Deadline(None, math.inf, race.clock), Budget(None, 'epochs', 9), None, '')
         assert loop.run().reason == NOTHING_LEFT
         assert loop.asked is None
     assert [entry for entry in race.log if entry[0] == 'ask'] == [('ask', 0), ('ask', 1), ('ask', None)]
@@ -576,7 +584,7 @@ class Killed(BaseException):
 
 def random_race(folder: Path, chance: random.Random, arguments: dict[str, Any]) -> Race:
     """A race whose calls end in any order and way; it goes on where the journal in the folder ends."""
-    race = Race(folder, [], **arguments)
+    race = Race(folder, [], max_epochs=4, **arguments)
     race.optimizer = RandomOptimizer(chance, trials=5, max_epochs=4)
     race.state = RunState(minimize=True)
     follow_journal(race.journal, race.state, race.optimizer, salvage=False)

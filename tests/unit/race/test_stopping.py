@@ -9,6 +9,7 @@ import pytest
 from fakes import Clock
 
 from hpo4dl import Trial
+from hpo4dl.race.budget import Budget
 from hpo4dl.race.stopping import MAX_FAILURES, SLURM_MARGIN, Deadline, StoppingRules, allocation_left, predicted_seconds
 from hpo4dl.records.state import Checkpoint, Observation, RunState, TrialRecord
 
@@ -16,13 +17,15 @@ from hpo4dl.records.state import Checkpoint, Observation, RunState, TrialRecord
 def reached(metric: float, minimize: bool = True, spent: int = 0) -> RunState:
     """A run with this incumbent."""
     best = Observation(0, 1, metric, {}, 1, 0.0, 0.0, 0.0)
-    return RunState(minimize, incumbent=best, epochs_spent=spent)
+    return RunState(minimize, incumbent=best, epochs_spent=spent, budget_spent=spent)
 
 
 def rules(
     limit: float | None = None, budget: int | None = None, target: float | None = None, clock: Clock | None = None
 ) -> StoppingRules:
-    return StoppingRules(Deadline(limit, math.inf, clock or Clock()), budget, target, 'type this')
+    return StoppingRules(
+        Deadline(limit, math.inf, clock or Clock()), Budget(budget, 'epochs', 10**6), target, 'type this'
+    )
 
 
 def test_the_deadline_is_the_earlier_of_the_two() -> None:
@@ -79,7 +82,7 @@ def test_every_reason_in_its_order_and_whether_it_is_final() -> None:
         elif remove == 'broken':
             broken = None
         elif remove == 'budget':
-            state.epochs_spent = 6
+            state.budget_spent = 6
         elif remove == 'target':
             state.incumbent = None
         else:
@@ -114,14 +117,6 @@ def test_failures_of_different_kinds_add_up() -> None:
     assert rules().now(state, None, None) is None
     state.failures['b'] += 1
     assert rules().now(state, None, None) is not None
-
-
-def test_what_is_left_of_the_budget() -> None:
-    state = RunState(True, epochs_spent=30)
-    assert rules(budget=100).budget_left(state, 0) == 70
-    assert rules(budget=100).budget_left(state, 12) == 58
-    assert rules(budget=100).budget_left(state, 71) == -1
-    assert rules().budget_left(state, 5) == math.inf
 
 
 def paced(**paces: float | None) -> RunState:

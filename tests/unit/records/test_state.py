@@ -54,7 +54,7 @@ def test_a_start_is_a_decision_that_runs() -> None:
     step = state.running[3]
     assert (step.trial.id, step.trial.previous_epoch, step.trial.epoch) == (3, 0, 2)
     assert step.trial.configuration == {'x': 3, 'restored': [0.25, 0.5]}
-    assert (step.wanted, step.starts_at, step.attempt, step.cost) == (step.trial, 0, 5, 2)
+    assert (step.wanted, step.starts_at, step.attempt, step.epochs) == (step.trial, 0, 5, 2)
     assert state.attempts == 6
     assert state.epochs_spent == 0
 
@@ -147,9 +147,9 @@ def test_losses_are_counted_by_whose_fault_they_are_and_with_the_step() -> None:
 def test_a_step_that_the_budget_cut_knows_what_was_wanted() -> None:
     state = folded(start(0, 0, 0, 2, wanted=9))
     step = state.running[0]
-    assert (step.trial.epoch, step.wanted.epoch, step.wanted.previous_epoch, step.cost) == (2, 9, 0, 2)
+    assert (step.trial.epoch, step.wanted.epoch, step.wanted.previous_epoch, step.epochs) == (2, 9, 0, 2)
     state.apply(start(0, 1, 0, 4, wanted=9))  # made again with a larger budget
-    assert (step.trial.epoch, step.wanted.epoch, step.cost) == (4, 9, 4)
+    assert (step.trial.epoch, step.wanted.epoch, step.epochs) == (4, 9, 4)
 
 
 def test_an_evicted_trial_is_trained_again_from_its_start_and_stays_where_it_was() -> None:
@@ -158,7 +158,7 @@ def test_an_evicted_trial_is_trained_again_from_its_start_and_stays_where_it_was
     assert state.checkpoints == {}
     state.apply(start(0, 1, 0, 4, acknowledged=3))
     step = state.running[0]
-    assert (step.starts_at, step.trial.previous_epoch, step.trial.epoch, step.cost) == (0, 3, 4, 4)
+    assert (step.starts_at, step.trial.previous_epoch, step.trial.epoch, step.epochs) == (0, 3, 4, 4)
     finished = state.apply(result(0, 1, {4: 0.6})).finished
     assert finished is not None
     assert [seen.spent for seen in finished.observations] == [3 + 4]

@@ -1,0 +1,165 @@
+"""The budget of a race, in the unit that it counts: what a call took, what is left, and what the rest is kept for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..optimizers.protocol import Optimizer, Predicts
+from ..records.state import FINISH, RunningStep, RunState
+from ..text import brief
+from ..trial import Outcome, Trial
+
+UNITS = {'epochs': 'epochs', 'seconds': 'seconds', 'reported': 'units of cost'}
+"""What a budget can count, and how people call it."""
+ROUNDING = 1e-9
+"""By what share a sum of costs may be off."""
+LARGEST_COST = 1e100
+"""Of an epoch, so that sums are finite."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the rest of the budget is kept for."""
+
+    trial: int
+    cost: float
+    """Of training it to the end, as predicted."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much a race may take. What it took so far is in its state; no question changes anything."""
+
+    limit: float | None
+    unit: str
+    """One of `UNITS`: trained epochs, seconds that calls take, or what the objective function returns as `cost`."""
+    max_epochs: int
+
+    def charged(self, outcome: Outcome, step: RunningStep, state: RunState) -> Outcome:
+        """The outcome of a call with what it cost; as failed, where a cost that should have been reported is missing.
+
+        A failed call that says nothing of its cost is charged what its epochs are predicted to cost: else a race of
+        calls that fail would never end.
+        """
+        if self.unit == 'epochs':
+            return outcome
+        if self.unit == 'reported':
+            outcome = with_reported_costs(outcome)
+            missing = step.trial.epoch - max(outcome.metrics, default=step.starts_at)
+            cost = sum(outcome.costs.values()) + self.pace(step.trial.id, state) * missing
+            return replace(outcome, cost=cost)
+        trained = max(outcome.metrics, default=step.trial.epoch) - step.starts_at
+        cost = outcome.seconds or self.pace(step.trial.id, state) * trained
+        new = [epoch for epoch in outcome.metrics if epoch > step.trial.previous_epoch]
+        lengths = [epoch - before for before, epoch in zip([step.trial.previous_epoch, *new], new)]
+        costs = {epoch: cost / trained * length for epoch, length in zip(new, lengths)}
+        return replace(outcome, costs=costs, cost=cost)
+
+    def pace(self, trial_id: int, state: RunState) -> float:
+        """What an epoch of a trial is predicted to cost."""
+        if self.unit == 'epochs':
+            return 1.0
+        known, typical = state.paces()
+        return known.get(trial_id, typical)
+
+    def left(self, state: RunState, running: Sequence[int]) -> float:
+        """What is neither spent nor taken by the calls of `running` trials; infinite without a limit."""
+        if self.limit is None:
+            return math.inf
+        steps = [state.running[trial_id] for trial_id in running]
+        return (
+            self.limit
+            - state.budget_spent
+            - sum(s.epochs * self.pace(s.trial.id, state) for s in steps if s.by != FINISH)
+        )
+
+    def pays(self, amount: float, trial_id: int, state: RunState) -> float:
+        """How many epochs of a trial it pays."""
+        pace = self.pace(trial_id, state)
+        return amount / pace * (1 + ROUNDING) if pace > 0 else math.inf
+
+    def is_spent(self, state: RunState) -> bool:
+        return self.limit is not None and state.budget_spent >= self.limit * (1 - ROUNDING)
+
+    def spent(self, state: RunState) -> str:
+        """What is spent, in words."""
+        return f'{state.budget_spent:.10g} {UNITS[self.unit]} are {"trained" if self.unit == "epochs" else "spent"}'
+
+    def may_keep(self, state: RunState, left: float) -> bool:
+        """Whether some of what is `left` may have to be kept: it was enough for two trainings, and is no longer."""
+        if self.limit is None:
+            return False
+        known, typical = ({}, 1.0) if self.unit == 'epochs' else state.paces()
+        return (
+            left <= 2 * self.max_epochs * max([typical, *known.values()])
+            and self.limit >= 2 * self.max_epochs * typical
+        )
+
+    def kept(self, state: RunState, optimizer: Optimizer, left: float, starting: int | None = None) -> Kept | None:
+        """What is `left` but has to be kept to train the most promising trial to the end, as long as none is complete.
+
+        None: all may be spent: a trial is complete, or soon will be, or `may_keep` says so. The trial that is
+        `starting` counts as paused.
+        """
+        if not self.may_keep(state, left):
+            return None
+        running = {trial_id: step.trial.epoch for trial_id, step in state.running.items() if trial_id != starting}
+        if any(epoch >= self.max_epochs for epoch in running.values()) or state.best_complete(self.max_epochs):
+            return None
+        reached = {t.id: t.epoch if t.id in state.checkpoints else 0 for t in state.trials.values()} | running
+        known, typical = ({}, 1.0) if self.unit == 'epochs' else state.paces()
+        costs = {i: (self.max_epochs - epoch) * known.get(i, typical) for i, epoch in reached.items()}
+        affordable = (i for i in most_promising(optimizer, state) if costs[i] <= left * (1 + ROUNDING))
+        return next((Kept(trial_id, costs[trial_id]) for trial_id in affordable), None)
+
+
+def most_promising(optimizer: Optimizer, state: RunState) -> list[int]:
+    """The trials that may go on or are complete, the best first: by the metric that the optimizer predicts at the end.
+
+    Where it predicts nothing, the best metric so far counts.
+    """
+    trials = [t.id for t in state.trials.values() if t.failed is None and t.best is not None]
+    if isinstance(optimizer, Predicts) and trials:
+        promise = dict(zip(trials, optimizer.predicted_ends(trials)))
+    else:
+        sign = -1.0 if state.minimize else 1.0
+        promise = {i: sign * best.metric for i in trials if (best := state.trials[i].best) is not None}
+    return sorted(trials, key=lambda trial_id: (-promise[trial_id], trial_id))
+
+
+def to_finish(optimizer: Optimizer, state: RunState, top: int) -> list[int]:
+    """The `top` trials to train to the end after a race: the most promising ones, that of the incumbent among them."""
+    ranked = most_promising(optimizer, state)
+    best = None if state.incumbent is None else state.incumbent.trial
+    chosen = ranked[:top]
+    return [*chosen[: top - 1], best] if best in ranked and best not in chosen else chosen
+
+
+def unfinished(state: RunState, max_epochs: int, starting: int | None = None) -> int | None:
+    """The first trial to finish that may be trained on now; None: there is none. `starting` counts as paused."""
+    trials = [state.trials[i] for i in state.finishing if i not in state.running or i == starting]
+    return next((trial.id for trial in trials if trial.failed is None and trial.epoch < max_epochs), None)
+
+
+def next_step(trial_id: int, max_epochs: int, state: RunState) -> Trial:
+    """The step that brings a trial nearer to its end: no longer than the longest call that is known to have worked."""
+    trial = state.trials[trial_id]
+    starts_at = trial.epoch if trial_id in state.checkpoints else 0
+    epoch = min(max(starts_at + state.longest_call, trial.epoch + 1), max_epochs)
+    return Trial(trial_id, trial.configuration, trial.epoch, epoch, trial.point)
+
+
+def with_reported_costs(outcome: Outcome) -> Outcome:
+    """The outcome with its costs taken from what the objective function returned; failed from where one is missing."""
+    found = replace(outcome, metrics={}, info={}, costs={})
+    for epoch, metric in outcome.metrics.items():
+        info = dict(outcome.info.get(epoch, {}))
+        cost = info.pop('cost', None)
+        if isinstance(cost, bool) or not isinstance(cost, (int, float)) or not 0 <= cost <= LARGEST_COST:
+            accepted = "with cost='reported', each epoch needs a number >= 0"
+            found.failed = f'the cost of epoch {epoch} is {brief(cost)}; {accepted}'
+            break
+        found.metrics[epoch], found.info[epoch], found.costs[epoch] = metric, info, float(cost)
+    return found
