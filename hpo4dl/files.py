@@ -50,6 +50,21 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to read it; OSError also of what is none, such as a pipe or a device, which may never end."""
+    with open(os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0)), 'rb') as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, 'not a regular file', str(path))
+        yield file
+
+
+def read_regular(path: Path, limit: int = -1) -> bytes:
+    """What is in a file, `limit` bytes of it at most; OSError as `open_regular`."""
+    with open_regular(path) as file:
+        return file.read(limit)
+
+
 def sync_folder(folder: Path) -> None:
     """Force a folder's entries to the disk, where the system can."""
     if os.name == 'posix':
@@ -89,9 +104,9 @@ def tree_size(folder: Path) -> int:
 
 
 def copy_tree(source: Path, destination: Path) -> None:
-    """Copy a folder. Links are copied as links, so nothing outside is read; pipes and sockets are left out."""
-    destination.mkdir(parents=True)
+    """Copy a folder into one that is there. Links stay links: nothing outside is read. Pipes, sockets are left out."""
     with os.scandir(source) as entries:
+        destination.mkdir()
         for entry in entries:
             target = destination / entry.name
             if entry.is_symlink():

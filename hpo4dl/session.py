@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -64,7 +65,7 @@ class Session:
     def run(self, finish: int | None = None) -> Incumbent:
         """Race until a stop, or train so many trials to the end; arguments and errors as of `Tuner`'s methods."""
         deadline = Deadline(self.settings.time_limit, allocation_left())
-        with Lock(self.run_folder, self.take_over) as lock, self._signals.watched():
+        with Lock(self.run_folder, self.take_over) as lock, self._signals.watched(), closing(self._journal):
             loop = self._take_up(lock, deadline, finish)
             self.observers.begin(self.run_folder, self.state)
             try:
@@ -102,9 +103,11 @@ class Session:
             self._is_current = False  # the optimizer knows of a step that is not in the journal
         if not self._is_current:
             self._forget()
-            follow_journal(self._journal, self.state, self.optimizer, self.salvage)
+            follow_journal(self._journal, self.state, self.optimizer, lock, self.salvage)
             storage_path = self.settings.storage_path
             self.identity = claim_checkpoints(self.run_folder, self.identity, storage_path, self.salvage)
+        else:
+            self._journal.take(lock.check, lock.taken_over)
         how = f'go on with Tuner.resume({str(self.run_folder)!r}, objective_function)'
         loop = self._loop(lock, deadline, f'{how}.run()' if finish is None else f'{how}.finish({finish})')
         if not self._is_current:
@@ -132,7 +135,7 @@ class Session:
         return Loop(
             optimizer=self.optimizer,
             recorder=Recorder(self._journal, lock, self.state, self.space.plain),
-            checkpoints=Checkpoints(folder, best, keep, mode),
+            checkpoints=Checkpoints(folder, best, keep, mode, lock.check),
             quota=DiskQuota(settings.max_disk),
             workers=self.workers,
             retries=Retries(self.state, settings.retry),

@@ -63,11 +63,12 @@ class Attempt:
     number: int
     trial: Trial
     folder: str
-    """The attempt's own folder, which becomes the `checkpoint_path`."""
+    """The attempt's own folder. A call works in a new one beside it, which then becomes this; or here, `in_place`."""
     source: str | None
     """The folder that it starts as a copy of; itself: it is left as it is; None: it starts empty."""
     started_file: str
     """A file that a worker makes when it begins: limits of time start there."""
+    in_place: bool = False
 
 
 @dataclass
@@ -89,6 +90,8 @@ class Outcome:
     """What the call takes from the budget; None: its epochs."""
     size: int = 0
     """Bytes of the checkpoint that it left."""
+    folder: str | None = None
+    """Where the worker made it: beside the attempt's own folder, which that becomes; None: no worker made it."""
     storage: str | None = None
     """What the file system refused, if it did: no fault of the trial's, and no result."""
 

@@ -1,6 +1,6 @@
 """The surrogate alone: how well it predicts learning curves, seen in part or not at all, and how calibrated it is.
 
-    python examples/benchmarks/predict.py [--data FOLDER] [--problems lcbench taskset] [--observations 1000]
+    python examples/benchmarks/predict.py [--data FOLDER] [--suites tables real] [--observations 1000]
 
 Random configurations are trained to random epochs until there are so many observations. Then every value that is still
 to come on these curves is predicted, and so are whole curves of as many configurations that were never trained. Metrics
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import problems
+from compare import chosen
 from scipy.special import stdtr, stdtrit
 
 from hpo4dl import DyHPO, Trial
@@ -42,20 +43,21 @@ class Predicted(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data', type=Path, help='folder with lcbench/ and taskset/; default: synthetic problems')
-    parser.add_argument('--problems', nargs='+', default=[''], help='names, or beginnings of names; default: all')
+    parser.add_argument('--data', type=Path, help='folder with lcbench/, taskset/...; default: synthetic problems')
+    parser.add_argument('--suites', nargs='+', help='default: all')
+    parser.add_argument('--problems', nargs='+', help='names, or beginnings of names')
     parser.add_argument('--observations', type=int, default=1000)
     parser.add_argument('--seeds', type=int, default=1)
     options = parser.parse_args()
     columns = 'log-likelihood | squared error | in 50% | in 90%'
     print(f'| problem | rest of curves: {columns} | unseen: {columns} |\n|---|---|---|---|---|---|---|---|---|')
-    kinds: dict[str, list[tuple[Predicted, Predicted]]] = {}
-    for name in [n for n in problems.names(options.data) if n.startswith(tuple(options.problems))]:
+    suites: dict[str, list[tuple[Predicted, Predicted]]] = {}
+    for name in chosen(options.suites, options.problems, options.data):
         found = [predict(problems.load(name, options.data), options.observations, s) for s in range(options.seeds)]
-        kinds.setdefault(name.partition('-')[0], []).extend(found)
+        suites.setdefault(problems.suite_of(name), []).extend(found)
         report(name, found)
-    for kind, found in kinds.items():
-        report(f'all of {kind}', found)
+    for suite, found in suites.items():
+        report(f'all of {suite}', found)
 
 
 def report(name: str, found: list[tuple[Predicted, Predicted]]) -> None:

@@ -26,20 +26,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import peers
 import problems
-from compare import (
-    COLORS,
-    LEAST,
-    by_kind,
-    call,
-    chosen,
-    interpreters,
-    last_line,
-    markdown,
-    mean_and_error,
-    one_thread,
-    race,
-    say,
-)
+from compare import call, chosen, interpreters, last_line, one_thread, race, say
+from standings import COLORS, LEAST, by_kind, lines, mean_and_error
 
 TUNERS = [tuner for tuner, module in peers.TUNERS.items() if module == 'ours' or tuner == 'syne-asha']
 MARKS = (1 / 64, 1 / 16, 1 / 4, 1)
@@ -141,7 +129,7 @@ def run(job: Job) -> str | None:
             call([job.python, '-c', 'import scaling, sys; scaling.by_words(*sys.argv[1:])', *map(str, words)])
             return None
         problem = problems.load(job.problem, job.data)
-        seconds = problem.seconds
+        seconds = problem.cost
         if job.seconds is not None:
             seconds = lambda configuration: np.full(problem.max_epochs, job.seconds)  # noqa: E731
         if seconds is None:
@@ -150,8 +138,7 @@ def run(job: Job) -> str | None:
         optimizer = module.ask_and_tell(job.tuner, problem, job.seed)
         record = simulate(optimizer, job.workers, job.epochs, problem.curve, seconds)
         record['regret'] = problem.regret(np.array(record['values'])).tolist()
-        problem.space.seed(0)
-        average = float(np.mean([seconds(dict(c)).mean() for c in problem.space.sample_configuration(100)]))
+        average = problem.full_cost / problem.max_epochs if job.seconds is None else job.seconds
         peers.write({**record, 'epoch_seconds': average}, job.file)
     except subprocess.CalledProcessError as error:
         return last_line(error.stderr)
@@ -172,7 +159,9 @@ def by_words(tuner: str, problem: str, *words: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, help='folder with lcbench/ and taskset/; default: synthetic problems')
-    parser.add_argument('--problems', nargs='+', help='names, or beginnings of names; default: lcbench or synthetic')
+    parser.add_argument(
+        '--problems', nargs='+', help='names, or beginnings of names; default: lcbench-easy or synthetic'
+    )
     parser.add_argument('--tuners', nargs='+', default=['dyhpo', 'asha'], choices=TUNERS, metavar='TUNER')
     parser.add_argument('--workers', nargs='+', type=int, default=[1, 4, 16, 64, 256])
     parser.add_argument('--seeds', type=int, default=1, help='races on a problem; default 1')
@@ -187,6 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output.mkdir(parents=True, exist_ok=True)
     one_thread()
 
+    suites = None if options.problems else ['lcbench-easy' if data else 'synthetic']
     each = options.epoch_seconds
     clock = 'own' if each is None else f'{each:g}s'
     pythons = interpreters(options.tuners, (options.venvs or output / 'venvs').resolve())
@@ -194,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Job(tuner, problem, seed, workers, epochs, each,
             output / 'runs' / problem / f'{tuner}-{seed}-{workers}-{epochs}-{clock}.json', data, pythons[tuner])
         for seed in range(options.seeds)
-        for problem in chosen(options.problems or ['lcbench' if data else 'synthetic'], data)
+        for problem in chosen(suites, options.problems, data)
         for workers in options.workers
         for epochs in [round(options.epochs * math.sqrt(workers))]
         for tuner in options.tuners
@@ -252,7 +242,9 @@ def table(runs: Runs) -> str:
             ])  # fmt: skip
             cells.append((np.append(value, [of_mean, of_each]), np.append(error, [np.nan] * 2)))
         heads = ['% busy', 'decisions a second', *(f'regret at {mark:.3g}' for mark in MARKS)]
-        text += markdown(rows, [*heads, 'speed-up of the mean', 'median speed-up'], cells, 'tuner, workers')
+        told = [[f'{m:.3g}' if np.isnan(e) else f'{m:.3g} ± {e:.2g}' for m, e in zip(*cell)] for cell in cells]
+        columns = [list(column) for column in zip(*told)]
+        text += lines(rows, [*heads, 'speed-up of the mean', 'median speed-up'], columns, 'tuner, workers')
     return text
 
 

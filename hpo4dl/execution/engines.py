@@ -24,7 +24,7 @@ from ..errors import ArgumentError, ExecutorError
 from ..text import brief, one_line
 from ..trial import Attempt, Objective, Outcome
 from .pickling import is_about_pickling, pickling_error
-from .processes import WorkerProcess
+from .processes import GRACE, WorkerProcess
 from .worker import run_attempt, run_attempt_in_worker
 
 POLL = 0.05
@@ -162,17 +162,23 @@ class ExecutorSlot:
             self.executor.shutdown(wait=False)
         self.executor = None
 
-    def close(self) -> None:
-        """The race is over: end what we made, and do not let what still runs elsewhere go on for nobody."""
+    def close(self) -> WorkerProcess | None:
+        """The race is over: end what we made, and do not let what still runs elsewhere go on for nobody.
+
+        Returns the process that is to be waited for, if there is one.
+        """
+        ending = None
         for call in self.calls:
             if not isinstance(call.executor, WorkerProcess) and not call.given_up:
                 self.give_up(call)
         if isinstance(self.executor, WorkerProcess) and not self.calls:
-            self.executor.shutdown()
+            ending = self.executor
+            ending.shutdown()
             self.executor = None
         elif self.make is not None and self.executor is not None:
             self.replace_executor()
         self.calls = []
+        return ending
 
     def _lost(self, call: Call, error: BaseException) -> LostCall:
         """Where no call begins any more, no worker is left (Dask's NoWorkerError), or none can import the objective."""
@@ -245,9 +251,11 @@ class Workers:
 
     def close(self) -> None:
         """The race is over, or left: end what we made."""
-        for slot in self.slots:
-            slot.close()
         self.running = {}
+        ending, end = [slot.close() for slot in self.slots], time.monotonic() + GRACE
+        for process in ending:
+            if process is not None:
+                process.join(end)
 
     def _wait(self, seconds: float) -> list[Call]:
         end = time.monotonic() + seconds

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import suppress
@@ -19,6 +20,9 @@ from typing import Any
 from ..errors import ArgumentError
 from .signals import ignore_stop_signals
 
+GRACE = 5.0
+"""Seconds that an idle worker has to end by itself, before it is killed with what the objective function left in it."""
+
 
 class WorkerProcess:
     """The executor of one worker, a process of ours that can be killed."""
@@ -27,23 +31,42 @@ class WorkerProcess:
         context = multiprocessing.get_context('spawn')
         self._pids, sender = context.Pipe(duplex=False)
         self._pool = ProcessPoolExecutor(1, context, begin_process, (device, sender))
+        self._pid: int | None = None
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         return self._pool.submit(function, *arguments)
 
     def kill(self) -> None:
         """End the worker, its children, and what it is doing."""
-        if self._pids.poll():
-            pid = self._pids.recv()
+        pid = self._told_pid()
+        if pid is not None:
             with suppress(OSError):  # it is dead already
                 os.killpg(pid, signal.SIGKILL) if hasattr(os, 'killpg') else os.kill(pid, signal.SIGTERM)
         self._pids.close()  # a worker that is still starting finds nobody to report to, and ends
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def shutdown(self) -> None:
-        """End the idle worker."""
-        self._pool.shutdown()
+        """Tell the idle worker to end; `join` waits for it."""
+        self._told_pid()
         self._pids.close()
+        self._pool.shutdown(wait=False)
+
+    def join(self, end: float) -> None:
+        """Wait for the worker that was told to end, until `end` by the monotonic clock; then kill it.
+
+        A thread, or a process, that the objective function left there may keep it from ending, for ever.
+        """
+        while any(process.pid == self._pid for process in multiprocessing.active_children()):
+            if time.monotonic() >= end:
+                self.kill()
+                return
+            time.sleep(0.01)
+
+    def _told_pid(self) -> int | None:
+        """The number that the worker told when it had started."""
+        if self._pid is None and not self._pids.closed and self._pids.poll():
+            self._pid = self._pids.recv()
+        return self._pid
 
 
 def begin_process(device: str | None, pids: Connection) -> None:

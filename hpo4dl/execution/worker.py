@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import numbers
 import os
 import secrets
@@ -25,7 +26,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..files import REFUSED, copy_tree, remove_tree, sync_folder, sync_tree
+from ..files import REFUSED, copy_tree, remove_tree, sync_tree
 from ..text import brief, one_line
 from ..trial import Attempt, Objective, Outcome, Trial, copied
 
@@ -39,27 +40,48 @@ def run_attempt(objective_function: Objective, attempt: Attempt) -> Outcome:
     Never raises but for KeyboardInterrupt in the tuner's own process.
     """
     folder = Path(attempt.folder)
+    if not attempt.in_place:  # engines may run a call twice: each has a folder of its own
+        folder = folder.with_name(f'{folder.name}.{secrets.token_hex(8)}')
     if attempt.source != attempt.folder:
         try:
-            remove_tree(folder)  # engines may run a call twice, so it may hold what another one left
+            make_trial_folder(folder.parent)
+            if attempt.in_place:
+                remove_tree(folder)
             if attempt.source is None:
-                folder.mkdir(parents=True)
+                folder.mkdir()
             else:
                 copy_tree(Path(attempt.source), folder)
         except OSError as error:
             remove_tree(folder)
             return Outcome(storage=f'{folder}: cannot be made: {one_line(error)}')
-    outcome = call_objective(objective_function, attempt.trial, attempt.folder)
+    outcome = call_objective(objective_function, attempt.trial, folder)
+    outcome.folder = str(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)  # an objective function may have removed it
+        make_folder_again(folder)
         outcome.size = sync_tree(folder)
-        sync_folder(folder.parent)  # POSIX keeps a folder's entry only then: that of the attempt, and of the trial
-        sync_folder(folder.parent.parent)
         if outcome.failed is not None:
             probe(folder)
     except OSError as error:
         outcome.storage = f'{folder}: cannot be written: {one_line(error)}'
     return outcome
+
+
+def make_trial_folder(folder: Path) -> None:
+    """Make it if it is not there, but never the run's: if that is gone, the race was ended by somebody else."""
+    with suppress(FileExistsError):
+        folder.mkdir()
+
+
+def make_folder_again(folder: Path) -> None:
+    """See that what a call leaves is a folder, whatever it did: copy where a link leads to, replace anything else."""
+    if folder.is_symlink() and folder.is_dir():
+        copy = folder.with_name(f'{folder.name}{secrets.token_hex(8)}')
+        copy_tree(folder.resolve(), copy)
+        folder.unlink()
+        copy.rename(folder)
+    elif not folder.is_dir():
+        remove_tree(folder)
+        folder.mkdir()
 
 
 def probe(folder: Path) -> None:
@@ -79,8 +101,9 @@ def probe(folder: Path) -> None:
 
 def run_attempt_in_worker(objective_function: Objective, attempt: Attempt) -> Outcome:
     """`run_attempt` elsewhere: it makes `started_file`, and a KeyboardInterrupt is a failure like any other."""
+    use_one_thread_if_forked()
     try:
-        os.makedirs(os.path.dirname(attempt.started_file), exist_ok=True)
+        make_trial_folder(Path(attempt.started_file).parent)
         os.close(os.open(attempt.started_file, os.O_WRONLY | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0), 0o666))
     except OSError as error:
         return Outcome(storage=f'{attempt.started_file}: cannot be written: {one_line(error)}')
@@ -88,6 +111,17 @@ def run_attempt_in_worker(objective_function: Objective, attempt: Attempt) -> Ou
         return run_attempt(objective_function, attempt)
     except KeyboardInterrupt as error:
         return Outcome(failed=one_line(error), traceback=traceback.format_exc(limit=-20)[-10_000:])
+
+
+def use_one_thread_if_forked() -> None:
+    """Let torch use one thread in a forked worker, as its own data loaders do.
+
+    OpenMP would wait for the threads that the tuner had when it was forked, for ever: they are not there.
+    """
+    torch: Any = sys.modules.get('torch')
+    is_forked = type(multiprocessing.current_process()).__name__ == 'ForkProcess'
+    if is_forked and hasattr(torch, 'set_num_threads'):
+        torch.set_num_threads(1)
 
 
 def call_objective(objective_function: Objective, trial: Trial, checkpoint_path: str | os.PathLike[str]) -> Outcome:

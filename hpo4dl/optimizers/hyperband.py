@@ -9,8 +9,8 @@ r_i     fidelity of rung i, in epochs
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Sequence
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,12 +62,43 @@ def best_first(curves: Sequence[LearningCurve], epoch: int) -> list[LearningCurv
     return sorted(curves, key=lambda curve: (-value_at(curve, epoch), curve.trial_id))
 
 
-@dataclass
+@dataclass(eq=False)
 class Bracket:
     """One successive halving: its rungs, and the trials that started in it."""
 
     rungs: list[Rung]
     trial_ids: list[int] = field(default_factory=list)
+    at: int = 0
+    """The index of the rung that it works on."""
+    members: set[int] = field(default_factory=set)
+    """The trials in that rung."""
+    unfinished: dict[int, None] = field(default_factory=dict)
+    """Those that are to be trained to it, in their order."""
+
+    @property
+    def rung(self) -> Rung:
+        """The rung that it works on."""
+        return self.rungs[self.at]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it works on its last rung."""
+        return self.at == len(self.rungs) - 1
+
+    def has_room(self) -> bool:
+        """Whether trials may still be started in it."""
+        return len(self.trial_ids) < self.rungs[0].n
+
+    def add(self, trial_id: int) -> None:
+        """Start a trial in it."""
+        self.trial_ids.append(trial_id)
+        self.members.add(trial_id)
+        self.unfinished[trial_id] = None
+
+    def enter(self, members: Sequence[int], unfinished: Sequence[int]) -> None:
+        """Go on to the next rung."""
+        self.at += 1
+        self.members, self.unfinished = set(members), dict.fromkeys(unfinished)
 
 
 class Hyperband(BaseOptimizer):
@@ -97,38 +128,48 @@ class Hyperband(BaseOptimizer):
         self.rounds = None if rounds is None else check_count('rounds', rounds)
         self._open: list[Bracket] = []
         self._opened = 0
-        self._members: set[int] = set()  # of the rungs that open brackets work on
+        self._bracket_of: dict[int, Bracket] = {}
+        self._found_nothing_new = False
 
     def replay(self, trial: Trial) -> None:
         if trial.id not in self.curves:
-            self._bracket_with_room().trial_ids.append(trial.id)
-            self._members.add(trial.id)
+            self._bracket_of[trial.id] = self._bracket_with_room()
+            self._bracket_of[trial.id].add(trial.id)
+        elif not self._is_member(trial.id):
+            self._found_nothing_new = True
         super().replay(trial)
 
     def is_alive(self, trial_id: int) -> bool:
-        return super().is_alive(trial_id) and (self.space.all_points is not None or trial_id in self._members)
+        is_left = self.space.all_points is not None or self._found_nothing_new
+        return super().is_alive(trial_id) and (is_left or self._is_member(trial_id))
 
     def _decide(self) -> Trial | None:
         for open_bracket in self._open:
-            rung, members = self._standing(open_bracket)
-            for trial_id in members:
-                if trial_id not in self.running and self._wants(trial_id, rung):
-                    return self._continue(self.curves[trial_id], rung.epoch)
-            if len(open_bracket.trial_ids) < open_bracket.rungs[0].n:
+            self._advance(open_bracket)
+            for trial_id in open_bracket.unfinished:
+                if trial_id not in self.running:
+                    return self._continue(self.curves[trial_id], open_bracket.rung.epoch)
+            if open_bracket.has_room():
                 trial = self._start(open_bracket.rungs[0].epoch)
                 if trial is not None:
                     return trial
         if self.rounds is not None and self._opened >= self.rounds * (brackets_below(self.max_epochs, self.eta) + 1):
             return None
-        return self._start(self._next_bracket()[0].epoch) or best_paused(self, self.eta)
+        trial = self._start(self._next_bracket()[0].epoch)
+        self._found_nothing_new = self._found_nothing_new or trial is None
+        return trial or best_paused(self, self.eta)
 
     def _learn(self, trial: Trial) -> None:
+        touched = self._bracket_of[trial.id]
+        if not self._wants(trial.id, touched.rung):
+            touched.unfinished.pop(trial.id, None)
+        for open_bracket in self._open:
+            self._advance(open_bracket)
         self._open = [b for b in self._open if not self._is_finished(b)]
-        self._members = {trial_id for b in self._open for trial_id in self._standing(b)[1]}
 
     def _bracket_with_room(self) -> Bracket:
         for open_bracket in self._open:
-            if len(open_bracket.trial_ids) < open_bracket.rungs[0].n:
+            if open_bracket.has_room():
                 return open_bracket
         self._open.append(Bracket(self._next_bracket()))
         self._opened += 1
@@ -142,24 +183,23 @@ class Hyperband(BaseOptimizer):
         curve = self.curves[trial_id]
         return curve.failed is None and curve.epoch < rung.epoch
 
-    def _standing(self, open_bracket: Bracket) -> tuple[Rung, list[int]]:
-        """The rung that the bracket works on, and the trials in it."""
-        members = open_bracket.trial_ids
-        full = len(members) >= open_bracket.rungs[0].n or self._exhausted()
-        for rung, above in zip(open_bracket.rungs, open_bracket.rungs[1:]):
-            if not full or any(self._wants(trial_id, rung) for trial_id in members):
-                return rung, members
-            survivors = [c for c in map(self.curves.__getitem__, members) if value_at(c, rung.epoch) > -float('inf')]
+    def _is_member(self, trial_id: int) -> bool:
+        """Whether an open bracket works on it."""
+        own = self._bracket_of[trial_id]
+        return trial_id in own.members and own in self._open
+
+    def _advance(self, open_bracket: Bracket) -> None:
+        """Let the bracket go on, rung by rung, as far as all of its trials are trained."""
+        is_full = not open_bracket.has_room() or self._exhausted()
+        while is_full and not open_bracket.unfinished and not open_bracket.is_last:
+            rung, above = open_bracket.rungs[open_bracket.at : open_bracket.at + 2]
+            curves = [self.curves[i] for i in open_bracket.trial_ids if i in open_bracket.members]
+            survivors = [curve for curve in curves if value_at(curve, rung.epoch) > -float('inf')]
             members = [curve.trial_id for curve in best_first(survivors, rung.epoch)[: above.n]]
-        return open_bracket.rungs[-1], members
+            open_bracket.enter(members, [trial_id for trial_id in members if self._wants(trial_id, above)])
 
     def _is_finished(self, open_bracket: Bracket) -> bool:
-        rung, members = self._standing(open_bracket)
-        return (
-            rung is open_bracket.rungs[-1]
-            and len(open_bracket.trial_ids) >= open_bracket.rungs[0].n
-            and not any(self._wants(trial_id, rung) for trial_id in members)
-        )
+        return open_bracket.is_last and not open_bracket.has_room() and not open_bracket.unfinished
 
     def _exhausted(self) -> bool:
         return self.space.all_points is not None and len(self.curves) >= len(self.space.all_points)
@@ -176,20 +216,16 @@ class ASHA(BaseOptimizer):
     def __init__(self, configuration_space: ConfigurationSpace, max_epochs: int, *, eta: int = 3, **race: Any) -> None:
         super().__init__(configuration_space, max_epochs, **race)
         self.eta = check_count('eta', eta, least=2)
-        epochs = rung_epochs(self.max_epochs, self.eta)
-        self._rungs: dict[int, list[tuple[float, int]]] = {epoch: [] for epoch in epochs}
-        """By epoch: (-value, trial) of those that reached it, best first."""
+        self._rungs = {epoch: RungTrials() for epoch in rung_epochs(self.max_epochs, self.eta)}
         self._unfinished: dict[int, None] = {}
         """Trials whose first step was cut short of the lowest rung, by a budget that has since been raised."""
 
     def _decide(self) -> Trial | None:
         epochs = list(self._rungs)
         for rung, above in reversed(list(zip(epochs, epochs[1:]))):
-            reached = self._rungs[rung]
-            for _, trial_id in reached[: len(reached) // self.eta]:
-                curve = self.curves[trial_id]
-                if curve.epoch < above and curve.failed is None and trial_id not in self.running:
-                    return self._continue(curve, above)
+            for trial_id in self._rungs[rung].to_promote(self.eta):
+                if trial_id not in self.running:
+                    return self._continue(self.curves[trial_id], above)
         for trial_id in self._unfinished:
             if trial_id not in self.running:
                 return self._continue(self.curves[trial_id], epochs[0])
@@ -197,12 +233,47 @@ class ASHA(BaseOptimizer):
 
     def _learn(self, trial: Trial) -> None:
         curve = self.curves[trial.id]
-        for rung, reached in self._rungs.items():
+        epochs = list(self._rungs)
+        for rung, above in zip(epochs, [*epochs[1:], 0]):
+            reached = self._rungs[rung]
             if trial.previous_epoch < rung <= curve.epoch and value_at(curve, rung) > -float('inf'):
-                insort(reached, (-value_at(curve, rung), trial.id))
+                reached.add(trial.id, value_at(curve, rung))
+            if curve.failed is not None or curve.epoch >= above:
+                reached.promoted(trial.id)
         self._unfinished.pop(trial.id, None)
-        if curve.failed is None and curve.epoch < next(iter(self._rungs)):
+        if curve.failed is None and curve.epoch < epochs[0]:
             self._unfinished[trial.id] = None
+
+
+class RungTrials:
+    """The trials that reached a rung of ASHA: (-value, trial), best first."""
+
+    def __init__(self) -> None:
+        self._all: list[tuple[float, int]] = []
+        self._waiting: list[tuple[float, int]] = []
+        """Those that may be promoted, in the same order."""
+        self._entries: dict[int, tuple[float, int]] = {}
+        """By trial, of those that wait."""
+
+    def add(self, trial_id: int, value: float) -> None:
+        """A trial reached the rung."""
+        entry = self._entries[trial_id] = (-value, trial_id)
+        insort(self._all, entry)
+        insort(self._waiting, entry)
+
+    def promoted(self, trial_id: int) -> None:
+        """A trial is beyond the rung, or failed: it waits no longer, if it did."""
+        entry = self._entries.pop(trial_id, None)
+        if entry is not None:
+            del self._waiting[bisect_left(self._waiting, entry)]
+
+    def to_promote(self, eta: int) -> Iterator[int]:
+        """The trials that wait and are among the best 1/eta, best first."""
+        n = len(self._all) // eta
+        for entry in self._waiting if n else ():
+            if entry > self._all[n - 1]:
+                return
+            yield entry[1]
 
 
 def best_paused(race: BaseOptimizer, eta: int) -> Trial | None:
@@ -210,6 +281,6 @@ def best_paused(race: BaseOptimizer, eta: int) -> Trial | None:
     paused = [c for c in race.curves.values() if race.is_alive(c.trial_id) and c.trial_id not in race.running]
     if not paused:
         return None
-    best = best_first(paused, race.max_epochs)[0]
+    best = min(paused, key=lambda curve: (-value_at(curve, race.max_epochs), curve.trial_id))
     epoch = next(epoch for epoch in rung_epochs(race.max_epochs, eta) if epoch > best.epoch)
     return Trial(best.trial_id, best.configuration, best.epoch, epoch, best.point)

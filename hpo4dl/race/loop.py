@@ -171,7 +171,8 @@ class Loop:
                 return Planned(next_step(kept.trial, self.budget.max_epochs, self.state), RESERVE)
             self.asked = self.optimizer.ask()
         if self.asked is None:
-            why = 'every configuration was trained to the end or failed, or all rounds are over'
+            new = 'no configuration was found that is new and not forbidden'
+            why = f'{new}, and what was begun is trained to the end or failed; or all rounds are over'
             return Stop(f'nothing is left to train: {why}', True)
         if self.asked.id in self.state.running:
             raise ArgumentError('optimizer', self.asked, 'one that asks for no trial that is running')
@@ -266,6 +267,8 @@ class Loop:
                 self.retries.again(trial_id)
                 logger.warning('trial %d: the call will be made again: %s', trial_id, outcome.failed)
                 return
+        if outcome.folder is not None:
+            self.checkpoints.accept(trial_id, step.attempt, outcome.folder)
         finished = self.recorder.result(step, outcome)
         if self._last_attempt(trial_id) == step.attempt:
             self.checkpoints.adopt(trial_id, step.attempt, older)

@@ -9,12 +9,16 @@ from ..errors import StorageError
 from ..optimizers.protocol import Optimizer, tell
 from ..records.identity import Identity, claim, make_marked, mark, read_identity, write_identity
 from ..records.journal import Journal
+from ..records.lock import Lock
 from ..records.salvage import salvage_journal
 from ..records.state import RunState
 from .loop import Loop
 
+NUMBERS_OF_AN_OWNER = 1000
+"""Attempts that a tuner which lost its lock may have begun that the next owner does not know of, at most."""
 
-def follow_journal(journal: Journal, state: RunState, optimizer: Optimizer, salvage: bool) -> None:
+
+def follow_journal(journal: Journal, state: RunState, optimizer: Optimizer, lock: Lock, salvage: bool) -> None:
     """Bring the state and the optimizer from the beginning of a run to where its journal ends, after mending its end.
 
     With `salvage`, a damaged journal is first written anew from its whole lines. Raises JournalError where it cannot be
@@ -22,13 +26,15 @@ def follow_journal(journal: Journal, state: RunState, optimizer: Optimizer, salv
     """
     if salvage:
         salvage_journal(journal)
-    journal.truncate_torn_tail()
+    journal.take(lock.check, anew=lock.taken_over)
     for change in state.follow(journal):
         if change.asked is not None:
             optimizer.replay(change.asked.wanted)
         if change.finished is not None:
             finished = change.finished
             tell(optimizer, finished.step.trial, finished.metrics, finished.failed, finished.costs)
+    if lock.taken_over:
+        state.attempts += NUMBERS_OF_AN_OWNER  # no folder of ours is one that the last owner may still write to
 
 
 def claim_checkpoints(run_folder: Path, identity: Identity, storage_path: str | None, salvage: bool) -> Identity:

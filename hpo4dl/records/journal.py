@@ -20,14 +20,16 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import JournalError, StorageError
-from ..files import write_text
+from ..errors import JournalError, RunLockedError, StorageError
+from ..files import open_regular, swap, sync_folder, write_text
 
 SCHEMA = 2
 READABLE = (1, SCHEMA)
@@ -35,6 +37,8 @@ READABLE = (1, SCHEMA)
 NAME = 'journal.jsonl'
 NO_FOLLOW = getattr(os, 'O_NOFOLLOW', 0)
 """What is written to is never reached by a link, which may lead anywhere."""
+NO_WAIT = getattr(os, 'O_NONBLOCK', 0)
+"""To open a pipe waits for nobody."""
 
 NUMBERS = {
     'start': ('attempt', 'trial', 'previous_epoch', 'epoch'),
@@ -49,11 +53,41 @@ Event = dict[str, Any]
 
 
 class Journal:
-    """The journal in a run's folder. Its one writer calls `truncate_torn_tail` before the first `append`."""
+    """The journal in a run's folder. Its one writer calls `take` before the first `append`."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
         self._torn: int | None = None
+        self._taken: int | None = None
+
+    def take(self, check: Callable[[], None], anew: bool) -> None:
+        """Open it for all that is to be appended, and mend its end, see `truncate_torn_tail`; `close` closes it.
+
+        Whoever held the lock before may wake up, and write: into the file that it has open. So where the lock was
+        taken over, we go on in a new file, `anew`, and look at the lock once more, with `check`, when ours is open.
+        """
+        self.close()
+        if self.path.is_symlink():
+            raise JournalError(f'{self.path}: a symbolic link, which is not followed')
+        try:
+            self._taken = os.open(self.path, os.O_RDWR | os.O_APPEND | NO_FOLLOW | NO_WAIT)
+        except FileNotFoundError as error:
+            raise JournalError(f'{self.path}: cannot be read: {error}') from error
+        except OSError as error:
+            raise StorageError(f'{self.path}: cannot be written: {error}') from error
+        check()
+        self.truncate_torn_tail()
+        if anew:
+            try:
+                self._renew(self._taken, check)
+            except OSError as error:
+                raise StorageError(f'{self.path}: cannot be written: {error}') from error
+
+    def close(self) -> None:
+        """Close what `take` opened."""
+        if self._taken is not None:
+            os.close(self._taken)
+            self._taken = None
 
     def begin(self, event: Event) -> None:
         """Write the first line: a journal has it, or is not there; raises StorageError."""
@@ -67,24 +101,23 @@ class Journal:
         event = {**event, 'time': time.time()}
         line = encode_line(event)
         try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | NO_FOLLOW)
-            try:
+            with self._writable() as descriptor:
                 if self._torn is not None:
                     os.ftruncate(descriptor, self._torn)
                 self._torn = os.fstat(descriptor).st_size
-                written = 0
-                while written < len(line):
-                    written += os.write(descriptor, line[written:])
-                if sync:
-                    os.fsync(descriptor)
-                self._torn = None
-            finally:  # also after KeyboardInterrupt
                 try:
+                    written = 0
+                    while written < len(line):
+                        written += os.write(descriptor, line[written:])
+                    if sync:
+                        os.fsync(descriptor)
+                    if os.fstat(descriptor).st_nlink == 0:
+                        raise FileNotFoundError('somebody has removed or replaced it')
+                    self._torn = None
+                finally:  # also after KeyboardInterrupt
                     if self._torn is not None:
                         os.ftruncate(descriptor, self._torn)
                         self._torn = None
-                finally:
-                    os.close(descriptor)
         except OSError as error:
             raise StorageError(f'{self.path}: cannot be written: {error}; what was reported before is safe') from error
         return event
@@ -124,21 +157,57 @@ class Journal:
             raise JournalError(f'{self.path}: its first line is not that of a run')
         kept = next((body for body in (line, line[:-1]) if decode_line(body)), b'')  # its newline may be all that fails
         try:
-            with open(os.open(self.path, os.O_RDWR | NO_FOLLOW), 'r+b') as file:
-                file.truncate(start + len(kept))
+            with self._writable() as descriptor:
+                os.ftruncate(descriptor, start + len(kept))
                 if kept:
-                    file.seek(0, os.SEEK_END)
-                    file.write(b'\n')
+                    os.write(descriptor, b'\n')
         except OSError as error:
             raise StorageError(f'{self.path}: cannot be mended: {error}') from error
         if not kept:
             logger.warning('%s: the last line was cut short by a kill and is removed', self.path)
 
+    @contextmanager
+    def _writable(self) -> Iterator[int]:
+        """The descriptor that was taken, or one for the moment."""
+        if self._taken is not None:
+            yield self._taken
+            return
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | NO_FOLLOW | NO_WAIT)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _renew(self, old: int, check: Callable[[], None]) -> None:
+        """Put a copy of the journal in its place, and write there from now on; raises RunLockedError, OSError."""
+        beside = self.path.with_name(f'.{NAME}.{secrets.token_hex(8)}.new')
+        new = os.open(beside, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            os.fchmod(new, os.fstat(old).st_mode & 0o777)
+            at = 0
+            while content := os.pread(old, 2**20, at):
+                at += os.write(new, content)
+            os.fsync(new)
+            check()
+            if not swap(beside, self.path):
+                os.replace(beside, self.path)
+            elif not os.path.samestat(os.stat(beside), os.fstat(old)):  # another owner's: give it back
+                swap(beside, self.path)
+                raise RunLockedError(f'{self.path.parent}: another tuner has taken it over')
+            sync_folder(self.path.parent)
+        except BaseException:
+            os.close(new)
+            raise
+        finally:
+            beside.unlink(missing_ok=True)
+        os.close(old)
+        self._taken = new
+
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         """All lines. The last one, where it has NUL bytes, without its newline: a page of it never reached the disk."""
         number, line = 0, b''
         try:
-            with open(self.path, 'rb') as file:
+            with open_regular(self.path) as file:
                 for following in file:
                     if number:
                         yield number, line

@@ -1,25 +1,39 @@
 """The lock file of a run's folder: one tuner at a time.
 
-It is a file, not an fcntl lock, which shared file systems do not honor. It names the host and process of its owner.
+It is a file, not an fcntl lock, which shared file systems do not honor. It names its owner: host, boot, process, that
+process's namespace and birth, and a random token.
+
+    lock                        the owner's
+    .lock.DIGEST                whoever may replace or remove a lock file of these very bytes, for a moment
+
+A lock is made whole, in one instant, where there is none. To replace that of a dead owner, or to remove one's own, is
+up to the one process that holds a lock on it, which is made and replaced in the same way: so that of several tuners
+that take over a run at once, exactly one has it.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import logging
 import os
+import secrets
 import socket
 import sys
 import time
-import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import RunLockedError, StorageError
-from ..files import write_text
+from ..files import read_regular, write_text
+from ..text import escape
 
 SETTLING = 0.1
 """Seconds to wait before checking that a lock that was taken over is still ours."""
+MAX_BYTES = 10_000
+"""More is no lock of ours."""
 
 logger = logging.getLogger(__name__)
 
@@ -29,59 +43,127 @@ class Lock:
 
     Entering it raises RunLockedError, which names the owner's host and process, if another tuner holds it. The lock of
     a dead process of this host is taken over; with `take_over` even one of another host, whose processes we cannot see.
+    Another boot, or another namespace of processes (a container's), is another host, though it may have the same name.
     """
 
     def __init__(self, folder: Path, take_over: bool = False) -> None:
         self.path = folder / 'lock'
         self.take_over = take_over
-        own = {'host': socket.gethostname(), 'pid': os.getpid(), 'birth': process_start_time(os.getpid())}
-        self._own = json.dumps({**own, 'token': uuid.uuid4().hex})
+        self.taken_over = False
+        """Whether it was another tuner's, which may not know that it has lost it."""
+        self._own = json.dumps({**this_process(), 'token': secrets.token_hex(16)})
 
     def __enter__(self) -> Lock:
         try:
-            with open(self.path, 'x', encoding='utf-8') as file:
-                file.write(self._own)
-            return self
-        except FileExistsError:
-            self._refuse_if_held()
+            self.taken_over = not self._take(self.path)
         except OSError as error:
             raise StorageError(f'{self.path}: cannot be written: {error}') from error
-        write_text(self.path, self._own)
-        time.sleep(SETTLING)  # of two that take it over in the same instant, the last one has it
-        self.check()
+        if self.taken_over:
+            time.sleep(SETTLING)  # where there are no links, of two in the same instant the last one has it
+            self.check()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._read() == self._own:
-            with suppress(OSError):  # of a folder that became read-only: what ended the run is told, not this
-                self.path.unlink()
+        # Of a folder that became read-only, or a lock that is being taken over: what ended the run is told, not this.
+        with suppress(OSError, RunLockedError):
+            if self._read(self.path) == self._own:
+                with self._sole_right(self.path, self._own):
+                    self.path.unlink()
 
     def check(self) -> None:
         """Raises RunLockedError if the lock was taken from us, as may happen with `take_over`; StorageError if gone."""
-        owner = self._read()
+        owner = self._read(self.path)
         if not owner:
             raise StorageError(f'{self.path}: is gone, or cannot be read; what was reported before is safe')
         if owner != self._own:
-            raise RunLockedError(f'{self.path.parent}: another tuner has taken it over: {owner}')
+            raise RunLockedError(f'{self.path.parent}: another tuner has taken it over: {escape(owner)}')
 
-    def _refuse_if_held(self) -> None:
+    def _take(self, path: Path) -> bool:
+        """Make a lock file, and return True; or replace the one that is there, and return False; or refuse."""
+        if make_whole(path, self._own) or (not os.path.lexists(path) and make_whole(path, self._own)):
+            return True  # the latter where its owner has just removed it
+        there = self._read(path)
+        self._refuse_if_held(there)
+        with self._sole_right(path, there):
+            write_text(path, self._own)
+        return False
+
+    @contextmanager
+    def _sole_right(self, path: Path, there: str) -> Iterator[None]:
+        """The right to replace or remove a lock file as long as it holds `there`; raises RunLockedError."""
+        beside = path.with_name(f'.lock.{digest(path, there)}')
+        self._take(beside)
         try:
-            owner = json.loads(self._read())
+            if self._read(path) != there:
+                raise RunLockedError(f'{path.parent}: another tuner takes it over at this moment')
+            yield
+        finally:
+            if self._read(beside) == self._own:
+                beside.unlink(missing_ok=True)
+
+    def _refuse_if_held(self, there: str) -> None:
+        own = this_process()
+        try:
+            owner = json.loads(there)
             host, pid, born = str(owner['host']), int(owner['pid']), owner['birth']
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            here = all(owner.get(key, own[key]) == own[key] for key in ('host', 'boot', 'namespace'))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             # Killed while it wrote the lock: it had not begun.
-            host, pid, born = socket.gethostname(), 0, None
-        here = host == socket.gethostname()
+            host, pid, born, here = socket.gethostname(), 0, None, True
+        told = f'process {pid} on host {escape(host[:100])}'
         if not self.take_over and not (here and (pid == 0 or process_start_time(pid) != born)):
+            if host == own['host'] and not here:
+                told += ' (before a reboot, in another container, or on a host of the same name)'
             remedy = 'end it first' if here else 'if it is dead, say so: Tuner.resume(..., take_over=True)'
-            raise RunLockedError(f'{self.path.parent}: process {pid} on host {host} works on it; {remedy}')
-        logger.warning('%s: taking over the lock of process %d on host %s', self.path.parent, pid, host)
+            raise RunLockedError(f'{self.path.parent}: {told} works on it; {remedy}')
+        logger.warning('%s: taking over the lock of %s', self.path.parent, told)
 
-    def _read(self) -> str:
+    @staticmethod
+    def _read(path: Path) -> str:
         try:
-            return self.path.read_text(encoding='utf-8', errors='replace')
+            return read_regular(path, MAX_BYTES).decode(errors='replace')
         except OSError:
             return ''
+
+
+def digest(path: Path, there: str) -> str:
+    """What tells a lock file with this content from all others; of the same content, too."""
+    return hashlib.sha256(f'{path.name}\n{there}'.encode(errors='backslashreplace')).hexdigest()[:16]
+
+
+def make_whole(path: Path, text: str) -> bool:
+    """Make a file in one instant, with all that is in it; False: something is there."""
+    new = path.with_name(f'.lock.{secrets.token_hex(8)}.new')
+    try:
+        with open(new, 'x', encoding='utf-8') as file:
+            file.write(text)
+        try:
+            os.link(new, path, follow_symlinks=False)
+            return True
+        except FileExistsError:
+            return os.stat(new).st_nlink == 2  # NFS may have lost the answer to a request that it made again
+        except OSError as error:  # a file system without links
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL):
+                raise
+        try:
+            with open(path, 'x', encoding='utf-8') as file:
+                file.write(text)
+            return True
+        except FileExistsError:
+            return False
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def this_process() -> dict[str, str | int | None]:
+    """What tells this process from all others, those in other containers, and before a reboot, included."""
+    pid = os.getpid()
+    boot = namespace = None
+    with suppress(OSError):
+        boot = Path('/proc/sys/kernel/random/boot_id').read_text(encoding='ascii').strip()
+        namespace = os.readlink('/proc/self/ns/pid')
+    birth = process_start_time(pid)
+    return {'host': socket.gethostname(), 'boot': boot, 'namespace': namespace, 'pid': pid, 'birth': birth}
 
 
 def process_start_time(pid: int) -> str | None:

@@ -83,4 +83,6 @@ class Recorder:
 
     def _write(self, event: Event, sync: bool = True) -> Change:
         self.lock.check()
-        return self.state.apply(self.journal.append(event, sync))
+        event = self.journal.append(event, sync)
+        self.lock.check()  # what was written after another tuner took over does not count
+        return self.state.apply(event)

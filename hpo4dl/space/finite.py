@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -29,16 +30,20 @@ class PointSet:
         m = len(self.points)
         return self.points[rng.choice(m, min(n, m), replace=False, p=self.probability)] if m else self.points
 
+    @cached_property
+    def _keys(self) -> list[bytes]:
+        return [point.tobytes() for point in self.points]
+
     def draw(self, rng: np.random.Generator, tried: Container[bytes]) -> Array | None:
         """Return (d,) a random point whose bytes are not in `tried`; None if all are."""
-        left = [i for i, point in enumerate(self.points) if point.tobytes() not in tried]
+        left = [i for i, key in enumerate(self._keys) if key not in tried]
         weights = None if self.probability is None else self.probability[left] / self.probability[left].sum()
         return np.array(self.points[rng.choice(left, p=weights)]) if left else None
 
     def nearest(self, features: Array, tried: Container[bytes], n: int) -> Array:
         """Return at most n points not in `tried`, those nearest to any of `features` (k, n_features) first."""
         distance = np.min([np.sum((self.features - own) ** 2, axis=1) for own in features], axis=0)
-        order = [i for i in np.argsort(distance, kind='stable') if self.points[i].tobytes() not in tried]
+        order = [i for i in np.argsort(distance, kind='stable') if self._keys[i] not in tried]
         return self.points[order[:n]]
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 
 from ..errors import ArgumentError
+from ..text import brief
 from .transforms import Category, Rank, UnitTransform, index_of, native
 
 LISTS = ('choices', 'weights', 'sequence')
+ADDRESS = re.compile(r' at 0x[0-9a-fA-F]+')
 FIELDS = ('default_value', 'value', *LISTS, 'lower', 'upper', 'log', 'mu', 'sigma', 'alpha', 'beta')
 
 
@@ -50,24 +54,46 @@ def describe(space: ConfigurationSpace) -> list[dict[str, Any]]:
         for field in FIELDS:
             value = getattr(space[name], field, None)
             if value is not None:
-                entry[field] = [plain_value(v) for v in value] if field in LISTS else plain_value(value)
+                entry[field] = plain_choices(value) if field in LISTS else plain_value(value)
         entries.append(entry)
     entries += [{'type': 'Condition', 'text': str(condition)} for condition in space.conditions]
     return entries + [{'type': 'Forbidden', 'text': str(clause)} for clause in space.forbidden_clauses]
 
 
 def plain_value(value: Any) -> Any:
-    """Return a value as JSON can hold it: what is no text, number or None by its repr."""
+    """Return a value as JSON can hold it: what is no text, finite number or None by its repr, of 1000 characters."""
     value = native(value)
-    return value if value is None or isinstance(value, (str, int, float)) else repr(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if isinstance(value, (set, frozenset)):  # whose order is another one in the next process
+        return f'{type(value).__name__} {sorted(brief(element) for element in value)}'
+    if value is None or isinstance(value, (str, float)):
+        return value
+    return value if isinstance(value, int) and value.bit_length() < 1000 else brief(value, 1000)
+
+
+def plain_choices(values: Sequence[Any]) -> list[Any]:
+    """Return the values of one category as JSON can hold them, such that each is told from the others.
+
+    What has an address in its repr, which is another one in the next process, or a repr that is not its own alone, is
+    told by its place: '<function relu> #0'.
+    """
+    values = [native(value) for value in values]
+    texts = [plain_value(value) for value in values]
+    shared = {text for text, n in Counter(text for text in texts if isinstance(text, str)).items() if n > 1}
+    plain = []
+    for i, (value, text) in enumerate(zip(values, texts)):
+        is_own = text is value or (text not in shared and not ADDRESS.search(text))
+        plain.append(text if is_own else f'{ADDRESS.sub("", text)} #{i}')
+    return plain
 
 
 def restored_values(
     plain: Mapping[str, Any], transforms: Mapping[str, UnitTransform], point: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Return, by name, the values that `plain_value` made these of; ArgumentError where no category has this form.
+    """Return, by name, the values that `plain_choices` made these of; ArgumentError where no category has this form.
 
-    Coordinates, where `point` has them, tell objects that are known by their repr, which others may share.
+    Coordinates, where `point` has them, tell objects whose repr is another one today.
     """
     values = dict(plain)
     for name, transform in transforms.items():
@@ -77,7 +103,7 @@ def restored_values(
             if there is not None and plain_value(there) is not there:
                 values[name] = there
                 continue
-            index = index_of([plain_value(value) for value in transform.values], values[name])
+            index = index_of(plain_choices(transform.values), values[name])
             if index is None:
                 raise ArgumentError('configuration', dict(plain), f'for {name!r} {transform.accepted}')
             values[name] = transform.values[index]

@@ -29,6 +29,7 @@ import numpy as np
 from ConfigSpace import hyperparameters as kinds
 from numpy.typing import NDArray
 
+from ..text import brief
 from ..trial import Array
 from .distributions import Beta, Distribution, FlatTails, Log, Normal, Uniform
 
@@ -48,7 +49,7 @@ class Choices:
         self.probability = probability / probability.sum()
         self.possible = np.flatnonzero(self.probability)
         self.is_movable = len(self.possible) > 1
-        self.accepted = f'one of {self.values}'
+        self.accepted = f'one of {brief(self.values, 1000)}'
         width = np.full(m, 1 / m) if width is None else width
         self.centers: Array = np.round(np.cumsum(width) - width / 2, 12)
         self._borders = (self.centers[1:] + self.centers[:-1]) / 2
@@ -252,9 +253,16 @@ def native(value: Any) -> Any:
 def index_of(values: Sequence[Any], value: Any) -> int | None:
     """Return where `value` is among `values`: the object itself, else the first equal one; None if it is not."""
     found = [i for i, known in enumerate(values) if known is value]
-    if not found and not (hasattr(value, '__array__') and not isinstance(value, np.generic)):  # an array's == is one
-        found = [i for i, known in enumerate(values) if known == value]
+    found = found or [i for i, known in enumerate(values) if is_same(known, value)]
     return found[0] if found else None
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Return whether two values are equal, or both NaN; False where they cannot be compared, as arrays cannot."""
+    try:
+        return bool(one == other) or bool(one != one and other != other)
+    except Exception:
+        return False
 
 
 def _is_within(value: Any, lower: float, upper: float, whole: bool) -> bool:

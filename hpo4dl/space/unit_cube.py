@@ -22,8 +22,8 @@ from ..errors import ArgumentError
 from ..trial import Array
 from .conditions import compile_conditions, deactivate
 from .finite import PointSet, enumerate_points
-from .serialization import plain_value, restored_values
-from .transforms import Number, UnitTransform, transform_of
+from .serialization import plain_choices, plain_value, restored_values
+from .transforms import Category, Number, Rank, UnitTransform, index_of, transform_of
 
 MAX_TRIES = 3_000
 """Random points that `Space.draw` looks at before it walks from the default configuration, and again then."""
@@ -60,6 +60,8 @@ class Space:
         self._conditions = compile_conditions(configuration_space, self.transforms)
         self._forbidden = list(configuration_space.forbidden_clauses)
         self._default = dict(configuration_space.get_default_configuration())
+        choices = {name: t.values for name, t in self.transforms.items() if isinstance(t, (Category, Rank))}
+        self._plain_choices = {name: plain_choices(values) for name, values in choices.items()}
         self._exact_values: dict[bytes, dict[str, Any]] = {}
         self.n_features = self.features(np.full((1, len(self.names)), np.nan)).shape[1]
         self._finite = self._enumerated() if candidates is None else self._restricted_to(candidates)
@@ -172,7 +174,7 @@ class Space:
 
     def plain(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
         """Return the configuration as JSON can hold it: categories that are arbitrary objects by their repr."""
-        return {name: plain_value(value) for name, value in configuration.items()}
+        return {name: self._plain_value(name, value) for name, value in configuration.items()}
 
     def restore(self, plain: Mapping[str, Any], point: Array | None = None) -> dict[str, Any]:
         """Return the configuration that `plain` made this of; ArgumentError where no category has this plain form.
@@ -193,6 +195,14 @@ class Space:
         if point.shape != (len(self.names),) or not ((point >= 0) & (point <= 1) | np.isnan(point)).all():
             raise ArgumentError('point', point, f'{len(self.names)} coordinates in [0, 1], NaN where inactive')
         return point
+
+    def _plain_value(self, name: str, value: Any) -> Any:
+        plain = plain_value(value)
+        transform = self.transforms.get(name)
+        if plain is value or not isinstance(transform, (Category, Rank)):
+            return plain
+        index = index_of(transform.values, value)
+        return plain if index is None else self._plain_choices[name][index]
 
     def _sample_all(self, u: Array) -> Array:
         """Return (n, d) points as if every hyperparameter were active, of uniform random numbers u (n, d)."""

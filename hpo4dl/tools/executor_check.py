@@ -98,8 +98,10 @@ class Checks:
         return f'{len(missed)} calls did not meet the others: {brief(missed[0])}' if missed else None
 
     def shared_folder(self) -> str | None:
-        (number,) = self._calls(write, 1)
-        file = self.folder / f'trial_{number}' / 'attempt' / 'file'
+        (outcome,) = self._calls(write, 1).values()
+        if not isinstance(outcome, Outcome) or outcome.folder is None:
+            return brief(outcome)
+        file = Path(outcome.folder) / 'file'
         end = time.monotonic() + self.seconds
         while not file.exists():
             if time.monotonic() > end:

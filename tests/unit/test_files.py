@@ -115,6 +115,7 @@ class TestCopies:
         os.mkfifo(source / 'pipe')
         source.chmod(0o700)
         copy = tmp_path / 'new' / 'copy'
+        copy.parent.mkdir()
         copy_tree(source, copy)
         assert names(copy) == ['below', 'dangling', 'folder', 'link'], 'a pipe is left out'
         assert names(copy / 'below') == ['empty', 'file']

@@ -5,7 +5,7 @@ Each module of this package drives one library through its public interface, in 
     REQUIREMENTS                            arguments of `pip install`, one call each; empty for our own
     race(tuner, problem, seed, training)    tunes until `training` raises Spent
 
-`python -m peers TUNER PROBLEM SEED EPOCHS FILE [DATA]` runs one race there. Libraries are therefore imported in `race`.
+`python -m peers TUNER PROBLEM SEED BUDGET FILE [DATA]` runs one race there. Libraries are therefore imported in `race`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from typing import Any
 
 import numpy as np
 import problems
+import tabular
 
 from peers import ablations
 
 TUNERS = {
     'dyhpo': 'ours',
+    'dyhpo-cost': 'ours',
     'dyhpo-next': 'ours',
     'asha': 'ours',
     'hyperband': 'ours',
@@ -40,6 +42,8 @@ TUNERS = {
     **dict.fromkeys(ablations.LEFT_OUT, 'ablations'),
 }
 """Tuners by the module that drives them."""
+MOST_EPOCHS = 5
+"""A race of a given cost ends at the latest after so many times the epochs of as many full trainings."""
 
 
 class Spent(BaseException):
@@ -49,69 +53,88 @@ class Spent(BaseException):
 class Training:
     """Trains configurations, goes on where each was left, and counts the epochs that are new.
 
-    On a problem that is a table, a configuration stands for the nearest row, in coordinates that run from 0 to 1 along
-    each hyperparameter, on a log scale where it has one.
+    On a problem that is a table, a configuration stands for the nearest row, in the coordinates of `tabular.unit`.
     """
 
-    def __init__(self, problem: problems.Problem, epochs: int) -> None:
+    def __init__(self, problem: problems.Problem, epochs: int, cost: float = np.inf) -> None:
         self.problem = problem
         self.epochs = epochs
+        self.cost = cost
+        """Full trainings whose mean cost may be spent."""
         self.values: list[float] = []
         """One value for each epoch paid, in the order of paying."""
+        self.costs: list[float] = []
+        """What each cost, in full trainings; empty where the benchmark does not say."""
+        self.tests: list[float] = []
+        """The value of the independent metric at each; empty where there is none."""
         self.observations: list[int] = []
         """How many values there were at each decision."""
         self.seconds: list[float] = []
         """From the end of a training to the start of the next; NaN for the first decision, which is also set-up."""
         self._trained: dict[object, int] = {}
-        self._rows = np.array([self._unit(row) for row in problem.candidates or []])
+        self._rows = np.array([tabular.unit(problem.space, row) for row in problem.candidates or []])
         self._since = np.nan
 
     def __call__(self, configuration: Mapping[str, Any], epoch: int) -> np.ndarray:
-        """Train up to that epoch; returns the values of epochs 1, ..., epoch. Raises Spent when no epoch is left.
+        """Train up to that epoch; returns the values of epochs 1, ..., epoch. Raises Spent when nothing is left.
 
         Decisions that train nothing new are free, but an end is put to them.
         """
         self.seconds.append(time.perf_counter() - self._since)
         self.observations.append(len(self.values))
         if len(self._rows):
-            row = int(((self._rows - self._unit(configuration)) ** 2).sum(axis=1).argmin())
+            row = int(((self._rows - tabular.unit(self.problem.space, configuration)) ** 2).sum(axis=1).argmin())
             configuration = self.problem.candidates[row]
-        key = tuple(configuration[name] for name in self.problem.space)
+        key = tuple(configuration.get(name) for name in self.problem.space)
         curve = self.problem.curve(configuration)
-        self.values += map(float, curve[self._trained.get(key, 0) : epoch])
+        new = slice(self._trained.get(key, 0), epoch)
+        self.values += map(float, curve[new])
+        if self.problem.cost is not None:
+            self.costs += map(float, self.problem.cost(configuration)[new] / self.problem.full_cost)
+        if self.problem.test is not None:
+            self.tests += map(float, self.problem.test(configuration)[new])
         self._trained[key] = max(epoch, self._trained.get(key, 0))
-        if len(self.values) >= self.epochs or len(self.seconds) >= 20 * self.epochs:
-            del self.values[self.epochs :]
+        if self.is_spent() or len(self.values) >= self.epochs or len(self.seconds) >= 20 * self.epochs:
+            del self.values[self.epochs :], self.costs[self.epochs :], self.tests[self.epochs :]
             raise Spent
         self._since = time.perf_counter()
         return curve[:epoch]
+
+    def is_spent(self) -> bool:
+        """Whether the epochs, or the cost, that may be spent are."""
+        return sum(self.costs) >= self.cost if np.isfinite(self.cost) else len(self.values) >= self.epochs
 
     def losses(self, configuration: Mapping[str, Any], epoch: int) -> np.ndarray:
         """The same, as losses to minimize: one minus an accuracy."""
         values = self(configuration, epoch)
         return values if self.problem.minimize else 1 - values
 
-    def _unit(self, configuration: Mapping[str, Any]) -> list[float]:
-        unit = []
-        for hp in self.problem.space.values():
-            scale = np.log if hp.log else float
-            low, high = scale(hp.lower), scale(hp.upper)
-            unit.append((scale(configuration[hp.name]) - low) / (high - low))
-        return unit
 
+def run(tuner: str, name: str, seed: int, budget: str, file: Path, data: Path | None) -> None:
+    """One race; its record appears as `file` when it is complete.
 
-def run(tuner: str, name: str, seed: int, epochs: int, file: Path, data: Path | None) -> None:
-    """One race; its record appears as `file` when it is complete."""
+    Args:
+        budget: a number of epochs, as in '500'; or of full trainings, whose mean cost may be spent, as in 'cost16'.
+    """
     problem = problems.load(name, data)
-    training = Training(problem, epochs)
+    if budget.startswith('cost'):
+        if problem.cost is None:
+            raise ValueError('the benchmark does not say what an epoch costs')
+        cost = float(budget.removeprefix('cost'))
+        training = Training(problem, round(MOST_EPOCHS * cost * problem.max_epochs), cost)
+    else:
+        training = Training(problem, int(budget))
     try:
         importlib.import_module(f'peers.{TUNERS[tuner]}').race(tuner, problem, seed, training)
     except Spent:
         pass
-    values = training.values + [np.nan] * (epochs - len(training.values))
+    values = np.array(training.values)
     record = {
-        'values': values,
-        'regret': problem.regret(np.array(values)).tolist(),
+        'values': values.tolist(),
+        'regret': problem.regret(values).tolist(),
+        'cost': np.cumsum(training.costs).tolist(),
+        'test': problem.test_regret(values, training.tests).tolist() if training.tests else [],
+        'ended': not training.is_spent(),
         'observations': training.observations[1:],
         'seconds': training.seconds[1:],
     }

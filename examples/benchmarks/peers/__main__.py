@@ -1,9 +1,9 @@
-"""python -m peers TUNER PROBLEM SEED EPOCHS FILE [DATA]"""
+"""python -m peers TUNER PROBLEM SEED BUDGET FILE [DATA]"""
 
 import sys
 from pathlib import Path
 
 from peers import run
 
-tuner, problem, seed, epochs, file, *data = sys.argv[1:]
-run(tuner, problem, int(seed), int(epochs), Path(file), Path(data[0]) if data else None)
+tuner, problem, seed, budget, file, *data = sys.argv[1:]
+run(tuner, problem, int(seed), budget, Path(file), Path(data[0]) if data else None)

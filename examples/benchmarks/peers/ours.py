@@ -1,4 +1,7 @@
-"""hpo4dl, as it is installed where compare.py runs, through ask and tell. A table's rows are its `candidates`."""
+"""hpo4dl, as it is installed where compare.py runs, through ask and tell. A table's rows are its `candidates`.
+
+dyhpo-cost is told what each epoch costs, and weighs it.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ REQUIREMENTS: list[str] = []
 def race(tuner: str, problem: Any, seed: int, training: Any, **arguments: Any) -> None:
     optimizer = ask_and_tell(tuner, problem, seed, **arguments)
     while (trial := optimizer.ask()) is not None:
-        values = training(trial.configuration, trial.epoch)
-        optimizer.tell(trial, values[trial.previous_epoch :].tolist())
+        values, new = training(trial.configuration, trial.epoch), slice(trial.previous_epoch, trial.epoch)
+        told = {'costs': problem.cost(trial.configuration)[new].tolist()} if tuner == 'dyhpo-cost' else {}
+        optimizer.tell(trial, values[new].tolist(), **told)
 
 
 def ask_and_tell(tuner: str, problem: Any, seed: int, **arguments: Any) -> Any:
@@ -24,6 +28,7 @@ def ask_and_tell(tuner: str, problem: Any, seed: int, **arguments: Any) -> Any:
 
     make = {
         'dyhpo': hpo4dl.DyHPO,
+        'dyhpo-cost': hpo4dl.DyHPO,
         'dyhpo-next': functools.partial(hpo4dl.DyHPO, horizon='next'),
         'asha': hpo4dl.ASHA,
         'hyperband': hpo4dl.Hyperband,

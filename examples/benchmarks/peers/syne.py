@@ -1,7 +1,7 @@
 """Syne Tune's schedulers that pause and resume: ASHA, MOBSTER, Hyper-Tune, DyHPO, called as its own Tuner calls them.
 
 Settings are the library's own, one bracket for Hyper-Tune among them. On a table they are restricted to its rows
-(`restrict_configurations`).
+(`restrict_configurations`). Its spaces are flat: a hyperparameter that is inactive has its default.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+
+import tabular
 
 REQUIREMENTS = ['syne-tune[gpsearchers]==0.13.0 numpy==1.26.4 ConfigSpace==1.2.2 onnxruntime==1.32.0']
 
@@ -21,18 +23,24 @@ def race(tuner: str, problem: Any, seed: int, training: Any) -> None:
 
 
 def ask_and_tell(tuner: str, problem: Any, seed: int) -> AskAndTell:
-    from ConfigSpace import UniformIntegerHyperparameter
+    from ConfigSpace import CategoricalHyperparameter, OrdinalHyperparameter, UniformIntegerHyperparameter
     from syne_tune import config_space as cs
     from syne_tune.optimizer.baselines import ASHA, MOBSTER, DyHPO, HyperTune
 
     space: dict[str, Any] = {'max_epochs': problem.max_epochs}
     for hp in problem.space.values():
-        integer, log = isinstance(hp, UniformIntegerHyperparameter), hp.log
-        domain = (cs.lograndint if log else cs.randint) if integer else (cs.loguniform if log else cs.uniform)
-        space[hp.name] = domain(hp.lower, hp.upper)
+        if isinstance(hp, CategoricalHyperparameter):
+            space[hp.name] = cs.choice(list(hp.choices))
+        elif isinstance(hp, OrdinalHyperparameter):
+            space[hp.name] = cs.ordinal(list(hp.sequence), kind='equal')
+        else:
+            integer, log = isinstance(hp, UniformIntegerHyperparameter), hp.log
+            domain = (cs.lograndint if log else cs.randint) if integer else (cs.loguniform if log else cs.uniform)
+            space[hp.name] = domain(hp.lower, hp.upper)
     options: dict[str, Any] = {'debug_log': False}
     if problem.candidates:
-        options['restrict_configurations'] = [dict(candidate) for candidate in problem.candidates]
+        defaults = {hp.name: hp.default_value for hp in problem.space.values()}
+        options['restrict_configurations'] = [{**defaults, **candidate} for candidate in problem.candidates]
         if tuner != 'syne-asha':
             options['skip_local_optimization'] = True
     make = {'syne-asha': ASHA, 'syne-mobster': MOBSTER, 'syne-hypertune': HyperTune, 'syne-dyhpo': DyHPO}[tuner]
@@ -101,4 +109,6 @@ class AskAndTell:
 
     def _step(self, trial_id: int) -> Step:
         config, reached = self._trials[trial_id].config, self._reached.get(trial_id, 0)
-        return Step(trial_id, {name: config[name] for name in self.problem.space}, reached, reached + 1)
+        space = self.problem.space
+        active = {name: config[name] for name in space if tabular.is_active(space, name, config)}
+        return Step(trial_id, active, reached, reached + 1)

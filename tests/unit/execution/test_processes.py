@@ -7,6 +7,7 @@ import signal
 from typing import Any
 
 import pytest
+from fakes import Clock
 
 from hpo4dl import ArgumentError
 from hpo4dl.execution import processes as module
@@ -52,7 +53,8 @@ def test_a_worker_is_one_spawned_process_with_its_device(killed: list[tuple[int,
     assert pool.arguments[0] == '3'
     assert worker.submit(len, 'abc') == (len, 'abc')
     worker.shutdown()
-    assert pool.shutdowns == [{}]
+    assert pool.shutdowns == [{'wait': False}]
+    worker.join(0.0)
     assert killed == []
 
 
@@ -84,6 +86,22 @@ def test_a_worker_that_is_dead_already_is_let_go(
     pool_of(worker).arguments[1].send(DEAD)
     worker.kill()
     assert pool_of(worker).shutdowns == [{'wait': False, 'cancel_futures': True}]
+
+
+@pytest.mark.parametrize('looks', [1, 3])
+def test_a_worker_that_does_not_end_by_itself_is_killed(
+    killed: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    clock = Clock(0.0)
+    child = type('Child', (), {'pid': 1234})()
+    monkeypatch.setattr(module.multiprocessing, 'active_children', lambda: [child] if clock.now < looks else [])
+    monkeypatch.setattr(module.time, 'monotonic', clock)
+    monkeypatch.setattr(module.time, 'sleep', lambda seconds: setattr(clock, 'now', clock.now + 1))
+    worker = WorkerProcess(None)
+    pool_of(worker).arguments[1].send(1234)
+    worker.shutdown()
+    worker.join(2.0)
+    assert killed == ([(1234, signal.SIGKILL)] if looks == 3 else [])
 
 
 class Pipe:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
-from ConfigSpace import ConfigurationSpace
+from ConfigSpace import Categorical, ConfigurationSpace, ForbiddenInClause
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -234,3 +237,55 @@ def test_a_bad_eta_is_named(kind, argument: str, value) -> None:
 def test_bad_rounds_are_named() -> None:
     with pytest.raises(ArgumentError, match=r'rounds.*whole number >= 1'):
         Hyperband(space(), 9, rounds=0)
+
+
+def lines_run(act: Callable[[], object]) -> int:
+    """How many lines of hyperband.py an act runs, each time that it does."""
+    count = [0]
+
+    def trace(frame, event, argument):
+        if not frame.f_code.co_filename.endswith('hyperband.py'):
+            return None
+        count[0] += event == 'line'
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        act()
+    finally:
+        sys.settrace(before)
+    return count[0]
+
+
+@pytest.mark.parametrize(('kind', 'max_epochs'), [(ASHA, 27), (Hyperband, 3**7)])
+def test_a_decision_costs_the_same_however_many_trials_there_are(kind: type, max_epochs: int) -> None:
+    optimizer = kind(ConfigurationSpace({'x': (0.0, 1.0)}), max_epochs, seed=0)
+
+    def steps(n: int) -> list[int]:
+        costs = []
+        for _ in range(n):
+            costs.append(lines_run(lambda: asked.append(optimizer.ask())))
+            trial = asked.pop()
+            metrics = {trial.epoch: trial.configuration['x']}
+            costs[-1] += lines_run(lambda trial=trial, metrics=metrics: optimizer.tell(trial, metrics))
+        return costs
+
+    asked: list[Any] = []
+    early, _, late = steps(300), steps(2300), steps(300)
+    assert np.median(late) <= 2 * np.median(early)
+    assert sum(sorted(late)[:-3]) <= 2 * sum(sorted(early)[:-3])  # a rung that ends is sorted, once
+
+
+def test_where_nothing_new_is_found_the_paused_trials_are_trained_to_the_end() -> None:
+    """W11: ten legal configurations among a million, which is too many to be listed."""
+    space = ConfigurationSpace(seed=1)
+    space.add([Categorical(f'c{i}', list('abcdefghij')) for i in range(6)])
+    for i in range(1, 6):
+        space.add(ForbiddenInClause(space[f'c{i}'], list('bcdefghij')))
+    optimizer = Hyperband(space, 9, seed=0)
+    reached: dict[int, int] = {}
+    while (trial := optimizer.ask()) is not None:
+        optimizer.tell(trial, {trial.epoch: float(ord(trial.configuration['c0']))})
+        reached[trial.id] = trial.epoch
+    assert reached == dict.fromkeys(range(10), 9)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import Clock, RandomOptimizer, ScriptedOptimizer, ScriptedWorkers
+from fakes import Clock, OurLock, RandomOptimizer, ScriptedOptimizer, ScriptedWorkers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +33,10 @@ from hpo4dl.records.recorder import Recorder
 from hpo4dl.records.state import RunState
 from hpo4dl.trial import Attempt, Outcome
 
-NOTHING_LEFT = 'nothing is left to train: every configuration was trained to the end or failed, or all rounds are over'
+NOTHING_LEFT = (
+    'nothing is left to train: no configuration was found that is new and not forbidden, and what was begun is trained '
+    'to the end or failed; or all rounds are over'
+)
 
 
 def trained(attempt: Attempt) -> Outcome:
@@ -587,7 +590,7 @@ def random_race(folder: Path, chance: random.Random, arguments: dict[str, Any]) 
     race = Race(folder, [], max_epochs=4, **arguments)
     race.optimizer = RandomOptimizer(chance, trials=5, max_epochs=4)
     race.state = RunState(minimize=True)
-    follow_journal(race.journal, race.state, race.optimizer, salvage=False)
+    follow_journal(race.journal, race.state, race.optimizer, OurLock(), salvage=False)
 
     def play(attempt: Attempt) -> Outcome | LostCall | None:
         if race.workers.running and chance.random() < 0.3 and len(race.workers.running) > 1:

@@ -184,8 +184,12 @@ def test_a_torn_end_that_cannot_be_cut_off(tmp_path: Path, monkeypatch: pytest.M
     torn = journal.path.read_bytes()[:-9]
     journal.path.write_bytes(torn)
 
-    def refuse(*arguments: Any) -> int:
-        raise OSError(errno.EROFS, 'read-only')
+    real = module.os.open
+
+    def refuse(path: Any, flags: int, *more: Any) -> int:
+        if flags & (module.os.O_WRONLY | module.os.O_RDWR):
+            raise OSError(errno.EROFS, 'read-only')
+        return real(path, flags, *more)
 
     with monkeypatch.context() as patch:
         patch.setattr(module.os, 'open', refuse)

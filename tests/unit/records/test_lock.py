@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from hpo4dl import RunLockedError, StorageError
 from hpo4dl.records import lock as module
-from hpo4dl.records.lock import Lock, process_start_time
+from hpo4dl.records.lock import Lock, digest, process_start_time
 
 DEAD = 2**22 + 1
 """No process has this number: it is above the kernel's largest."""
@@ -151,3 +153,128 @@ def test_no_process_is_sent_a_signal_where_zero_is_ctrl_c(monkeypatch: pytest.Mo
     monkeypatch.setattr(os, 'kill', lambda *arguments: sent.append(arguments))
     assert process_start_time(2**22 + 1) == 'unknown'
     assert sent == []
+
+
+@pytest.mark.parametrize('key', ['boot', 'namespace'])
+def test_another_boot_or_container_is_another_host_though_its_name_is_the_same(tmp_path: Path, key: str) -> None:
+    owner = {**module.this_process(), 'pid': DEAD, 'birth': '1'}
+    text = json.dumps({**owner, key: 'another', 'token': 'theirs'})
+    (tmp_path / 'lock').write_text(text)
+    with pytest.raises(RunLockedError, match=r'container.*take_over=True'):
+        Lock(tmp_path).__enter__()
+    assert (tmp_path / 'lock').read_text() == text
+    with Lock(tmp_path, take_over=True) as lock:
+        lock.check()
+        assert lock.taken_over
+    (tmp_path / 'lock').write_text(json.dumps({**owner, 'token': 'theirs'}))
+    with Lock(tmp_path) as lock:
+        lock.check()
+
+
+def test_a_lock_tells_boot_and_namespace_where_the_kernel_does(tmp_path: Path) -> None:
+    with Lock(tmp_path) as lock:
+        owner = json.loads(lock.path.read_text())
+    assert owner['boot'] == Path('/proc/sys/kernel/random/boot_id').read_text().strip()
+    assert owner['namespace'] == os.readlink('/proc/self/ns/pid')
+    assert not lock.taken_over
+
+
+def test_a_refusal_is_safe_on_a_terminal(tmp_path: Path) -> None:
+    held(tmp_path, host='\x1b[31mred\x07\n' + 'x' * 1000)
+    with pytest.raises(RunLockedError) as raised:
+        Lock(tmp_path).__enter__()
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 1000
+
+
+def test_of_many_that_take_over_a_dead_ones_lock_exactly_one_has_it(tmp_path: Path) -> None:
+    """Threads stand for processes: each lock has its own token, and nothing is shared but the folder."""
+    for n in range(30):
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        held(folder, pid=DEAD, birth='1')
+        together, have, refused = threading.Barrier(8), [], []
+
+        def contend(folder: Path = folder, together=together, have=have, refused=refused) -> None:
+            lock = Lock(folder)
+            together.wait()
+            try:
+                have.append(lock.__enter__())
+            except RunLockedError as error:
+                refused.append(error)
+
+        threads = [threading.Thread(target=contend) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (len(have), len(refused)) == (1, 7)
+        have[0].check()
+        assert [path.name for path in folder.iterdir()] == ['lock']
+        have[0].__exit__()
+        assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize('depth', [1, 2])
+def test_who_died_while_it_took_a_lock_over_is_in_nobodys_way(tmp_path: Path, depth: int) -> None:
+    text = held(tmp_path, pid=DEAD, birth='1')
+    beside = tmp_path / 'lock'
+    for n in range(depth):
+        beside = tmp_path / f'.lock.{digest(beside, text)}'
+        text = json.dumps({**module.this_process(), 'pid': DEAD, 'birth': str(n), 'token': 'dead'})
+        beside.write_text(text)
+    with Lock(tmp_path) as lock:
+        lock.check()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_takes_a_lock_over_at_this_moment_keeps_the_others_out(tmp_path: Path) -> None:
+    text = held(tmp_path, pid=DEAD, birth='1')
+    beside = tmp_path / f'.lock.{digest(tmp_path / "lock", text)}'
+    beside.write_text(json.dumps({**module.this_process(), 'token': 'theirs'}))
+    with pytest.raises(RunLockedError, match=f'process {os.getpid()}'):
+        Lock(tmp_path).__enter__()
+    assert (tmp_path / 'lock').read_text() == text
+
+
+def test_where_there_are_no_links_a_lock_is_made_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **more: object) -> None:
+        raise PermissionError(errno.EPERM, 'Operation not permitted')
+
+    monkeypatch.setattr(module.os, 'link', refuse)
+    with Lock(tmp_path) as lock:
+        lock.check()
+        with pytest.raises(RunLockedError):
+            Lock(tmp_path).__enter__()
+    held(tmp_path, pid=DEAD, birth='1')
+    with Lock(tmp_path) as lock:
+        lock.check()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('kind', ['fifo', 'folder', 'device'])
+def test_what_is_no_file_in_the_place_of_the_lock_does_not_hang(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / 'lock'
+    if kind == 'fifo':
+        os.mkfifo(path)
+    elif kind == 'folder':
+        path.mkdir()
+    else:
+        path.symlink_to('/dev/zero')
+    if kind == 'folder':
+        with pytest.raises(StorageError, match='cannot be written'):
+            Lock(tmp_path).__enter__()
+        return
+    with Lock(tmp_path) as lock:
+        lock.check()
+        assert path.is_file()
+        assert not path.is_symlink()
+
+
+def test_a_lock_that_is_being_taken_over_while_it_is_removed_is_left(tmp_path: Path) -> None:
+    with Lock(tmp_path) as lock:
+        (tmp_path / f'.lock.{digest(lock.path, lock._own)}').write_text(lock._own)  # this process lives
+    assert lock.path.read_text() == lock._own
+    with Lock(tmp_path, take_over=True):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -60,10 +60,10 @@ def step_of(wanted: Trial, epoch: int, starts_at: int) -> Event:
     return event
 
 
-def test_the_lock_is_checked_then_the_line_is_written_then_the_state_takes_it() -> None:
+def test_the_lock_is_checked_before_and_after_the_line_is_written_then_the_state_takes_it() -> None:
     spy, recorder = spied()
     recorder.evict(3, 'max_disk')
-    assert spy.calls == ['check', 'append', 'apply']
+    assert spy.calls == ['check', 'append', 'check', 'apply']
     assert spy.events == [({'event': 'evict', 'trial': 3, 'reason': 'max_disk'}, True)]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from hpo4dl import JournalError
 from hpo4dl.execution.worker import run_attempt
+from hpo4dl.records.checkpoints import Checkpoints
 from hpo4dl.records.journal import SCHEMA, Journal
 from hpo4dl.records.lock import process_start_time
 from hpo4dl.records.run_folder import make_run_folder
@@ -64,14 +65,19 @@ def test_every_folder_on_the_way_to_a_checkpoint_is_forced_to_the_disk(
     run, _ = make_run_folder(tmp_path / 'runs', str(tmp_path / 'storage'))
     assert {str(tmp_path / 'runs'), str(tmp_path / 'storage')} <= synced
     trial = run / 'checkpoints' / 'trial_3'
+    trial.parent.mkdir()
     attempt = Attempt(7, Trial(3, {}, 0, 1), str(trial / 'attempt_7'), None, str(trial / 'began_7'))
 
     def objective(configuration, epoch, previous_epoch, checkpoint_path):
         (Path(checkpoint_path) / 'weights').write_text('new')
         return {'epoch': 1, 'metric': 0.5}
 
-    assert run_attempt(objective, attempt).failed is None
-    needed = [trial.parent, trial, trial / 'attempt_7', trial / 'attempt_7' / 'weights']
+    outcome = run_attempt(objective, attempt)
+    assert outcome.failed is None
+    worked_in = Path(outcome.folder or '')
+    assert worked_in.parent == trial
+    Checkpoints(trial.parent, run / 'best_trial', 'alive', 'copy').accept(3, 7, outcome.folder or '')
+    needed = [trial.parent, trial, worked_in, worked_in / 'weights']
     assert {str(path) for path in needed} <= synced
 
 

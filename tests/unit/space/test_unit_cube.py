@@ -679,3 +679,55 @@ def test_describe_tells_everything() -> None:
     assert entries[-2]['text'] == "f | c == 'a'"
     assert 'o' in entries[-1]['text']
     assert 'high' in entries[-1]['text']
+
+
+class Anonymous:
+    """A category whose repr has an address."""
+
+
+def restored_elsewhere(choices: Callable[[], Sequence[Any]], index: int) -> tuple[Any, Any, Sequence[Any]]:
+    """What JSON holds of a choice, what it is in another process, where the choices are others, and those."""
+    space = Space(build([category('c', choices())]))
+    plain = json.loads(json.dumps(space.plain({'c': space.transforms['c'].values[index]}), allow_nan=False))
+    there = Space(build([category('c', choices())]))
+    return plain['c'], there.restore(plain)['c'], there.transforms['c'].values
+
+
+@pytest.mark.parametrize(
+    'choices',
+    [
+        lambda: [1.0, math.inf, -math.inf, math.nan],
+        lambda: ['inf', math.inf, 'nan', math.nan],
+        lambda: [np.float32('inf'), np.float64('nan'), 0.5],
+        lambda: [Anonymous(), Anonymous(), Anonymous()],
+        lambda: [lambda x: x, lambda x: -x, len, math.cos],
+        lambda: [partial(max, 1), partial(max, 2), Anonymous.__init__],
+        lambda: [{'b', 'a', 'c'}, {'a', 'b'}, frozenset({'d', 'e'})],
+        lambda: [[1, 2], [1, 2, 3], (1, 2), '[1, 2]'],
+        lambda: [10**400, 10**5000, 10**5000 + 1, 3],
+        lambda: [{'a': [1] * 2000}, {'a': [1] * 2001}],
+    ],
+)
+def test_a_choice_is_known_again_in_another_process(choices: Callable[[], Sequence[Any]]) -> None:
+    for index in range(len(choices())):
+        plain, found, values = restored_elsewhere(choices, index)
+        assert found is values[index], plain
+        described = describe(build([category('c', choices())]))[0]['choices']
+        assert described[index] == plain or plain != plain
+        json.dumps(described, allow_nan=False)
+
+
+@pytest.mark.parametrize('value', [math.inf, -math.inf])
+def test_values_that_are_no_numbers_are_found_and_meet_conditions(value: float) -> None:
+    clip, norm = category('clip', [1.0, value]), uniform('norm')
+    space = Space(build([clip, norm], [EqualsCondition(norm, clip, clip.choices[1])]))
+    point = space.to_unit({'clip': float(str(value)), 'norm': 0.5})
+    assert space.from_unit(point)['clip'] is space.transforms['clip'].values[1]
+    with pytest.raises(ArgumentError, match='norm'):
+        space.to_unit({'clip': float(str(value))})
+
+
+def test_a_nan_of_another_make_is_found() -> None:
+    space = Space(build([category('clip', [1.0, math.nan]), ordinal('o', [2.0, math.nan])]))
+    point = space.to_unit({'clip': np.float32('nan'), 'o': float('nan')})
+    assert str(space.from_unit(point)) == "{'clip': nan, 'o': nan}"

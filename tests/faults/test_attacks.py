@@ -1,0 +1,157 @@
+"""What broke hpo4dl or tools like it once, a kind a test: values, objects and processes as users have them."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from ConfigSpace import Categorical, ConfigurationSpace, Constant, Float, OrdinalHyperparameter
+from objectives import curve
+from races import tune
+from runs import events_of
+
+from hpo4dl import Tuner, replay
+
+
+def in_another_process(code: str, *arguments: object, env: dict[str, str] | None = None) -> str:
+    """What a fresh Python prints; raises if it ends with an error."""
+    command = [sys.executable, '-W', 'ignore', '-c', dedent(code), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    'hyperparameter',
+    [
+        Categorical('clip', [1.0, 5.0, math.inf]),
+        Categorical('clip', [1.0, math.nan, -math.inf, 'inf', 'nan']),
+        OrdinalHyperparameter('clip', [1.0, 2.0, math.inf]),
+        Constant('clip', math.inf),
+        Categorical('clip', [1, 10**400]),
+    ],
+    ids=lambda hyperparameter: str(hyperparameter)[:40],
+)
+def test_choices_that_no_json_holds_are_raced_and_resumed(tmp_path: Path, hyperparameter) -> None:
+    """R04, W07."""
+    space, seen = ConfigurationSpace(), []
+    space.add(hyperparameter, Float('lr', (0.1, 1.0)))
+
+    def objective(configuration, epoch, previous_epoch, checkpoint_path):
+        seen.append(configuration['clip'])
+        return curve(configuration['lr'], epoch, previous_epoch)
+
+    first = [{'clip': float('nan') if value != value else value, 'lr': 0.5} for value in choices_of(hyperparameter)]
+    arguments = {'configuration_space': space, 'max_epochs': 3, 'initial_configurations': first}
+    run = tune(tmp_path, objective, optimizer='random', max_budget=18, **arguments).run_folder
+    Tuner.resume(run, objective, progress=False).run()
+    Tuner.resume(run, objective, progress=False, max_budget=24).run()
+    assert {repr(value) for value in seen} == {repr(value) for value in choices_of(hyperparameter)}
+    replay(run)
+    content = (run / 'journal.jsonl').read_text() + (run / 'settings.json').read_text()
+    for line in content.splitlines():
+        assert not {'NaN', 'Infinity', '-Infinity'} & set(line.replace(',', ' ').replace('}', ' ').split())
+
+
+def choices_of(hyperparameter) -> list:
+    for name in ('choices', 'sequence'):
+        if hasattr(hyperparameter, name):
+            return list(getattr(hyperparameter, name))
+    return [hyperparameter.value]
+
+
+def test_functions_as_choices_are_resumed_in_another_process(tmp_path: Path) -> None:
+    """W05: candidates and first configurations name them, too."""
+    code = """
+        import functools, sys
+        from pathlib import Path
+        from ConfigSpace import Categorical, ConfigurationSpace, Float
+        from hpo4dl import Tuner
+
+        class Layer: pass
+
+        partials = [functools.partial(max, 1), functools.partial(max, 2)]
+        acts = [lambda x: x, lambda x: -x, *partials, Layer(), {'a', 'b', 'c'}]
+        space = ConfigurationSpace()
+        space.add(Categorical('act', acts), Float('lr', (0, 1)))
+        def f(configuration, epoch, previous_epoch, path):
+            seen.append(acts.index(configuration['act']))
+            return {'epoch': epoch, 'metric': configuration['lr']}
+        seen = []
+        run, = Path(sys.argv[1]).glob('*') if Path(sys.argv[1]).exists() else [None]
+        if run is None:
+            first = [{'act': act, 'lr': i / 8} for i, act in enumerate(acts)]
+            more = {'candidates': first + [{'act': acts[1], 'lr': 0.9}]} if sys.argv[2] == 'candidates' else {}
+            tuner = Tuner(f, space, 1, 3, optimizer='random', seed=0, output_path=sys.argv[1], progress=False,
+                          initial_configurations=first[::-1], **more)
+        else:
+            tuner = Tuner.resume(run, f, configuration_space=space, max_budget=6, progress=False)
+        tuner.run()
+        print(*seen)
+    """
+    for kind in ('candidates', 'drawn'):
+        assert in_another_process(code, tmp_path / kind, kind).split() == ['5', '4', '3']
+        assert in_another_process(code, tmp_path / kind, kind).split() == ['2', '1', '0']
+        (run,) = (tmp_path / kind).iterdir()
+        assert ' at 0x' not in json.dumps(events_of(run))
+
+
+def watch_for_ever() -> None:
+    while True:
+        time.sleep(1)
+
+
+def leaves_something(configuration, epoch, previous_epoch, checkpoint_path):
+    """A thread, or a process, that nobody ends, and that Python waits for."""
+    kind = threading.Thread if configuration['x'] < 2 else multiprocessing.get_context('spawn').Process
+    kind(target=watch_for_ever).start()
+    return curve(configuration['x'], epoch, previous_epoch)
+
+
+def test_what_the_objective_leaves_in_a_worker_does_not_keep_run_from_returning(tmp_path: Path) -> None:
+    """R05."""
+    first = [{'x': 1.0}, {'x': 3.0}]
+    arguments = {'optimizer': 'random', 'max_epochs': 1, 'max_budget': 2, 'num_workers': 2}
+    tuner = tune(tmp_path, leaves_something, initial_configurations=first, **arguments)
+    tuner.run()
+    assert tuner.epochs_spent == 2
+    assert not (tuner.run_folder / 'lock').exists()
+    assert (tuner.run_folder / 'hpo4dl_results.csv').exists()
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_a_pool_that_forks_after_the_surrogate_had_threads_does_not_hang(tmp_path: Path) -> None:
+    """R02. The race of the first tuner, and the fits of the second, leave OpenMP's threads in this process."""
+    code = """
+        import sys, torch
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+        from ConfigSpace import ConfigurationSpace
+        from hpo4dl import Tuner
+
+        def f(configuration, epoch, previous_epoch, path):
+            a = torch.randn(400, 400)
+            (a @ a + a.exp()).sum()
+            loss = sum(value * value for value in configuration.values())
+            return [{'epoch': i, 'metric': loss + 1 / i} for i in range(previous_epoch + 1, epoch + 1)]
+
+        torch.set_num_threads(2)
+        space = ConfigurationSpace({f'x{i}': (-5.0, 10.0) for i in range(10)})
+        arguments = dict(max_epochs=20, minimize=True, seed=1, num_configurations=50, progress=False)
+        tuner = Tuner(f, space, max_budget=20, output_path=sys.argv[1], **arguments)
+        tuner.run()
+        pool = ProcessPoolExecutor(2, get_context('fork'))
+        tuner = Tuner.resume(tuner.run_folder, f, max_budget=30, executor=pool, num_workers=2, progress=False)
+        tuner.run()
+        print(tuner.epochs_spent)
+    """
+    assert in_another_process(code, tmp_path, env={'OMP_NUM_THREADS': '2'}) == '30\n'
