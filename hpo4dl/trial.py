@@ -99,6 +99,35 @@ class Outcome:
     """What the file system refused, if it did: no fault of the trial's, and no result."""
 
 
+class Incumbent(dict[str, Any]):
+    """The best so far: a dictionary, as in hpo4dl 0.1.0, whose main entries are attributes, too.
+
+    Beside them it has what else the objective function returned with that epoch, and the seconds that an epoch took:
+    `time`, `overhead_time`, `total_time`.
+    """
+
+    @property
+    def configuration(self) -> Configuration:
+        """The values of its hyperparameters."""
+        found: Configuration = self['configuration']
+        return found
+
+    @property
+    def configuration_id(self) -> int:
+        """The number of its trial."""
+        return int(self['configuration_id'])
+
+    @property
+    def epoch(self) -> int:
+        """The epoch at which the metric was best."""
+        return int(self['epoch'])
+
+    @property
+    def metric(self) -> float:
+        """The best metric."""
+        return float(self['metric'])
+
+
 def copied(configuration: Mapping[str, Any]) -> Configuration:
     """The configuration as the receiver's own: changing it, or a list or dict in it, changes nothing of ours."""
     return {name: _copied_value(value) for name, value in configuration.items()}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ConfigSpace import ConfigurationSpace
 
@@ -17,7 +17,7 @@ from .execution.engines import Workers, slots_for
 from .execution.pickling import check_picklable
 from .execution.processes import check_devices
 from .execution.worker import TrainsAttempts
-from .observers import Observers, first_configurations
+from .observers import Observers, check_place, first_configurations, results
 from .optimizers.base import BaseOptimizer
 from .optimizers.protocol import Forecasts, Optimizer
 from .optimizers.registry import check_agrees, check_optimizer
@@ -25,11 +25,20 @@ from .progress import Callback
 from .records.identity import Identity, make_marked, read_identity
 from .records.journal import SCHEMA, Journal
 from .records.run_folder import make_run_folder, read_configuration_space, write_run
+from .records.runs import find_run
 from .session import Session, build_optimizer
 from .settings import Settings
 from .space.declaration import as_space
 from .space.unit_cube import Space
-from .trial import Objective
+from .trial import Incumbent, Objective
+
+if TYPE_CHECKING:
+    from .observers import Run
+
+OptimizerName = Literal['dyhpo', 'hyperband', 'asha', 'random']
+Keep = Literal['alive', 'all', 'best', 'none']
+Mode = Literal['copy', 'in-place']
+Unit = Literal['epochs', 'seconds', 'reported']
 
 
 class Tuner:
@@ -72,7 +81,10 @@ class Tuner:
         checkpoints: 'copy' (default): a call works on a copy of the trial's checkpoint; 'in-place': on itself.
         max_disk: bytes, or a text such as '20GB', that all checkpoints together may take.
         callbacks: called with an `Event` after every result. What they raise is logged.
-        progress: a line that is written over; None: where stderr is a terminal or a notebook. Else a log line a result.
+        progress: a line that is written over; None: where stderr is a terminal or a notebook. Else a line now and then.
+        quiet: says nothing on stderr but warnings; `logging` has all of it, at level INFO.
+        name: what the run's folder is called, before date and time; default 'experiment'.
+        metric_name: what reports and pictures call the metric; default 'metric'.
 
     Raises:
         ArgumentError: an argument cannot be used.
@@ -86,7 +98,7 @@ class Tuner:
         max_epochs: int,
         max_budget: float | None = None,
         output_path: str | os.PathLike[str] = 'hpo4dl_results',
-        optimizer: str | Optimizer = 'dyhpo',
+        optimizer: OptimizerName | Optimizer = 'dyhpo',
         minimize: bool = False,
         num_configurations: int = 1000,
         seed: int | None = None,
@@ -98,9 +110,9 @@ class Tuner:
         stop_when_gain_below: float | None = None,
         initial_configurations: Sequence[Mapping[str, object]] = (),
         candidates: Sequence[Mapping[str, object]] | None = None,
-        cost: str = 'epochs',
+        cost: Unit = 'epochs',
         warm_start: str | os.PathLike[str] | None = None,
-        keep_checkpoints: str = 'alive',
+        keep_checkpoints: Keep = 'alive',
         executor: Any = None,
         num_workers: int = 1,
         devices: Sequence[str] | None = None,
@@ -109,17 +121,20 @@ class Tuner:
         fresh_process: bool = False,
         retry: int = 0,
         trial_timeout: float | None = None,
-        checkpoints: str = 'copy',
+        checkpoints: Mode = 'copy',
         max_disk: int | str | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool | None = None,
+        quiet: bool = False,
+        name: str | None = None,
+        metric_name: str = 'metric',
     ) -> None:
         check_objective_function(objective_function)
         check_optimizer(optimizer)
         configspace: ConfigurationSpace = as_space(configuration_space)
-        name = optimizer if isinstance(optimizer, str) else None
+        known = optimizer if isinstance(optimizer, str) else None
         stops = (max_budget, time_limit, target, stop_when_gain_below)
-        if all(stop is None for stop in stops) and name != 'hyperband':
+        if all(stop is None for stop in stops) and known != 'hyperband':
             accepted = 'a whole number >= 1, unless time_limit, target or stop_when_gain_below is given'
             raise ArgumentError('max_budget', max_budget, accepted)
         space = Space(configspace, candidates)
@@ -130,7 +145,7 @@ class Tuner:
         settings = Settings.checked(
             max_epochs=max_epochs,
             max_budget=max_budget,
-            optimizer=name,
+            optimizer=known,
             minimize=minimize,
             num_configurations=num_configurations,
             seed=seed,
@@ -147,12 +162,13 @@ class Tuner:
             retry=retry,
             trial_timeout=trial_timeout,
             cost=cost,
+            metric_name=metric_name,
         )
         chosen = chosen_optimizer(optimizer, settings, space)
-        observers = Observers(callbacks, progress, settings.max_budget, settings.cost)
+        observers = Observers(callbacks, progress, settings.max_budget, settings.cost, quiet)
         processes = Processes(devices, devices_per_trial, trials_per_device, fresh_process)
         workers = workers_of(objective_function, executor, num_workers, settings.trial_timeout, processes)
-        folder, identity = make_run_folder(check_path('output_path', output_path), settings.storage_path)
+        folder, identity = make_run_folder(check_path('output_path', output_path), settings.storage_path, name)
         write_run(folder, identity, asdict(settings), configspace)
         make_marked(identity.checkpoint_folder(folder, settings.storage_path), identity, folder)
         Journal(folder).begin({'event': 'run', 'schema': SCHEMA, 'run': folder.name})
@@ -181,13 +197,14 @@ class Tuner:
         max_disk: int | str | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool | None = None,
+        quiet: bool = False,
         take_over: bool = False,
         salvage: bool = False,
     ) -> Tuner:
         """A tuner that goes on with an interrupted run where its journal ends: `Tuner.resume(folder, f).run()`.
 
         Args:
-            run_folder: the folder of the run.
+            run_folder: the folder of the run; 'last': the newest one below the current folder.
             objective_function: as in `Tuner`.
             max_budget, time_limit, target, stop_when_gain_below, retry, trial_timeout, max_disk: replace the run's own
                 where given.
@@ -195,7 +212,7 @@ class Tuner:
             configuration_space: where the installed ConfigSpace cannot read the one in the folder.
             executor, num_workers, devices, devices_per_trial, trials_per_device, fresh_process: as in
                 `Tuner`; they need not be those that the run was started with.
-            callbacks, progress: as in `Tuner`.
+            callbacks, progress, quiet: as in `Tuner`.
             take_over: go on although the lock of another host lies in the folder.
             salvage: go on from what is whole of a damaged journal, which is kept beside the new one, and train trials
                 whose checkpoint is gone again from the start.
@@ -207,7 +224,7 @@ class Tuner:
         check_objective_function(objective_function)
         check_flag('take_over', take_over)
         check_flag('salvage', salvage)
-        folder = Path(os.path.realpath(check_path('run_folder', run_folder)))
+        folder = Path(os.path.realpath(find_run(check_path('run_folder', run_folder))))
         stored = Settings.read(folder)
         if stored.optimizer is None and optimizer is None:
             raise ArgumentError('optimizer', optimizer, 'an object like the one that the run was started with')
@@ -229,7 +246,7 @@ class Tuner:
         space = Space.restored(as_space(configuration_space), settings.candidates)
         check_fits(objective_function, space)
         chosen = chosen_optimizer(str(settings.optimizer) if optimizer is None else optimizer, settings, space)
-        observers = Observers(callbacks, progress, settings.max_budget, settings.cost)
+        observers = Observers(callbacks, progress, settings.max_budget, settings.cost, quiet)
         processes = Processes(devices, devices_per_trial, trials_per_device, fresh_process)
         workers = workers_of(objective_function, executor, num_workers, settings.trial_timeout, processes)
         tuner = cls.__new__(cls)
@@ -262,16 +279,33 @@ class Tuner:
         return self._session.state.epochs_spent
 
     @property
-    def incumbent(self) -> dict[str, Any] | None:
+    def incumbent(self) -> Incumbent | None:
         """The best so far, as `run` returns it."""
         return self._session.state.incumbent_row()
 
-    def run(self) -> dict[str, Any]:
+    def __repr__(self) -> str:
+        best, budget = self.incumbent, self.settings.max_budget
+        spent = f'{self.epochs_spent} of {budget} epochs' if budget else f'{self.epochs_spent} epochs'
+        found = 'no result yet'
+        if best is not None:
+            found = f'{self.settings.metric_name} {best.metric:.6g} (trial {best.configuration_id}, epoch {best.epoch})'
+        return f'<Tuner: {spent}, {found}; {self.run_folder}>'
+
+    def _repr_html_(self) -> str:
+        """The run as a table, in a notebook."""
+        return self.results()._repr_html_()
+
+    def results(self) -> Run:
+        """The run as its folder has it: trials, learning curves, incumbent, a data frame, a plot. See `read_run`."""
+        return results(self.run_folder)
+
+    def run(self) -> Incumbent:
         """Race until a stop: the budget, the time limit, the target, a signal, or nothing left to train.
 
         Returns:
-            The incumbent: `configuration`, `configuration_id`, `epoch`, `metric`, what else the objective function
-            returned with it, and `time`, `overhead_time`, `total_time` (seconds an epoch).
+            The incumbent, a dictionary: `configuration`, `configuration_id`, `epoch`, `metric`, which are attributes,
+            too; what else the objective function returned with it; and `time`, `overhead_time`, `total_time` (seconds
+            an epoch).
 
         Raises:
             ArgumentError: the objective function cannot be sent to the executor's workers.
@@ -282,7 +316,7 @@ class Tuner:
         """
         return self._session.run()
 
-    def finish(self, top: int = 3) -> dict[str, Any]:
+    def finish(self, top: int = 3) -> Incumbent:
         """Train the most promising trials on to `max_epochs`, after the race. It takes nothing from `max_budget`.
 
         Most promising are the trials whose last metric is predicted to be best (DyHPO), or whose best metric is (all
@@ -346,6 +380,7 @@ def workers_of(
         raise ArgumentError('fresh_process', is_fresh, 'False with an executor: that makes its own workers')
     seen = processes.seen(n)
     own_process = executor is None and (n > 1 or seen is not None or timeout is not None or is_fresh)
+    check_place(objective_function, n if own_process else 0)
     if own_process or isinstance(executor, ProcessPoolExecutor):
         check_picklable(objective_function)
     return Workers(slots_for(executor, n, seen, own_process, is_fresh), objective_function)

@@ -244,6 +244,10 @@ class Workers:
         del self.running[call.attempt.trial.id]
         call.slot.give_up(call)
 
+    def is_this_process(self) -> bool:
+        """Whether calls are made here, one after the other."""
+        return all(isinstance(slot.executor, InlineExecutor) for slot in self.slots)
+
     def broken(self) -> str | None:
         """Why no call can ever be made again, if so."""
         reasons = [slot.broken for slot in self.slots]

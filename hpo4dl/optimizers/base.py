@@ -65,6 +65,9 @@ class BaseOptimizer:
             raise ArgumentError('initial_configurations', initial_configurations, 'a list of configurations')
         self._initial = deque(unique([self._initial_point(c) for c in initial_configurations]))
 
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__}: {len(self.curves)} trials, {self.asks} steps asked for>'
+
     def ask(self) -> Trial | None:
         """The next step to train, or None when there is none now: nothing is left, or only what is running."""
         trial = self._decide()

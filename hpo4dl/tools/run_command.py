@@ -53,6 +53,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     one.add_argument('--checkpoints', default='copy', help='copy or in-place')
     one.add_argument('--max-disk', metavar='SIZE', help="that checkpoints may take, such as '20GB'")
     one.add_argument('--output-path', default='hpo4dl_results', metavar='FOLDER', help='of all runs')
+    one.add_argument('--name', help="of the run's folder, before date and time")
     one.add_argument('--storage-path', metavar='FOLDER', help="of checkpoints; default: the run's folder")
     one.add_argument('program', nargs='+', metavar='PROGRAM', help='what to run, after --')
 
@@ -179,6 +180,8 @@ def run_run(options: argparse.Namespace) -> None:
         time_limit=options.time_limit,
         target=options.target,
         cost=options.cost,
+        metric_name=options.metric or 'metric',
+        name=options.name,
         keep_checkpoints='none' if options.from_scratch else 'alive',
         num_workers=options.num_workers,
         devices=options.devices,

@@ -442,4 +442,6 @@ def test_a_script_without_its_guard_is_told(tmp_path: Path) -> None:
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode != 0
-    assert "ExecutorError: workers die before they begin. A script needs `if __name__ == '__main__':`" in done.stderr
+    assert 'num_workers: got 1; accepted: 1 without trial_timeout and devices' in done.stderr
+    assert "under `if __name__ == '__main__':`" in done.stderr
+    assert not (tmp_path / 'hpo4dl_results').exists(), 'nothing has started'

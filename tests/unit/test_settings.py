@@ -34,6 +34,7 @@ GOOD: dict[str, Any] = {
     'retry': 2,
     'trial_timeout': 60.0,
     'stop_when_gain_below': 0.125,
+    'metric_name': 'validation loss',
     'cost': 'epochs',
 }
 
@@ -56,6 +57,7 @@ BAD: dict[str, list[Any]] = {
     'retry': [-1, 1.0, None, True],
     'trial_timeout': [0, math.inf, '1'],
     'stop_when_gain_below': [0, -0.1, math.nan, 'x'],
+    'metric_name': ['', ' ', None, 3, 'two\nlines', 'x' * 101],
     'cost': ['dollars', None, ''],
 }
 
