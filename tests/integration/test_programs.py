@@ -270,6 +270,7 @@ def test_run_and_resume_with_no_further_word(here: Path, capsys: pytest.CaptureF
     assert main(['run', *FLAGS, *options, '--', sys.executable, 'train.py', *TYPED]) == 0
     (folder,) = (here / 'hpo4dl_results').iterdir()
     assert read_run(folder).epochs_spent == 8
+    assert f'to go on: hpo4dl resume {folder} --max-budget N' in capsys.readouterr().err
     (here / 'elsewhere').mkdir()
     monkeypatch.chdir(here / 'elsewhere')
     capsys.readouterr()
