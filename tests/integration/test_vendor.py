@@ -174,6 +174,8 @@ def test_what_a_core_copy_lacks_is_one_clear_error(core: Path) -> None:
     }
     lacks |= {
         'read_run',
+        'command_objective',
+        'report_epoch',
         'save_checkpoint',
         'warm_start',
         'integrations.slurm',
