@@ -12,15 +12,22 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from ..errors import JournalError
+from ..errors import ArgumentError, JournalError
+from ..extras import import_extra
+from ..failures import kind_of
 from ..files import read_json, read_regular
 from ..records.events import is_finite, is_whole
 from ..records.journal import NAME, READABLE, SCHEMA, decode_line
 from ..records.lock import process_start_time
+from ..records.runs import find_run, runs_below
 from ..records.state import Observation, RunState, TrialRecord
 from ..text import brief, escape
+from .text import plural
+
+if TYPE_CHECKING:
+    from .plots import Figure
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,13 @@ class Hyperparameter:
     """The values of a rank or category, in order."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Run(RunState):
-    """What a run's folder holds: the state that its journal says, its settings, and every epoch."""
+    """What a run's folder holds: the state that its journal says, its settings, and every epoch.
+
+    `trials` by their number, `incumbent`, `curve(trial)`, `ranked()`, `best_checkpoint`, `to_pandas()`, `plot()`. In a
+    notebook it shows itself as a table.
+    """
 
     folder: Path = Path()
     settings: dict[str, Any] = field(default_factory=dict)
@@ -62,6 +73,56 @@ class Run(RunState):
     def name(self) -> str:
         """The folder's name."""
         return self.folder.name
+
+    @property
+    def metric_name(self) -> str:
+        """What the metric is called."""
+        return str(self.settings.get('metric_name') or 'metric')
+
+    @property
+    def best_checkpoint(self) -> Path | None:
+        """The folder with the incumbent's checkpoint; None if there is none."""
+        folder = self.folder / 'best_trial'
+        return folder if folder.is_dir() else None
+
+    def curve(self, trial: int) -> dict[int, float]:
+        """Return the metrics of a trial by epoch; raises ArgumentError if there is no such trial."""
+        if trial not in self.trials:
+            raise ArgumentError('trial', trial, f'one of the {plural(len(self.trials), "trial")} of {self.name}')
+        return dict(self.trials[trial].metrics)
+
+    def to_pandas(self) -> Any:
+        """Return a pandas DataFrame: a row an epoch, then a row a failed trial; `configuration.NAME` are columns.
+
+        Raises:
+            HPO4DLError: pandas is not installed.
+        """
+        from .export import rows
+
+        return import_extra('pandas', 'pandas').DataFrame(rows(self))
+
+    def plot(self) -> Figure:
+        """Return a matplotlib figure of the run: learning curves, the best so far, the configurations.
+
+        Raises:
+            HPO4DLError: matplotlib is not installed, or there is no metric to draw.
+        """
+        from .plots import draw
+
+        return draw(self)
+
+    def __repr__(self) -> str:
+        best = self.incumbent
+        found = 'no result yet'
+        if best is not None:
+            found = f'{self.metric_name} {best.metric:.6g} (trial {best.trial}, epoch {best.epoch})'
+        return f'<Run: {plural(len(self.trials), "trial")}, {self.epochs_spent} epochs, {found}; {self.folder}>'
+
+    def _repr_html_(self) -> str:
+        """The best trials as a table, for notebooks."""
+        from .report import report_html
+
+        return report_html(self)
 
     def ranked(self) -> list[TrialRecord]:
         """Return the trials with a metric, the best one first."""
@@ -103,16 +164,16 @@ class Run(RunState):
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:
-    """Read a run's folder.
+    """Read a run's folder; 'last' is the newest one below the current folder. Nothing is written.
 
     Raises:
         JournalError: there is no journal, or one of another schema.
     """
-    path = Path(folder).absolute()
+    path = find_run(folder).absolute()
     try:
         content = read_regular(path / NAME)
     except OSError as error:
-        below = sorted(p.parent.name for p in path.glob(f'*/{NAME}')) if path.is_dir() else []
+        below = sorted(run.name for run in runs_below(path))
         hint = f'; runs below it: {", ".join(map(escape, below[-10:]))}' if below else ''
         raise JournalError(f'{escape(path)}: not the folder of a run ({escape(error)}){hint}') from error
     notes: list[str] = []
@@ -194,6 +255,7 @@ def to_json(run: Run) -> dict[str, Any]:
         'folder': str(run.folder),
         'state': run.status(),
         'minimize': run.minimize,
+        'metric_name': run.metric_name,
         'max_epochs': run.max_epochs,
         'settings': run.settings,
         'environment': run.environment,
@@ -224,6 +286,7 @@ def to_json(run: Run) -> dict[str, Any]:
                 'spent': trial.spent,
                 'seconds': trial.seconds,
                 'failed': trial.failed,
+                'kind': trial.failed and kind_of(trial.failed),
                 'running': trial.id in run.running,
             }
             for trial in run.trials.values()

@@ -60,6 +60,7 @@ NUMBERS = {
     'result': ('attempt', 'trial'),
     'lost': ('attempt', 'trial'),
     'evict': ('trial',),
+    'give_up': ('trial',),
 }
 FIELDS: dict[str, Check] = {
     'epochs': is_epochs,

@@ -5,6 +5,8 @@ r"""The append-only record of a run: one JSON object a line, the truth from whic
     {"event": "result", "attempt": 4, "trial": 2, "epochs": [{"epoch": 2, "metric": 0.91}], "failed": null, ...}
     {"event": "lost", "attempt": 5, "trial": 3, "reason": "...", "counts": true}      will be made again
     {"event": "evict", "trial": 7, "reason": "max_disk"}      its checkpoint is about to be removed
+    {"event": "enqueue", "configuration": {"lr": 0.1}}      somebody asked for it
+    {"event": "give_up", "trial": 8, "reason": "..."}      somebody asked that it is trained no further
     {"event": "salvage", "file": "journal.damaged-1.jsonl", "lines": [12]}      those lines of that file are gone
     {"event": "finish", "trials": [3, 7]}      after the race, they are trained to the end
     {"event": "stop", "reason": "...", "expected_gain": 0.002}

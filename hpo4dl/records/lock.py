@@ -20,6 +20,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -178,6 +179,8 @@ def process_start_time(pid: int) -> str | None:
         return None if stat[0] in 'ZX' else stat[19]  # a zombie is dead, though nobody took note
     except OSError:
         pass
+    if sys.platform == 'win32':  # where signal 0 is a Ctrl-C, to ourselves, too
+        return 'unknown'
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

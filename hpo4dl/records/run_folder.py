@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -24,9 +25,13 @@ from .identity import Identity, mark
 logger = logging.getLogger(__name__)
 
 
-def make_run_folder(output_path: str | os.PathLike[str], storage_path: str | None) -> tuple[Path, Identity]:
+def make_run_folder(
+    output_path: str | os.PathLike[str], storage_path: str | None, called: str | None = None
+) -> tuple[Path, Identity]:
     """A new folder below `output_path`, and one of the same name below `storage_path`; two runs never share one."""
-    name = datetime.now().strftime('experiment_%Y%m%d-%H%M%S')
+    if called is not None and not (isinstance(called, str) and re.fullmatch(r'\w[\w.+-]{0,99}', called)):
+        raise ArgumentError('name', called, 'letters, digits, and any of _ . + - after the first; 100 at most')
+    name = f'{called or "experiment"}_{datetime.now():%Y%m%d-%H%M%S}'
     paths = [('storage_path', storage_path), ('output_path', os.fspath(output_path))]
     for n in range(1, 10_000):
         made: list[Path] = []
@@ -60,6 +65,7 @@ def write_run(
     names = ('numpy', 'scipy', 'torch', 'ConfigSpace')
     versions = {name: sys.modules[name].__version__ for name in names if hasattr(sys.modules.get(name), '__version__')}
     environment = {'python': platform.python_version(), 'host': platform.node(), 'started': datetime.now().isoformat()}
+    environment['hpo4dl'] = sys.modules[str(__package__).rpartition('.')[0]].__version__
     stored = {'identity': asdict(identity), 'settings': dict(settings), 'environment': {**environment, **versions}}
     write_text(folder / 'settings.json', json.dumps(stored, indent=2))
     write_text(folder / 'hyperparameters.json', json.dumps(describe(configuration_space), indent=2))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import JournalError
-from ..trial import Array, Configuration, Trial, copied
+from ..trial import Array, Configuration, Incumbent, Trial, copied
 from .events import Event
 
 RESERVE, FINISH = 'reserve', 'finish'
@@ -141,6 +141,10 @@ class Change:
     asked: RunningStep | None = None
     """A new decision, not where a call is made again."""
     finished: FinishedStep | None = None
+    enqueued: Configuration | None = None
+    """What is to be raced next, since somebody asked for it."""
+    given_up: TrialRecord | None = None
+    """A paused trial that is trained no further, since somebody asked for that."""
 
 
 @dataclass
@@ -204,6 +208,12 @@ class RunState:
             self._lost(event)
         elif kind == 'evict':
             self.checkpoints.pop(event['trial'], None)
+        elif kind == 'enqueue':
+            return Change(enqueued=self.restore(event['configuration'], None))
+        elif kind == 'give_up':
+            trial = self.trials[event['trial']]
+            trial.failed = str(event['reason'])
+            return Change(given_up=trial)
         elif kind == 'salvage':
             self.salvaged = True
         elif kind == 'stop':
@@ -228,10 +238,10 @@ class RunState:
         known = {t.id: t.cost / t.spent for t in self.trials.values() if t.spent}
         return known, statistics.median(known.values()) if known else 0.0
 
-    def incumbent_row(self) -> dict[str, Any] | None:
+    def incumbent_row(self) -> Incumbent | None:
         """The incumbent as `Tuner.run` returns it, the receiver's own; None as long as there is none."""
         best = self.incumbent
-        return None if best is None else best.row(self.trials[best.trial].configuration)
+        return None if best is None else Incumbent(best.row(self.trials[best.trial].configuration))
 
     def _advance_clock(self, kind: str, event: Event) -> None:
         now = float(event.get('time', self.last_time or 0.0))

@@ -21,6 +21,7 @@ from scipy.stats import qmc
 from ..errors import ArgumentError
 from ..trial import Array
 from .conditions import compile_conditions, deactivate
+from .declaration import as_space
 from .finite import PointSet, enumerate_points
 from .serialization import plain_choices, plain_value, restored_values
 from .transforms import Category, Number, Rank, UnitTransform, index_of, transform_of
@@ -52,6 +53,7 @@ class Space:
     def __init__(
         self, configuration_space: ConfigurationSpace, candidates: Sequence[Mapping[str, object]] | None = None
     ) -> None:
+        configuration_space = as_space(configuration_space)
         if not isinstance(configuration_space, ConfigurationSpace) or len(configuration_space) == 0:
             accepted = 'a ConfigSpace.ConfigurationSpace with at least one hyperparameter'
             raise ArgumentError('configuration_space', configuration_space, accepted)
