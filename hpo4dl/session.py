@@ -72,7 +72,7 @@ class Session:
             try:
                 stop = loop.run() if finish is None else loop.finish(finish)
                 self.stopped = stop.reason
-                loop.recorder.stop(stop.reason, loop.expected_gain())
+                loop.recorder.stop(stop.reason, loop.expected_gain(), loop.expected_metric())
                 if stop.is_final:
                     loop.checkpoints.end()
                 self._is_current, self._asked = True, loop.asked

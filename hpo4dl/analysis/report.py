@@ -33,6 +33,9 @@ def report_text(run: Run, runners_up: int = 5, width: int = 120, tracebacks: boo
         for name, value in run.trials[run.incumbent.trial].configuration.items():
             lines.append(truncate(f'  {truncate(escape(name), 60)} = {escape(value)}', width))
         lines.append('')
+    if run.incumbent and run.stopped and run.expected_metric is not None:
+        text = f'{run.expected_metric:.6g} by all that was seen; the best of many noisy values is partly luck'
+        lines += entry('expected', text, width)
     planned, counts_epochs = settings.get('max_budget') or 0, settings.get('cost', 'epochs') == 'epochs'
     after = run.epochs_spent - int(run.budget_spent) if counts_epochs else 0
     budget = f' of {planned}' if counts_epochs and run.budget_spent <= planned else ''  # a resumed run may have another
@@ -167,7 +170,7 @@ def list_text(runs: Sequence[Run], width: int = 120) -> str:
         budget, best = run.settings.get('max_budget'), run.incumbent
         spent = f'{run.epochs_spent}/{budget}' if budget else str(run.epochs_spent)
         failed = sum(trial.failed is not None for trial in run.trials.values())
-        found = f'{escape(run.metric_name)} {best.metric:.5g}' if best else '-'
+        found = f'{best.metric:.5g}' if best else '-'
         cells = [escape(run.settings.get('optimizer') or 'object'), spent, str(len(run.trials)), str(failed)]
         rows.append([escape(run.name), *cells, found, escape(run.status())])
     return '\n'.join(format_table(rows, width))

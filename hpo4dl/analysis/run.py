@@ -269,6 +269,7 @@ def to_json(run: Run) -> dict[str, Any]:
             'configuration_id': best.trial,
             'epoch': best.epoch,
             'metric': best.metric,
+            'expected': run.expected_metric,
             'info': dict(best.info),
             'configuration': run.trials[best.trial].configuration,
         },

@@ -33,16 +33,17 @@ def format_table(rows: Sequence[Sequence[str]], width: int) -> list[str]:
     What does not fit into `width` characters of the last column goes on in lines below it, at most twenty.
     """
     sizes = [max(map(len, column)) for column in zip(*rows)]
-    indent = min(sum(sizes[:-1]) + 2 * (len(sizes) - 1), max(width - 30, 4))
+    beside = sum(sizes[:-1]) + 2 * (len(sizes) - 1)
+    indent = beside if beside <= width - 30 else 4  # else it has lines of its own
     lines = []
     for row in rows:
         inner = [cell.rjust(size) for cell, size in zip(row[1:-1], sizes[1:-1])]
         before = '  '.join([row[0].ljust(sizes[0]), *inner])
         last = wrapped(row[-1], width - indent, 0, cut_words=True)[:20]
-        if len(before) + 2 > indent and last != ['']:
-            lines += [truncate(before, width), *(' ' * indent + part for part in last)]
+        if indent < beside and last != ['']:
+            lines += [truncate(before.rstrip(), width), *(' ' * indent + part for part in last)]
         else:
-            lines.append(f'{before}  {last[0]}'.rstrip())
+            lines.append(truncate(f'{before}  {last[0]}'.rstrip(), width))
             lines += [' ' * indent + part for part in last[1:]]
     return lines
 

@@ -88,9 +88,10 @@ class Recorder:
         """These trials are to be trained to the end, after the race."""
         self._write({'event': 'finish', 'trials': list(trial_ids)})
 
-    def stop(self, reason: str, expected_gain: float) -> None:
-        """The run ends, for now; the gain is recorded where it is known (finite)."""
-        known = {'expected_gain': expected_gain} if math.isfinite(expected_gain) else {}
+    def stop(self, reason: str, expected_gain: float, expected_metric: float = math.nan) -> None:
+        """The run ends, for now; gain and metric are recorded where they are known (finite)."""
+        expected = {'expected_gain': expected_gain, 'expected_metric': expected_metric}
+        known = {key: value for key, value in expected.items() if math.isfinite(value)}
         self._write({'event': 'stop', 'reason': reason, **known})
 
     def _write(self, event: Event, sync: bool = True) -> Change:

@@ -182,6 +182,8 @@ class RunState:
     """Why it ended."""
     expected_gain: float | None = None
     """What training the most promising trial to the end was then expected to improve the metric by, where known."""
+    expected_metric: float | None = None
+    """What the optimizer then believed the incumbent's metric to be, where known: the best of noisy ones is luck."""
     salvaged: bool = False
     """Whether lines of the journal were lost."""
     last_time: float | None = None
@@ -217,8 +219,9 @@ class RunState:
         elif kind == 'salvage':
             self.salvaged = True
         elif kind == 'stop':
-            gain = event.get('expected_gain')
+            gain, metric = event.get('expected_gain'), event.get('expected_metric')
             self.stopped, self.expected_gain = str(event.get('reason')), None if gain is None else float(gain)
+            self.expected_metric = None if metric is None else float(metric)
         elif kind == 'finish':
             self.finishing = [trial for trial in event['trials'] if trial in self.trials]
         return Change()
@@ -252,7 +255,7 @@ class RunState:
 
     def _start(self, event: Event) -> Change:
         self.attempts = max(self.attempts, event['attempt'] + 1)
-        self.stopped = self.expected_gain = None
+        self.stopped = self.expected_gain = self.expected_metric = None
         trial = self._trial(event)
         reached: int = event.get('acknowledged') or event['previous_epoch']
         asked = Trial(trial.id, trial.configuration, reached, event['epoch'], trial.point)

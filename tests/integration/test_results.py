@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import inspect
 import json
+import random
 import sys
 from pathlib import Path
 from typing import get_args
 
 import pytest
+from ConfigSpace import ConfigurationSpace
 from objectives import Quadratic
 from races import tune
 from runs import events_of, hostile, results_of, tuned, written
 
 import hpo4dl
 from hpo4dl import ArgumentError, HPO4DLError, Incumbent, Tuner, tuner
+from hpo4dl.analysis.report import report_text
+from hpo4dl.analysis.run import to_json
 from hpo4dl.optimizers.registry import OPTIMIZERS
 from hpo4dl.race.budget import UNITS
 from hpo4dl.records.checkpoints import KEEP, MODES
@@ -103,3 +107,38 @@ def test_words_that_an_editor_completes_are_those_that_are_accepted() -> None:
     assert (types['optimizer'], types['keep_checkpoints'], types['checkpoints']) == (
         'OptimizerName | Optimizer', 'Keep', 'Mode'
     )  # fmt: skip
+
+
+def test_beside_the_best_of_noisy_metrics_stands_what_to_expect(tmp_path: Path) -> None:
+    """The best metric seen is luck; the posterior's is nearer to what the network has without the noise."""
+    noise = random.Random(0)
+
+    def truth(x: float, epoch: int) -> float:
+        return 0.5 * (x - 0.5) ** 2 + 1 / epoch
+
+    def noisy(configuration, epoch, previous_epoch, checkpoint_path):
+        return [
+            {'epoch': i, 'metric': truth(configuration['x'], i) + noise.gauss(0, 0.1)}
+            for i in range(previous_epoch + 1, epoch + 1)
+        ]
+
+    seen, expected = [], []
+    for seed in range(3):
+        settings = {'max_epochs': 9, 'max_budget': 80, 'minimize': True, 'num_configurations': 50, 'quiet': True}
+        made = Tuner(noisy, ConfigurationSpace({'x': (0.0, 1.0)}), output_path=tmp_path, seed=seed, **settings)
+        best, run = made.run(), made.results()
+        (stop,) = events_of(made.run_folder, 'stop')
+        assert run.expected_metric == stop['expected_metric']
+        assert f'expected {run.expected_metric:.6g} by all that was seen' in report_text(run)
+        assert to_json(run)['incumbent']['expected'] == run.expected_metric
+        true = truth(best.configuration['x'], best.epoch)
+        seen.append(best.metric - true)
+        expected.append(run.expected_metric - true)
+    assert max(seen) < 0, 'luck'
+    assert sum(map(abs, expected)) < sum(map(abs, seen))
+
+
+def test_other_optimizers_expect_nothing(folder: Path) -> None:
+    run = hpo4dl.read_run(folder)
+    assert run.expected_metric is None
+    assert 'expected' not in report_text(run)
