@@ -1,6 +1,6 @@
 """Tune a Lightning module on scikit-learn's handwritten digits, on any device, without a network.
 
-    pip install "hpo4dl[lightning]"
+    pip install ".[lightning]"
     python examples/lightning_digits.py
 
 Lightning saves and restores model, optimizer, scheduler and its own counters. Two things are ours to add: the random

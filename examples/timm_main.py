@@ -1,6 +1,6 @@
 """Tune an image classifier: any timm model, on torchvision's data sets or a folder of images.
 
-    pip install "hpo4dl[timm]"
+    pip install ".[timm]"
     python examples/timm_main.py --dataset torch/cifar100 --train-split train --val-split validation \\
         --optimizer dyhpo --output-dir ./hpo4dl_results
 

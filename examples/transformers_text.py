@@ -1,6 +1,6 @@
 """Tune a small transformer of Hugging Face on made-up text, on any device, without a network.
 
-    pip install "hpo4dl[transformers]"
+    pip install ".[transformers]"
     python examples/transformers_text.py
 
 Sequences of letters are to be told apart by whether an 'a' comes before the first 'b'. The model is a BERT that starts

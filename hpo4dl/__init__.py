@@ -20,6 +20,9 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .analysis.replay import replay
+    from .analysis.run import Run, read_run
+    from .integrations.command import command_objective
+    from .integrations.reporting import report_epoch
     from .integrations.torch_checkpoint import load_checkpoint, save_checkpoint
     from .optimizers.dyhpo import DyHPO
     from .optimizers.hyperband import ASHA, Hyperband
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from .tools.executor_check import check_executor
     from .tools.objective_check import ObjectiveCheck, check_objective
     from .tools.warm_start import WarmStart, warm_start
-    from .trial import Trial
+    from .trial import Incumbent, Trial
     from .tuner import Tuner
 
 __version__ = '0.2.0'
@@ -43,11 +46,13 @@ __all__ = [
     'ExecutorError',
     'HPO4DLError',
     'Hyperband',
+    'Incumbent',
     'JournalError',
     'MissingPartError',
     'ObjectiveCheck',
     'Policy',
     'RandomSearch',
+    'Run',
     'RunLockedError',
     'StorageError',
     'Trial',
@@ -55,14 +60,20 @@ __all__ = [
     'WarmStart',
     'check_executor',
     'check_objective',
+    'command_objective',
     'load_checkpoint',
+    'read_run',
     'replay',
+    'report_epoch',
     'save_checkpoint',
     'warm_start',
 ]
 
 _MODULES = {
     'analysis.replay': ['replay'],
+    'analysis.run': ['Run', 'read_run'],
+    'integrations.command': ['command_objective'],
+    'integrations.reporting': ['report_epoch'],
     'integrations.torch_checkpoint': ['load_checkpoint', 'save_checkpoint'],
     'optimizers.dyhpo': ['DyHPO'],
     'optimizers.hyperband': ['ASHA', 'Hyperband'],
@@ -72,7 +83,7 @@ _MODULES = {
     'tools.executor_check': ['check_executor'],
     'tools.objective_check': ['ObjectiveCheck', 'check_objective'],
     'tools.warm_start': ['WarmStart', 'warm_start'],
-    'trial': ['Trial'],
+    'trial': ['Incumbent', 'Trial'],
     'tuner': ['Tuner'],
 }
 """Where the names are that are imported when they are asked for (PEP 562)."""

@@ -23,9 +23,10 @@ def check_objective_function(value: object) -> None:
     if inspect.iscoroutinefunction(value):
         raise ArgumentError('objective_function', value, f'{accepted} that is not async')
     try:
-        inspect.signature(value, follow_wrapped=False).bind({}, 1, 0, '')
+        told = inspect.signature(value, follow_wrapped=False)
+        told.bind({}, 1, 0, '')
     except TypeError as error:
-        raise ArgumentError('objective_function', value, f'{accepted}; {error}') from None
+        raise ArgumentError('objective_function', value, f'{accepted}; yours takes {told}: {error}') from None
     except ValueError:
         pass  # a builtin that does not tell its signature
 
@@ -65,6 +66,13 @@ def check_path(argument: str, value: object) -> str:
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
         raise ArgumentError(argument, value, 'a path')
     return str(os.fspath(value))
+
+
+def check_name(argument: str, value: object) -> str:
+    """`value`; raises ArgumentError unless it is a short text of characters that print."""
+    if not isinstance(value, str) or not value.strip() or len(value) > 100 or not value.isprintable():
+        raise ArgumentError(argument, value, 'a text of 1 to 100 characters')
+    return value
 
 
 def check_list(argument: str, value: Any) -> Sequence[Any]:

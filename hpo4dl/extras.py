@@ -1,4 +1,4 @@
-"""Packages that `pip install hpo4dl` does not bring."""
+"""Packages that are not installed with hpo4dl."""
 
 from __future__ import annotations
 
@@ -7,10 +7,22 @@ from typing import Any
 
 from .errors import HPO4DLError
 
+PACKAGES = {
+    'mlflow': 'mlflow-skinny',
+    'optuna': 'optuna scikit-learn',
+    'pandas': 'pandas',
+    'parquet': 'pyarrow',
+    'plot': 'matplotlib',
+    'slurm': 'submitit',
+    'tensorboard': 'tensorboard',
+    'wandb': 'wandb',
+}
+"""By extra, as setup.cfg has them. Errors name these, not the extra: on PyPI, `hpo4dl` is another program (0.1.0)."""
+
 
 def import_extra(module: str, extra: str) -> Any:
-    """Import a module of an optional package; raise an HPO4DLError that names the extra where it is not installed."""
+    """Import a module of an optional package; raise an HPO4DLError that says what to install where it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise HPO4DLError(f'this needs {module}: pip install "hpo4dl[{extra}]" ({error})') from error
+        raise HPO4DLError(f'this needs {module}: pip install {PACKAGES[extra]} ({error})') from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import json
 import os
 import secrets
 import shutil
@@ -11,12 +12,14 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .errors import StorageError
 
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 """What a file system says when the trouble is its own: full, read-only, broken, gone."""
+MANY_FILES = 100
+"""From so many files on, all of a file system is forced to the disk at once."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -65,6 +68,14 @@ def read_regular(path: Path, limit: int = -1) -> bytes:
         return file.read(limit)
 
 
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; OSError as `open_regular`, ValueError of what is no JSON, or nested without end."""
+    try:
+        return json.loads(read_regular(path))
+    except RecursionError as error:
+        raise ValueError('nested too deeply') from error
+
+
 def sync_folder(folder: Path) -> None:
     """Force a folder's entries to the disk, where the system can."""
     if os.name == 'posix':
@@ -80,21 +91,42 @@ def sync_tree(folder: Path) -> int:
 
     What vanishes meanwhile, since something still writes there, is no part of it.
     """
-    size = 0
+    size, files, folders = 0, [], []
     for parent, _, names in os.walk(folder):
+        folders.append(Path(parent))
         for name in names:
             path = os.path.join(parent, name)
             with suppress(FileNotFoundError):
                 status = os.lstat(path)
                 if stat.S_ISREG(status.st_mode):
-                    with open(path, 'rb' if os.name == 'posix' else 'rb+') as file:
-                        os.fsync(file.fileno())
+                    files.append(path)
                     size += status.st_size
-        if parent != str(folder):
+    if len(files) < MANY_FILES or not sync_file_system(folder):
+        for path in files:
+            with suppress(FileNotFoundError), open(path, 'rb' if os.name == 'posix' else 'rb+') as file:
+                os.fsync(file.fileno())
+        for below in folders[:0:-1]:
             with suppress(FileNotFoundError):
-                sync_folder(Path(parent))
+                sync_folder(below)
     sync_folder(folder)
     return size
+
+
+def sync_file_system(folder: Path) -> bool:
+    """Force all of a file system to the disk at once, where Linux can, since an fsync a file takes long; else False."""
+    try:
+        syncfs = ctypes.CDLL(None, use_errno=True).syncfs  # no wrapper in Python
+    except (AttributeError, OSError, TypeError):
+        return False
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if syncfs(descriptor) == 0:
+            return True
+        if ctypes.get_errno() in REFUSED:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def tree_size(folder: Path) -> int:
@@ -119,19 +151,50 @@ def copy_tree(source: Path, destination: Path) -> None:
 
 
 def copy_file(source: str | os.PathLike[str], destination: str | os.PathLike[str]) -> None:
-    """Copy a file inside the kernel: XFS and Btrfs share its blocks, NFS and Lustre servers copy by themselves."""
-    try:
-        with open(source, 'rb') as old, open(destination, 'wb') as new:
-            while os.copy_file_range(old.fileno(), new.fileno(), 2**30):
-                pass
-            whole = new.tell() == os.fstat(old.fileno()).st_size
-    except (AttributeError, OSError) as error:  # not on this system, or not between these two file systems
-        if isinstance(error, OSError) and error.errno in (*REFUSED, errno.ENOENT):
-            raise
-        whole = False
-    if not whole:
-        shutil.copyfile(source, destination)
+    """Copy a file inside the kernel: XFS and Btrfs share its blocks, NFS and Lustre servers copy by themselves.
+
+    Holes stay holes.
+    """
+    with open(source, 'rb', buffering=0) as old, open(destination, 'wb', buffering=0) as new:
+        size = os.fstat(old.fileno()).st_size
+        new.truncate(size)
+        for begin, end in parts_with_data(old.fileno(), size):
+            copy_part(old.fileno(), new.fileno(), begin, end)
     shutil.copystat(source, destination)
+
+
+def parts_with_data(file: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where a file has data, from and to; all of it where the system does not tell holes."""
+    at = 0
+    while at < size:
+        begin, end = at, size
+        try:
+            begin = os.lseek(file, at, os.SEEK_DATA)
+            end = os.lseek(file, begin, os.SEEK_HOLE)
+        except (AttributeError, OSError) as error:
+            if isinstance(error, OSError) and error.errno == errno.ENXIO:  # there is but a hole
+                return
+        yield begin, end
+        at = end
+
+
+def copy_part(old: int, new: int, begin: int, end: int) -> None:
+    """Copy what one file has from `begin` to `end` to the same place in another one."""
+    for file in (old, new):
+        os.lseek(file, begin, os.SEEK_SET)
+    left = end - begin
+    try:
+        while left and (n := os.copy_file_range(old, new, min(left, 2**30))):
+            left -= n
+    except (AttributeError, OSError) as error:  # not on this system, or not between these two file systems
+        if isinstance(error, OSError) and error.errno in REFUSED:
+            raise
+    for file in (old, new):
+        os.lseek(file, end - left, os.SEEK_SET)
+    while left and (content := os.read(old, min(left, 2**20))):
+        left -= len(content)
+        while content:
+            content = content[os.write(new, content) :]
 
 
 def swap(one: Path, other: Path) -> bool:

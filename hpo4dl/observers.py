@@ -1,38 +1,75 @@
-"""Who is told how a race goes: the progress display or the log, and the user's callbacks, which may fail."""
+"""Who is told how a race goes: people, through a narrator, and the user's callbacks, which may fail.
+
+This module alone reaches ring 3, inside functions: a core copy has no narrator, and no warm start.
+"""
 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .checks import check_flag, check_list
 from .errors import ArgumentError, MissingPartError
-from .progress import Callback, Event, is_watched, log_line, progress_display
+from .progress import Callback, Event
 from .race.stopping import Deadline
 from .records.state import RunState
 from .text import brief
 from .trial import Trial
 
+if TYPE_CHECKING:
+    from .analysis.run import Run as Run
+
 logger = logging.getLogger(__name__)
 
 
+class Narrates(Protocol):
+    """Tells people of a race, from its first line to its last."""
+
+    def begin(self, run_folder: Path, state: RunState) -> None: ...
+    def result(self, event: Event, state: RunState) -> None: ...
+    def close(self) -> None: ...
+    def end(self, run_folder: Path, how_to_go_on: str) -> None: ...
+
+
+class LogLines:
+    """What a core copy tells: that which is worth a line in a log."""
+
+    def begin(self, run_folder: Path, state: RunState) -> None:
+        logger.info('the run is in %s', run_folder)
+
+    def result(self, event: Event, state: RunState) -> None:
+        if event.failed is not None:
+            logger.warning('trial %d failed: %s', event.trial.id, event.failed)
+
+    def close(self) -> None:
+        pass
+
+    def end(self, run_folder: Path, how_to_go_on: str) -> None:
+        logger.info('%s', how_to_go_on)
+
+
 class Observers:
-    """Tells of every result: as `Tuner` says of `callbacks` and `progress`. Raises ArgumentError."""
+    """Tells of a race, as `Tuner` says of `callbacks`, `progress` and `quiet`. Raises ArgumentError."""
 
     def __init__(
-        self, callbacks: Sequence[Callback], progress: bool | None, max_budget: float | None, cost: str = 'epochs'
+        self,
+        callbacks: Sequence[Callback],
+        progress: bool | None,
+        max_budget: float | None,
+        cost: str = 'epochs',
+        quiet: bool = False,
     ) -> None:
-        shows = is_watched(sys.stderr) if progress is None else check_flag('progress', progress)
+        if check_flag('quiet', quiet) and (progress is not None and check_flag('progress', progress)):
+            raise ArgumentError('progress', progress, 'None or False with quiet=True')
         for callback in check_list('callbacks', callbacks):
             if not callable(callback):
                 raise ArgumentError('callbacks', callback, 'functions that take one event')
-        self._display = progress_display() if shows else None
-        self._callbacks = [self._display or log_line, *callbacks]
+        self._people = narrator(None if progress is None else check_flag('progress', progress), quiet)
+        self._callbacks = callbacks
         self._max_budget = max_budget
+        self.begin, self.close, self.end = self._people.begin, self._people.close, self._people.end
         self._cost = cost
 
     def tell(
@@ -46,7 +83,7 @@ class Observers:
     ) -> None:
         spent, seconds = state.epochs_spent, deadline.elapsed()
         budget = None if state.finishing else self._max_budget
-        for callback in self._callbacks:
+        for callback in (lambda event: self._people.result(event, state), *self._callbacks):
             incumbent = state.incumbent_row()
             counted = (spent, budget, seconds, running, self._cost, state.budget_spent)
             event = Event(trial, dict(metrics), failed, incumbent, *counted)
@@ -55,29 +92,37 @@ class Observers:
             except Exception:
                 logger.exception('the callback %s failed; the race goes on', brief(callback))
 
-    def close(self) -> None:
-        """Leave the last state on the terminal."""
-        if self._display is not None:
-            with suppress(OSError, ValueError):  # of a terminal, or a stream, that has gone away
-                self._display.close()
+    def interrupted(self, error: BaseException, how_to_go_on: str) -> None:
+        """An exception ends the run: have its traceback end with how to go on, or log that where it cannot."""
+        if hasattr(error, 'add_note'):
+            error.add_note(how_to_go_on)
+        else:  # Python 3.10
+            logger.warning('%s', how_to_go_on)
 
-    def summarize(self, run_folder: Path) -> None:
-        """Tell what came of the run, in a short table: below the progress on a terminal, else in the log."""
-        try:
-            from .analysis.report import report_text
-            from .analysis.run import read_run
 
-            text = report_text(read_run(run_folder))
-        except MissingPartError:  # a core copy has no report
-            return
-        except Exception:
-            logger.exception('%s cannot be summed up', run_folder)
-            return
-        if self._display is not None:
-            with suppress(OSError, ValueError):
-                sys.stderr.write(f'{text}\n')
-        else:
-            logger.info('%s', text)
+def narrator(progress: bool | None, quiet: bool) -> Narrates:
+    """Who tells people."""
+    try:
+        from .analysis.narrator import Narrator
+    except MissingPartError:
+        return LogLines()
+    return Narrator(progress, quiet)
+
+
+def check_place(objective_function: object, processes: int) -> None:
+    """As `guards.check_place`; a core copy does not look."""
+    try:
+        from .tools.guards import check_place
+    except MissingPartError:
+        return
+    check_place(objective_function, processes)
+
+
+def results(run_folder: Path) -> Run:
+    """What the run's folder holds; raises MissingPartError in a core copy."""
+    from .analysis.run import read_run
+
+    return read_run(run_folder)
 
 
 def first_configurations(initial: Any, warm_start: Any, configuration_space: Any, candidates: Any) -> list[Any]:

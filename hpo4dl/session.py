@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -27,10 +28,12 @@ from .records.identity import Identity, make_marked
 from .records.journal import Journal
 from .records.lock import Lock
 from .records.recorder import Recorder
+from .records.requests import Requests
 from .records.state import RunState
 from .settings import Settings
 from .space.unit_cube import Space
-from .trial import Trial
+from .text import importable
+from .trial import Incumbent, Trial
 
 
 @dataclass
@@ -60,28 +63,42 @@ class Session:
         self._is_current = False
         """Whether optimizer and state are where the journal ends."""
 
-    def run(self, finish: int | None = None) -> dict[str, Any]:
+    def run(self, finish: int | None = None) -> Incumbent:
         """Race until a stop, or train so many trials to the end; arguments and errors as of `Tuner`'s methods."""
         deadline = Deadline(self.settings.time_limit, allocation_left())
         with Lock(self.run_folder, self.take_over) as lock, self._signals.watched(), closing(self._journal):
             loop = self._take_up(lock, deadline, finish)
+            self.observers.begin(self.run_folder, self.state)
             try:
                 stop = loop.run() if finish is None else loop.finish(finish)
                 self.stopped = stop.reason
-                loop.recorder.stop(stop.reason, loop.expected_gain())
+                loop.recorder.stop(stop.reason, loop.expected_gain(), loop.expected_metric())
                 if stop.is_final:
                     loop.checkpoints.end()
                 self._is_current, self._asked = True, loop.asked
+            except BaseException as error:
+                self.observers.interrupted(error, self.how_to_go_on())
+                raise
             finally:
                 self.workers.close()
-                if self.state.attempts:
-                    self.observers.close()
+                self.observers.close()
                 write_table(self.run_folder, self.settings.minimize, self.space.restore)
-        self.observers.summarize(self.run_folder)
+        self.observers.end(self.run_folder, self.how_to_go_on(stop))
         incumbent = self.state.incumbent_row()
         if incumbent is None:
             raise self._nothing_found(stop)
         return incumbent
+
+    def how_to_go_on(self, stop: Stop | None = None) -> str:
+        """The last line of a run, for people: the command, or the call, that goes on with it after that stop."""
+        path, function = str(self.run_folder), importable(self.workers.objective_function)
+        more = ' --max-budget N' if stop is not None and stop.is_final else ''
+        if (self.run_folder / 'command.json').is_file():  # of `hpo4dl run`
+            return f'hpo4dl: to go on: hpo4dl resume {shlex.quote(path)}{more}'
+        if function and self.settings.optimizer and self.workers.is_this_process() and __package__ == 'hpo4dl':
+            return f'hpo4dl: to go on: hpo4dl resume {shlex.quote(path)} {shlex.quote(function)}{more}'
+        more = ', max_budget=N' if more else ''
+        return f'hpo4dl: to go on: Tuner.resume({path!r}, objective_function{more}).run()'
 
     def _take_up(self, lock: Lock, deadline: Deadline, finish: int | None) -> Loop:
         """The loop, with optimizer, state and checkpoints where the journal ends."""
@@ -101,6 +118,7 @@ class Session:
             restore_checkpoints(loop, self.run_folder, self.identity, goes_on and finish is None, self.salvage)
         if finish is not None:  # keep_checkpoints='best' may have removed it when the race ended
             make_marked(loop.checkpoints.folder, self.identity, self.run_folder)
+        loop.requests.forget_stops()
         self._is_current = False
         return loop
 
@@ -118,6 +136,7 @@ class Session:
         folder = self.identity.checkpoint_folder(self.run_folder, settings.storage_path)
         best, keep, mode = self.run_folder / 'best_trial', settings.keep_checkpoints, settings.checkpoints
         budget = Budget(settings.max_budget, settings.cost, settings.max_epochs)
+        failures = 0 if self.state.stopped is None else sum(self.state.failures.values())
         return Loop(
             optimizer=self.optimizer,
             recorder=Recorder(self._journal, lock, self.state, self.space.plain),
@@ -125,12 +144,13 @@ class Session:
             quota=DiskQuota(settings.max_disk),
             workers=self.workers,
             retries=Retries(self.state, settings.retry),
-            rules=StoppingRules(deadline, budget, settings.target, how_to_resume),
+            rules=StoppingRules(deadline, budget, settings.target, how_to_resume, failures),
             signals=self._signals,
             observe=partial(self.observers.tell, deadline=deadline),
             trial_timeout=settings.trial_timeout,
             least_gain=settings.stop_when_gain_below,
             asked=self._asked,
+            requests=Requests(self.run_folder),
         )
 
     def _nothing_found(self, stop: Stop) -> Exception:

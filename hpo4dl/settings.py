@@ -8,7 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from .checks import check_choice, check_count, check_flag, check_number, check_path, check_seed, check_size
+from .checks import check_choice, check_count, check_flag, check_name, check_number, check_path, check_seed, check_size
 from .errors import ArgumentError, JournalError
 from .optimizers.registry import OPTIMIZERS
 from .race.budget import UNITS
@@ -60,6 +60,7 @@ class Settings:
     retry: int = argument(lambda name, value: check_count(name, value, least=0), default=0)
     trial_timeout: float | None = argument(check_positive, optional=True, default=None)
     stop_when_gain_below: float | None = argument(check_positive, optional=True, default=None)
+    metric_name: str = argument(check_name, default='metric')
     cost: str = argument(lambda name, value: check_choice(name, value, tuple(UNITS)), default='epochs')
 
     @classmethod

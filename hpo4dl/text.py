@@ -1,9 +1,9 @@
-"""Values, errors and tables as text for people: in log lines, messages, reports and on terminals."""
+"""Values and errors as text for people, in messages and log lines, and the names of functions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import os
+import sys
 
 
 def truncate(text: str, width: int) -> str:
@@ -34,34 +34,12 @@ def escape(value: object) -> str:
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode('ascii') for c in str(value))
 
 
-def format_value(value: object) -> str:
-    """Return a value of a hyperparameter as text: floats to five digits."""
-    return f'{value:.5g}' if isinstance(value, float) else escape(value)
-
-
-def format_configuration(configuration: Mapping[str, Any]) -> str:
-    """Return a configuration in one line; long names and values are cut."""
-    pairs = configuration.items()
-    return ', '.join(f'{truncate(escape(name), 40)}={truncate(format_value(value), 40)}' for name, value in pairs)
-
-
-def format_seconds(seconds: float) -> str:
-    """Return a duration as h:mm:ss, or m:ss below an hour."""
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    return f'{hours}:{m:02d}:{s:02d}' if hours else f'{m}:{s:02d}'
-
-
-def format_table(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Return lines of aligned columns, the first and last to the left, the others to the right, cut to `width`."""
-    sizes = [max(map(len, column)) for column in zip(*rows)]
-    lines = []
-    for row in rows:
-        inner = [cell.rjust(size) for cell, size in zip(row[1:-1], sizes[1:-1])]
-        lines.append(truncate('  '.join([row[0].ljust(sizes[0]), *inner, row[-1]]).rstrip(), width))
-    return lines
-
-
-def plural(n: int, noun: str) -> str:
-    """Return a number of things, such as '1 trial' or '2 trials'."""
-    return f'{n} {noun}{"" if n == 1 else "s"}'
+def importable(function: object) -> str:
+    """Return the name by which another process imports a function: MODULE:NAME or FILE.py:NAME; empty: by none."""
+    name, module = getattr(function, '__qualname__', ''), sys.modules.get(getattr(function, '__module__', None) or '')
+    if not name or '<' in name or getattr(module, name.partition('.')[0], None) is None:
+        return ''
+    if module is None or module.__name__ != '__main__':
+        return f'{module.__name__}:{name}' if module is not None else ''
+    file = getattr(module, '__file__', None)
+    return f'{os.path.relpath(file)}:{name}' if file else ''

@@ -8,6 +8,7 @@ again. Inside the optimizers larger values are better everywhere; the sign is tu
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,8 @@ class Attempt:
     started_file: str
     """A file that a worker makes when it begins: limits of time start there."""
     in_place: bool = False
+    log: str = os.devnull
+    """The file for what a program prints that is run for it."""
 
 
 @dataclass
@@ -94,6 +97,35 @@ class Outcome:
     """Where the worker made it: beside the attempt's own folder, which that becomes; None: no worker made it."""
     storage: str | None = None
     """What the file system refused, if it did: no fault of the trial's, and no result."""
+
+
+class Incumbent(dict[str, Any]):
+    """The best so far: a dictionary, as in hpo4dl 0.1.0, whose main entries are attributes, too.
+
+    Beside them it has what else the objective function returned with that epoch, and the seconds that an epoch took:
+    `time`, `overhead_time`, `total_time`.
+    """
+
+    @property
+    def configuration(self) -> Configuration:
+        """The values of its hyperparameters."""
+        found: Configuration = self['configuration']
+        return found
+
+    @property
+    def configuration_id(self) -> int:
+        """The number of its trial."""
+        return int(self['configuration_id'])
+
+    @property
+    def epoch(self) -> int:
+        """The epoch at which the metric was best."""
+        return int(self['epoch'])
+
+    @property
+    def metric(self) -> float:
+        """The best metric."""
+        return float(self['metric'])
 
 
 def copied(configuration: Mapping[str, Any]) -> Configuration:

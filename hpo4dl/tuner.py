@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ConfigSpace import ConfigurationSpace
 
@@ -16,7 +16,8 @@ from .errors import ArgumentError
 from .execution.engines import Workers, slots_for
 from .execution.pickling import check_picklable
 from .execution.processes import check_devices
-from .observers import Observers, first_configurations
+from .execution.worker import TrainsAttempts
+from .observers import Observers, check_place, first_configurations, results
 from .optimizers.base import BaseOptimizer
 from .optimizers.protocol import Forecasts, Optimizer
 from .optimizers.registry import check_agrees, check_optimizer
@@ -24,10 +25,20 @@ from .progress import Callback
 from .records.identity import Identity, make_marked, read_identity
 from .records.journal import SCHEMA, Journal
 from .records.run_folder import make_run_folder, read_configuration_space, write_run
+from .records.runs import find_run
 from .session import Session, build_optimizer
 from .settings import Settings
+from .space.declaration import as_space
 from .space.unit_cube import Space
-from .trial import Objective
+from .trial import Incumbent, Objective
+
+if TYPE_CHECKING:
+    from .observers import Run
+
+OptimizerName = Literal['dyhpo', 'hyperband', 'asha', 'random']
+Keep = Literal['alive', 'all', 'best', 'none']
+Mode = Literal['copy', 'in-place']
+Unit = Literal['epochs', 'seconds', 'reported']
 
 
 class Tuner:
@@ -37,7 +48,7 @@ class Tuner:
         objective_function: called as `f(configuration, epoch, previous_epoch, checkpoint_path)`, trains on from
             `previous_epoch` (0: from scratch) to `epoch`, and returns a dict, or a list of dicts, with `epoch`,
             `metric`, and whatever else is to be recorded.
-        configuration_space: what to search.
+        configuration_space: what to search: ConfigSpace's, or a dictionary such as `{'lr': {'float': [1e-5, 0.1]}}`.
         max_epochs: epochs of one configuration at most.
         max_budget: epochs to train in all, or what `cost` counts; None: another stop is needed, but for Hyperband,
             which then goes once round its brackets.
@@ -57,17 +68,23 @@ class Tuner:
         cost: what `max_budget` counts, and what DyHPO weighs gain against: 'epochs' (default), 'seconds' that calls
             take, or 'reported': what the objective function returns as `cost` with each epoch, in any unit.
         warm_start: the folder of a previous run, whose best configurations are raced first, see `warm_start`.
-        keep_checkpoints: 'alive' (default), 'all' or 'best', see `Checkpoints`.
+        keep_checkpoints: 'alive' (default), 'all', 'best', or 'none': each call trains from epoch 1, see `Checkpoints`.
         executor: where calls are made: None (here, or in processes of this machine), an object with PEP 3148's
             `submit`, or a callable that makes one, so that a broken one can be made anew.
         num_workers: calls at a time; default 1, in this process. With more and no executor: that many processes.
         devices: for processes of this machine, one accelerator a worker: `['cuda:0', 'cuda:1']`.
+        devices_per_trial: how many of them each worker sees; default 1.
+        trials_per_device: how many workers share a device; default 1.
+        fresh_process: a new process of this machine for each call, so that memory that leaks is freed with it.
         retry: how often a call that failed, or whose worker died, is made again before its trial is failed; default 0.
         trial_timeout: seconds after which a call is failed; a single worker without executor is then a process.
         checkpoints: 'copy' (default): a call works on a copy of the trial's checkpoint; 'in-place': on itself.
         max_disk: bytes, or a text such as '20GB', that all checkpoints together may take.
         callbacks: called with an `Event` after every result. What they raise is logged.
-        progress: a line that is written over; None: where stderr is a terminal or a notebook. Else a log line a result.
+        progress: a line that is written over; None: where stderr is a terminal or a notebook. Else a line now and then.
+        quiet: says nothing on stderr but warnings; `logging` has all of it, at level INFO.
+        name: what the run's folder is called, before date and time; default 'experiment'.
+        metric_name: what reports and pictures call the metric; default 'metric'.
 
     Raises:
         ArgumentError: an argument cannot be used.
@@ -77,11 +94,11 @@ class Tuner:
     def __init__(
         self,
         objective_function: Objective,
-        configuration_space: ConfigurationSpace,
+        configuration_space: ConfigurationSpace | dict[str, Any],
         max_epochs: int,
         max_budget: float | None = None,
         output_path: str | os.PathLike[str] = 'hpo4dl_results',
-        optimizer: str | Optimizer = 'dyhpo',
+        optimizer: OptimizerName | Optimizer = 'dyhpo',
         minimize: bool = False,
         num_configurations: int = 1000,
         seed: int | None = None,
@@ -93,34 +110,42 @@ class Tuner:
         stop_when_gain_below: float | None = None,
         initial_configurations: Sequence[Mapping[str, object]] = (),
         candidates: Sequence[Mapping[str, object]] | None = None,
-        cost: str = 'epochs',
+        cost: Unit = 'epochs',
         warm_start: str | os.PathLike[str] | None = None,
-        keep_checkpoints: str = 'alive',
+        keep_checkpoints: Keep = 'alive',
         executor: Any = None,
         num_workers: int = 1,
         devices: Sequence[str] | None = None,
+        devices_per_trial: int = 1,
+        trials_per_device: int = 1,
+        fresh_process: bool = False,
         retry: int = 0,
         trial_timeout: float | None = None,
-        checkpoints: str = 'copy',
+        checkpoints: Mode = 'copy',
         max_disk: int | str | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool | None = None,
+        quiet: bool = False,
+        name: str | None = None,
+        metric_name: str = 'metric',
     ) -> None:
         check_objective_function(objective_function)
         check_optimizer(optimizer)
-        name = optimizer if isinstance(optimizer, str) else None
+        configspace: ConfigurationSpace = as_space(configuration_space)
+        known = optimizer if isinstance(optimizer, str) else None
         stops = (max_budget, time_limit, target, stop_when_gain_below)
-        if all(stop is None for stop in stops) and name != 'hyperband':
+        if all(stop is None for stop in stops) and known != 'hyperband':
             accepted = 'a whole number >= 1, unless time_limit, target or stop_when_gain_below is given'
             raise ArgumentError('max_budget', max_budget, accepted)
-        space = Space(configuration_space, candidates)
-        first = first_configurations(initial_configurations, warm_start, configuration_space, candidates)
+        space = Space(configspace, candidates)
+        check_fits(objective_function, space)
+        first = first_configurations(initial_configurations, warm_start, configspace, candidates)
         for configuration in first:
             space.to_unit(configuration, 'initial_configurations')
         settings = Settings.checked(
             max_epochs=max_epochs,
             max_budget=max_budget,
-            optimizer=name,
+            optimizer=known,
             minimize=minimize,
             num_configurations=num_configurations,
             seed=seed,
@@ -137,12 +162,14 @@ class Tuner:
             retry=retry,
             trial_timeout=trial_timeout,
             cost=cost,
+            metric_name=metric_name,
         )
         chosen = chosen_optimizer(optimizer, settings, space)
-        observers = Observers(callbacks, progress, settings.max_budget, settings.cost)
-        workers = workers_of(objective_function, executor, num_workers, devices, settings.trial_timeout)
-        folder, identity = make_run_folder(check_path('output_path', output_path), settings.storage_path)
-        write_run(folder, identity, asdict(settings), configuration_space)
+        observers = Observers(callbacks, progress, settings.max_budget, settings.cost, quiet)
+        processes = Processes(devices, devices_per_trial, trials_per_device, fresh_process)
+        workers = workers_of(objective_function, executor, num_workers, settings.trial_timeout, processes)
+        folder, identity = make_run_folder(check_path('output_path', output_path), settings.storage_path, name)
+        write_run(folder, identity, asdict(settings), configspace)
         make_marked(identity.checkpoint_folder(folder, settings.storage_path), identity, folder)
         Journal(folder).begin({'event': 'run', 'schema': SCHEMA, 'run': folder.name})
         self._session = Session(folder, identity, settings, space, chosen, workers, observers)
@@ -158,29 +185,34 @@ class Tuner:
         target: float | None = None,
         stop_when_gain_below: float | None = None,
         optimizer: Optimizer | None = None,
-        configuration_space: ConfigurationSpace | None = None,
+        configuration_space: ConfigurationSpace | dict[str, Any] | None = None,
         executor: Any = None,
         num_workers: int = 1,
         devices: Sequence[str] | None = None,
+        devices_per_trial: int = 1,
+        trials_per_device: int = 1,
+        fresh_process: bool = False,
         retry: int | None = None,
         trial_timeout: float | None = None,
         max_disk: int | str | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool | None = None,
+        quiet: bool = False,
         take_over: bool = False,
         salvage: bool = False,
     ) -> Tuner:
         """A tuner that goes on with an interrupted run where its journal ends: `Tuner.resume(folder, f).run()`.
 
         Args:
-            run_folder: the folder of the run.
+            run_folder: the folder of the run; 'last': the newest one below the current folder.
             objective_function: as in `Tuner`.
             max_budget, time_limit, target, stop_when_gain_below, retry, trial_timeout, max_disk: replace the run's own
                 where given.
             optimizer: a fresh object like the one the run was started with, if that was an object.
             configuration_space: where the installed ConfigSpace cannot read the one in the folder.
-            executor, num_workers, devices: as in `Tuner`; they need not be those that the run was started with.
-            callbacks, progress: as in `Tuner`.
+            executor, num_workers, devices, devices_per_trial, trials_per_device, fresh_process: as in
+                `Tuner`; they need not be those that the run was started with.
+            callbacks, progress, quiet: as in `Tuner`.
             take_over: go on although the lock of another host lies in the folder.
             salvage: go on from what is whole of a damaged journal, which is kept beside the new one, and train trials
                 whose checkpoint is gone again from the start.
@@ -192,7 +224,7 @@ class Tuner:
         check_objective_function(objective_function)
         check_flag('take_over', take_over)
         check_flag('salvage', salvage)
-        folder = Path(os.path.realpath(check_path('run_folder', run_folder)))
+        folder = Path(os.path.realpath(find_run(check_path('run_folder', run_folder))))
         stored = Settings.read(folder)
         if stored.optimizer is None and optimizer is None:
             raise ArgumentError('optimizer', optimizer, 'an object like the one that the run was started with')
@@ -211,10 +243,12 @@ class Tuner:
             trial_timeout=trial_timeout,
             max_disk=max_disk,
         )
-        space = Space.restored(configuration_space, settings.candidates)
+        space = Space.restored(as_space(configuration_space), settings.candidates)
+        check_fits(objective_function, space)
         chosen = chosen_optimizer(str(settings.optimizer) if optimizer is None else optimizer, settings, space)
-        observers = Observers(callbacks, progress, settings.max_budget, settings.cost)
-        workers = workers_of(objective_function, executor, num_workers, devices, settings.trial_timeout)
+        observers = Observers(callbacks, progress, settings.max_budget, settings.cost, quiet)
+        processes = Processes(devices, devices_per_trial, trials_per_device, fresh_process)
+        workers = workers_of(objective_function, executor, num_workers, settings.trial_timeout, processes)
         tuner = cls.__new__(cls)
         tuner._session = Session(folder, identity, settings, space, chosen, workers, observers, take_over, salvage)
         return tuner
@@ -245,16 +279,33 @@ class Tuner:
         return self._session.state.epochs_spent
 
     @property
-    def incumbent(self) -> dict[str, Any] | None:
+    def incumbent(self) -> Incumbent | None:
         """The best so far, as `run` returns it."""
         return self._session.state.incumbent_row()
 
-    def run(self) -> dict[str, Any]:
+    def __repr__(self) -> str:
+        best, budget = self.incumbent, self.settings.max_budget
+        spent = f'{self.epochs_spent} of {budget} epochs' if budget else f'{self.epochs_spent} epochs'
+        found = 'no result yet'
+        if best is not None:
+            found = f'{self.settings.metric_name} {best.metric:.6g} (trial {best.configuration_id}, epoch {best.epoch})'
+        return f'<Tuner: {spent}, {found}; {self.run_folder}>'
+
+    def _repr_html_(self) -> str:
+        """The run as a table, in a notebook."""
+        return self.results()._repr_html_()
+
+    def results(self) -> Run:
+        """The run as its folder has it: trials, learning curves, incumbent, a data frame, a plot. See `read_run`."""
+        return results(self.run_folder)
+
+    def run(self) -> Incumbent:
         """Race until a stop: the budget, the time limit, the target, a signal, or nothing left to train.
 
         Returns:
-            The incumbent: `configuration`, `configuration_id`, `epoch`, `metric`, what else the objective function
-            returned with it, and `time`, `overhead_time`, `total_time` (seconds an epoch).
+            The incumbent, a dictionary: `configuration`, `configuration_id`, `epoch`, `metric`, which are attributes,
+            too; what else the objective function returned with it; and `time`, `overhead_time`, `total_time` (seconds
+            an epoch).
 
         Raises:
             ArgumentError: the objective function cannot be sent to the executor's workers.
@@ -265,7 +316,7 @@ class Tuner:
         """
         return self._session.run()
 
-    def finish(self, top: int = 3) -> dict[str, Any]:
+    def finish(self, top: int = 3) -> Incumbent:
         """Train the most promising trials on to `max_epochs`, after the race. It takes nothing from `max_budget`.
 
         Most promising are the trials whose last metric is predicted to be best (DyHPO), or whose best metric is (all
@@ -294,15 +345,42 @@ def chosen_optimizer(optimizer: str | Optimizer, settings: Settings, space: Spac
     return chosen
 
 
+def check_fits(objective_function: Objective, space: Space) -> None:
+    """Raises ArgumentError where an objective function that is a program has placeholders that the space has not."""
+    if isinstance(objective_function, TrainsAttempts):
+        objective_function.check_names(space.names)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """What processes of this machine are to be like: arguments of `Tuner`."""
+
+    devices: Sequence[str] | None
+    devices_per_trial: int
+    trials_per_device: int
+    fresh_process: bool
+
+    def seen(self, num_workers: int) -> list[str] | None:
+        """The devices that each worker sees; raises ArgumentError."""
+        per_trial = check_count('devices_per_trial', self.devices_per_trial)
+        return check_devices(
+            self.devices, num_workers, per_trial, check_count('trials_per_device', self.trials_per_device)
+        )
+
+
 def workers_of(
-    objective_function: Objective, executor: Any, num_workers: int, devices: Sequence[str] | None, timeout: float | None
+    objective_function: Objective, executor: Any, num_workers: int, timeout: float | None, processes: Processes
 ) -> Workers:
     """The workers that the tuner's arguments ask for; raises ArgumentError."""
     n = check_count('num_workers', num_workers)
-    if executor is not None and devices is not None:
-        raise ArgumentError('devices', devices, 'None with an executor: its workers have theirs from their engine')
-    seen = check_devices(devices, n)
-    own_process = executor is None and (n > 1 or seen is not None or timeout is not None)
+    if executor is not None and processes.devices is not None:
+        raise ArgumentError('devices', processes.devices, 'None with an executor: its engine gives its workers theirs')
+    is_fresh = check_flag('fresh_process', processes.fresh_process)
+    if executor is not None and is_fresh:
+        raise ArgumentError('fresh_process', is_fresh, 'False with an executor: that makes its own workers')
+    seen = processes.seen(n)
+    own_process = executor is None and (n > 1 or seen is not None or timeout is not None or is_fresh)
+    check_place(objective_function, n if own_process else 0)
     if own_process or isinstance(executor, ProcessPoolExecutor):
         check_picklable(objective_function)
-    return Workers(slots_for(executor, n, seen, own_process), objective_function)
+    return Workers(slots_for(executor, n, seen, own_process, is_fresh), objective_function)

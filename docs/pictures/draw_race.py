@@ -1,6 +1,6 @@
 """Draw docs/pictures/race.png: a race of small networks on handwritten digits, and the upper half of its `hpo4dl plot`.
 
-PYTHONPATH=examples python docs/pictures/draw_race.py        needs hpo4dl[examples,plot]; a minute
+PYTHONPATH=examples python docs/pictures/draw_race.py        needs the extras examples and plot; a minute
 """
 
 from __future__ import annotations

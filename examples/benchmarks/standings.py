@@ -182,7 +182,7 @@ def differences(runs: Runs, axis: Axis, block: Block) -> str:
     cells: list[list[str]] = []
     for other in others:
         mean, error = mean_and_error(paired(runs, axis, block, first, other), names)
-        cells.append([f'{m:+.3f} ± {e:.3f}' for m, e in zip(mean, error)])
+        cells.append([signed(m, e) for m, e in zip(mean, error)])
     columns = [list(column) for column in zip(*cells)]
     return lines(others, [*(f'at {mark}' for mark in axis.marks), 'AUC'], columns, f'{first} less')
 
@@ -215,7 +215,7 @@ def overview(runs: Runs, axis: Axis, found: list[Block]) -> str:
         ]
         text.append([
             f'{block.suite}, {len(block.races)} races', f'{auc[first]:.3f}', best, f'{auc[best]:.3f}',
-            f'{mean[-1]:+.3f} ± {error[-1]:.3f}', '; '.join(ahead) or 'nobody',
+            signed(mean[-1], error[-1]), '; '.join(ahead) or 'nobody',
         ])  # fmt: skip
     if not text:
         return ''
@@ -239,6 +239,10 @@ def emphasized(means: list[float], ends: list[str]) -> list[str]:
     told = ['-' if np.isnan(mean) else f'{mean:.3f}' for mean in means]
     least = min((mean for mean in means if not np.isnan(mean)), default=np.nan)
     return [f'**{text}**{end}' if mean == least else text + end for mean, text, end in zip(means, told, ends)]
+
+
+def signed(mean: float, error: float) -> str:
+    return f'{mean:+.3f}' if np.isnan(error) else f'{mean:+.3f} ± {error:.3f}'
 
 
 def short(value: float) -> str:

@@ -18,6 +18,12 @@ MANY = 300
 """From so many trials on, lines and points are thinner."""
 MAX_AXES, MAX_PANELS = 12, 24
 """Hyperparameters that are drawn at most as parallel coordinates, and as panels of their own."""
+FEW = 5
+"""Values of an integer that are labeled one by one at most."""
+EARLY = 0.05
+"""Share of a run's epochs whose best metric so far is not looked at closely."""
+FINALISTS = 6
+"""The best trials, whose race is drawn once more, by itself."""
 INACTIVE = -0.13
 """Where an inactive hyperparameter is drawn, below its axis, which goes from 0 to 1."""
 
@@ -52,6 +58,7 @@ class Axis:
             bottom, top = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
             powers = range(bottom, top + 1, max(1, math.ceil((top - bottom) / (2 * n))))
             values = [float(f'{digit}e{power}') for power in powers for digit in digits]
+            values = [value for value in values if value.is_integer()] if whole else values
             return [value for value in values if 0.9999 * self.low <= value <= 1.0001 * self.high]
         if not self.high > self.low:
             return [self.low]
@@ -81,10 +88,64 @@ def limits(run: Run, metrics: Sequence[float]) -> Axis:
     return Axis(low, high, run.minimize and 0 < 10 * low < high, outside)
 
 
-def metric_axis(run: Run, metrics: Sequence[float]) -> Axis:
-    """Return `limits` with a margin."""
+def extremes(run: Run, metrics: Sequence[float]) -> Axis:
+    """Return `limits`, drawn in to metrics that occurred."""
     axis = limits(run, metrics)
+    shown = [metric for metric in metrics if axis.low <= metric <= axis.high]
+    low, high = min(shown), max(shown)
+    return replace(axis, low=low, high=high, log=axis.log and 0 < 10 * low < high)
+
+
+def metric_axis(run: Run, metrics: Sequence[float]) -> Axis:
+    """Return `extremes` with a margin."""
+    axis = extremes(run, metrics)
     return axis.widened(0.04 if axis.log else 0.05)
+
+
+def metric_ticks(run: Run, metrics: Sequence[float], n: float) -> list[float]:
+    """Return round values among the metrics that are shown, or the ends of what is: no value beyond what occurred."""
+    axis = extremes(run, metrics)
+    found = axis.ticks(n)
+    return found if len(found) > 1 else sorted({axis.low, axis.high})
+
+
+def epoch_ticks(last: int, n: float) -> list[float]:
+    """Return epochs to be labeled, the first one among them."""
+    found = Axis(1, max(last, 2)).ticks(n, whole=True)
+    return found if found[0] == 1 else [1.0, *found]
+
+
+def metric_label(run: Run) -> str:
+    """Return what an axis of metrics says."""
+    return f'{run.metric_name} ({"smaller" if run.minimize else "larger"} is better)'
+
+
+def best_so_far(run: Run) -> list[float]:
+    """Return the best metrics so far, from when the first twentieth of the epochs was spent: those before hide them."""
+    steps = run.improvements()
+    early = [o for o in steps if o.spent <= EARLY * run.epochs_spent]
+    return [o.metric for o in steps[max(len(early) - 1, 0) :]]
+
+
+def marked_values(h: Hyperparameter, run: Run, n: float) -> list[float]:
+    """Return the values of a number to be labeled: round ones, or those of an integer that took few."""
+    raced = {float(trial.configuration[h.name]) for trial in run.trials.values() if h.name in trial.configuration}
+    axis = value_axis(h, run)
+    return sorted(raced) if h.integer and len(raced) <= FEW else axis.ticks(n, h.integer) or [axis.low, axis.high]
+
+
+def zoom_metrics(run: Run) -> list[float]:
+    """Return the metrics that the race of the best six is about: they span what these differ by, and as much again.
+
+    All of these trials' metrics where they do not differ.
+    """
+    ranked = run.ranked()[:FINALISTS]
+    best, sixth = ranked[0].best, ranked[-1].best
+    assert best is not None
+    assert sixth is not None
+    seen = [metric for trial in ranked for metric in trial.metrics.values()]
+    limit = 2 * sixth.metric - best.metric
+    return [metric for metric in seen if best.metric != sixth.metric and not run.is_better(limit, metric)] or seen
 
 
 def value_axis(h: Hyperparameter, run: Run) -> Axis:
@@ -99,10 +160,11 @@ def varying(run: Run) -> list[Hyperparameter]:
     return [h for h in run.hyperparameters if h.name in raced and (h.kind == 'number' or len(h.values) > 1)]
 
 
-def number_marks(axis: Axis, digits: int) -> list[tuple[float, Any]]:
-    """Return both ends and the middle of an axis, with the values there."""
+def number_marks(axis: Axis, digits: int, whole: bool = False) -> list[tuple[float, Any]]:
+    """Return both ends and the middle of an axis, or the whole number next to it, with the values there."""
     middle = math.sqrt(axis.low * axis.high) if axis.log else (axis.low + axis.high) / 2
-    return [(at, float(f'{value:.{digits}g}')) for at, value in ((0, axis.low), (0.5, middle), (1, axis.high))]
+    values = sorted({axis.low, round(middle), axis.high}) if whole else [axis.low, middle, axis.high]
+    return [(axis.position(value), float(f'{value:.{digits}g}')) for value in values]
 
 
 @dataclass(frozen=True)
@@ -121,7 +183,9 @@ def column(h: Hyperparameter, trials: Sequence[TrialRecord], run: Run) -> Column
     if h.kind == 'number':
         axis = value_axis(h, run)
         raced = [trial.configuration[h.name] for trial in trials if h.name in trial.configuration]
-        marks, index = number_marks(axis, 3), {repr(value): axis.position(value) for value in raced}
+        marks, index = number_marks(axis, 3, h.integer), {repr(value): axis.position(value) for value in raced}
+        if h.integer and len(index) <= FEW:
+            marks = [(axis.position(value), value) for value in sorted(set(raced))]
     else:
         n = max(len(h.values) - 1, 1)
         index = {repr(value): i / n for i, value in enumerate(h.values)}
@@ -134,10 +198,10 @@ def parallel_columns(run: Run) -> list[Column]:
     """Return a column a hyperparameter, the last one for the best metric."""
     ranked = run.ranked()
     best = [trial.best.metric for trial in ranked if trial.best]
-    scale = limits(run, best)
+    scale = extremes(run, best)
     heights = [scale.position(min(max(metric, scale.low), scale.high)) for metric in best]
     columns = [column(h, ranked, run) for h in varying(run)[:MAX_AXES]]
-    return [*columns, Column('best metric', number_marks(scale, 4), heights)]
+    return [*columns, Column(f'best {run.metric_name}', number_marks(scale, 4), heights)]
 
 
 def spread_indices(h: Hyperparameter, trials: Sequence[TrialRecord]) -> list[float]:
@@ -184,8 +248,11 @@ def page_data(run: Run) -> dict[str, Any]:
     """Return the run as `to_json`, and beside it all that its page draws."""
     ranked, shown = run.ranked(), varying(run)
     data = to_json(run)
+    data['tracebacks'] = list(dict.fromkeys(trial.traceback for trial in run.trials.values() if trial.traceback))
+    numbers = {traceback: number for number, traceback in enumerate(data['tracebacks'])}
     for entry, trial in zip(data['trials'], run.trials.values()):
         entry |= {'rank': None, 'best_epoch': trial.best and trial.best.epoch, 'last': trial.epoch}
+        entry['traceback'] = numbers.get(trial.traceback)
     if not ranked:
         return {**data, 'charts': None}
     by_id = {entry['id']: entry for entry in data['trials']}
@@ -199,22 +266,27 @@ def page_data(run: Run) -> dict[str, Any]:
     most = max(*counts, 1)
     unit, unit_seconds = time_unit(run.elapsed)
     counted = epoch_label(run, 'trials trained to at least this epoch')
+    every = [metric for trial in ranked for metric in trial.metrics.values()]
+    finalists = max(trial.epoch for trial in ranked[:FINALISTS])
     data['charts'] = {
         'many': len(ranked) > MANY,
         'last': last,
+        'finalists': FINALISTS,
         'curve_opacity': curve_opacity(len(ranked)),
-        'epochs': _drawn(Axis(1, max(last, 2)), 9, epoch_label(run), whole=True),
-        'metrics': _drawn(metric_axis(run, [m for trial in ranked for m in trial.metrics.values()]), 10),
-        'best': _drawn(metric_axis(run, best), 6),
-        'improvements': _drawn(metric_axis(run, [o.metric for o in run.improvements()]), 7),
+        'epochs': _epochs(last, epoch_label(run)),
+        'metrics': _metrics(run, every, 10),
+        'zoom_epochs': _epochs(finalists, 'epoch of the trial'),
+        'zoom': _metrics(run, zoom_metrics(run), 8),
+        'best': _metrics(run, best, 6),
+        'improvements': _metrics(run, best_so_far(run), 7),
         'spent': _drawn(Axis(0, run.epochs_spent or 1), 6, 'epochs trained, over all trials'),
         'seconds': {
             **_drawn(Axis(0, run.elapsed / unit_seconds or 1), 6, f'time that the run worked ({unit})'),
             'unit': unit_seconds,
         },
         'counts': counts[:last],
-        'counted': _drawn(Axis(0.5, last + 0.5), 4, counted, whole=True),
-        'count': _drawn(Axis(0.7 if most > 50 else 0, 1.05 * most, most > 50), 10),
+        'counted': {**_drawn(Axis(0.5, last + 0.5), 4, counted), 'ticks': epoch_ticks(last, 4)},
+        'count': _drawn(Axis(0.7 if most > 50 else 0, 1.05 * most, most > 50), 10, 'trials', whole=True),
         'parallel': [{'name': c.name, 'marks': c.marks, 'inactive': INACTIVE in c.positions} for c in columns],
         'inactive': INACTIVE,
         'scatters': [_scatter(h, run, ranked) for h in shown[:MAX_PANELS]],
@@ -226,10 +298,19 @@ def _drawn(axis: Axis, n: int, label: str = '', whole: bool = False) -> dict[str
     return {**asdict(axis), 'ticks': axis.ticks(n, whole), 'label': label}
 
 
+def _metrics(run: Run, metrics: Sequence[float], n: float) -> dict[str, Any]:
+    return {**asdict(metric_axis(run, metrics)), 'ticks': metric_ticks(run, metrics, n), 'label': metric_label(run)}
+
+
+def _epochs(last: int, label: str) -> dict[str, Any]:
+    return {**asdict(Axis(0.7, max(last, 2) + 0.3)), 'ticks': epoch_ticks(last, 9), 'label': label}
+
+
 def _scatter(h: Hyperparameter, run: Run, ranked: Sequence[TrialRecord]) -> dict[str, Any]:
     trials = [trial for trial in ranked[::-1] if h.name in trial.configuration]
     if h.kind == 'number':
         axis: dict[str, Any] = _drawn(value_axis(h, run).widened(0.03), 3)
+        axis['ticks'] = marked_values(h, run, 4)
         x = [trial.configuration[h.name] for trial in trials]
     else:
         axis = {'low': -0.5, 'high': len(h.values) - 0.5, 'names': h.values}

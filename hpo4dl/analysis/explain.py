@@ -16,11 +16,18 @@ from ..optimizers.dyhpo import Candidates, DyHPO
 from ..optimizers.protocol import Optimizer
 from ..records.run_folder import read_configuration_space
 from ..records.state import FINISH, RESERVE
-from ..text import format_configuration, format_table, plural
 from ..trial import Array, Trial
 from .replay import Decision, count_decisions, decisions
+from .text import format_configuration, format_table, plural, wrapped
 
 QUANTILES = (0.05, 0.5, 0.95)
+WORDS = (
+    'judged at  the epoch that the decision looked ahead to for this trial; it draws anew how far it looks',
+    'predicted  the metric expected there, and the range that it is in with 90% probability',
+    'gain       expected improvement there on "to be improved on", as a share of the largest: what decides',
+    'margin     how much better than the best so far is asked for, drawn anew for each decision',
+)
+"""What the words of an explanation mean."""
 MAX_NEW = 2
 """Number of new configurations among the options at most."""
 NOT_WEIGHED = {
@@ -163,14 +170,14 @@ def explanation_text(explanation: Explanation, width: int = 120) -> str:
     if explanation.threshold is not None:
         lines.append(f'  to be improved on       {explanation.threshold:.6g}, with the margin drawn for this decision')
     lines.append(f'  weighed                 {plural(explanation.paused, "paused trial")}, {explanation.new} new ones')
-    heads = ['', 'trained to', 'last metric', 'judged at', 'predicted', '5%', '95%', 'gain', 'configuration']
+    heads = ['', 'epoch', 'last', 'judged at', 'predicted', '5%', '95%', 'gain', 'configuration']
     rows = [heads]
     for place, option in enumerate(explanation.options, 1):
-        low, median, high = (f'{q:.5g}' for q in option.at_horizon())
-        last = f'{list(option.values.values())[-1]:.5g}' if option.values else '-'
+        low, median, high = (f'{q:.3g}' for q in option.at_horizon())
+        last = f'{list(option.values.values())[-1]:.4g}' if option.values else '-'
         reached = str(max(option.values, default=0))
         name = f'{place}. {option.name()}'
         numbers = [str(option.target_epoch), median, low, high, f'{option.relative_ei:.2f}']
         rows.append([name, reached, last, *numbers, format_configuration(option.configuration)])
-    lines += ['', *format_table(rows, width), '', 'gain: expected improvement, as a share of the largest']
+    lines += ['', *format_table(rows, width), '', *(line for text in WORDS for line in wrapped(text, width, 11))]
     return '\n'.join(lines)

@@ -25,10 +25,8 @@ from ..text import escape
 from .run import Hyperparameter, Run, is_number, to_json
 
 FORMATS = ('csv', 'json', 'parquet', 'optuna', 'deepcave', 'configspace')
-ENDINGS = {'parquet': '.parquet', 'optuna': '.log', 'deepcave': '-deepcave'}
+ENDINGS = {'parquet': '.parquet', 'optuna': '.journal', 'deepcave': '-deepcave'}
 """Formats that are not text: without an output they are written to a file of the run's name with this ending."""
-MIN_TRIALS = 10
-"""Number of trials that importances need."""
 
 
 def export(run: Run, to: str, output: str | None = None) -> str | None:
@@ -181,38 +179,6 @@ def distribution(h: Hyperparameter, run: Run) -> Any:
     if h.integer:
         return of.IntDistribution(math.ceil(low), math.floor(high), log=h.log and low >= 1)
     return of.FloatDistribution(low, high, log=h.log and low > 0)
-
-
-def importance(run: Run, epoch: int | None = None) -> tuple[dict[str, float], int, int]:
-    """Compute each hyperparameter's share of the metric's variance at one epoch by fANOVA (Hutter et al. 2014).
-
-    Only trials with a metric at that epoch count: metrics of different epochs differ more by epoch than by
-    configuration. Conditional hyperparameters are left out, because fANOVA needs their values in all trials.
-
-    Args:
-        run: what `read_run` returned.
-        epoch: default: the last one that half of the trials reached; later ones hold promising trials only.
-
-    Returns:
-        The shares by hyperparameter, the largest first; the epoch; and the number of trials with a metric there.
-
-    Raises:
-        HPO4DLError: Optuna or scikit-learn is not installed, or there are too few trials.
-    """
-    optuna = import_extra('optuna', 'optuna')
-    trials = [trial for trial in run.trials.values() if trial.metrics]
-    if epoch is None:
-        epochs = range(run.max_epochs, 0, -1)
-        epoch = next((e for e in epochs if 2 * sum(e in trial.metrics for trial in trials) >= len(trials)), 1)
-    reached = [trial for trial in trials if epoch in trial.metrics]
-    if len(reached) < MIN_TRIALS:
-        raise HPO4DLError(f'importances need {MIN_TRIALS} trials at least; at epoch {epoch} there are {len(reached)}')
-    study = create_study()
-    distributions = {h.name: distribution(h, run) for h in run.hyperparameters}
-    study.add_trials([study_trial(trial, trial.metrics[epoch], 'COMPLETE', distributions) for trial in reached])
-    import_extra('sklearn', 'optuna')  # fANOVA's forest
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator)), epoch, len(reached)
 
 
 def create_study(**arguments: Any) -> Any:

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from ..errors import ArgumentError, HPO4DLError
 from ..records.journal import NAME
 from .charts import page_data
+from .importance import Importance
 from .run import Run, read_run
 
 TEMPLATE = Path(__file__).with_name('page.html')
@@ -23,15 +24,18 @@ DATA = '<script id="data" type="application/json">null</script>'
 POLL = 'const POLL = 0;'
 
 
-def page(run: Run, poll: int = 0, version: str = '') -> str:
+def page(run: Run, poll: int = 0, version: str = '', importance: Importance | None = None) -> str:
     """Return the page as HTML.
 
     Args:
         run: what `read_run` returned.
         poll: milliseconds between two requests for newer data; 0: never.
         version: the `fingerprint` of these data.
+        importance: what `importance.importance` returned; adds a chart.
     """
-    data = json.dumps({**page_data(run), 'version': version}).replace('<', '\\u003c')  # no tag can end the script
+    found = None if importance is None else vars(importance)
+    data = json.dumps({**page_data(run), 'version': version, 'importance': found})
+    data = data.replace('<', '\\u003c')  # no tag can end the script
     html = TEMPLATE.read_text(encoding='utf-8').replace(POLL, f'const POLL = {poll:d};')
     return html.replace(DATA, DATA.replace('null', data))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,15 @@ from ..text import escape, truncate
 from ..trial import Array
 from . import charts
 from .explain import Explanation
+from .importance import Importance
 from .run import Hyperparameter, Run, is_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-    from matplotlib.collections import PathCollection
+    from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Figure
 
 
 GRAY, BLUE, RED = '#8c96a0', '#0072b2', '#d55e00'
@@ -48,12 +49,12 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def draw(run: Run, importance: tuple[Mapping[str, float], int, int] | None = None) -> Figure:
+def draw(run: Run, importance: Importance | None = None) -> Figure:
     """Draw all panels of one run.
 
     Args:
         run: what `read_run` returned.
-        importance: what `export.importance` returned; adds a panel.
+        importance: what `importance.importance` returned; adds a panel.
 
     Raises:
         HPO4DLError: matplotlib is not installed, or there is no metric to draw.
@@ -63,31 +64,35 @@ def draw(run: Run, importance: tuple[Mapping[str, float], int, int] | None = Non
         raise HPO4DLError(f'{run.folder}: no trial has given a metric yet, so there is nothing to draw')
     shown = charts.varying(run)[: charts.MAX_PANELS]
     rows = [shown[i : i + 4] for i in range(0, len(shown), 4)]
-    heights = [4.0, 3.2, 3.6] + [2.6] * len(rows)
+    heights = [4.2, 3.0, 3.6] + [2.6] * len(rows)
     with styled():
         figure.set_size_inches(14, sum(heights) + 0.5)
         how = f'{run.settings.get("optimizer") or "optimizer object"}, seed {run.settings.get("seed")}'
         title = f'{run.name}  ·  {how}  ·  {len(run.trials)} trials, {run.epochs_spent} epochs'
         figure.suptitle(label(title, 140), x=0.01, ha='left', weight='bold', size=12)
         strips: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
-        curves, left = strips[0].subplots(1, 2, width_ratios=[2, 1])
+        curves, best = strips[0].subplots(1, 2, width_ratios=[1.6, 1])
         learning_curves(curves, run)
-        trials_by_epoch(left, run)
-        middle = strips[1].subplots(1, 3 if importance else 2)
+        finalists(best, run)
+        middle = strips[1].subplots(1, 4 if importance else 3)
         best_so_far(middle[0], [run])
         best_so_far(middle[1], [run], over_time=True)
+        trials_by_epoch(middle[2], run)
         if importance:
-            importances(middle[2], *importance)
-        parallel_coordinates(strips[2].subplots(), run)
+            importances(middle[3], importance)
+        parallel = strips[2].subplots()
+        parallel_coordinates(parallel, run)
+        ticks = charts.Axis(1, max(charts.last_epoch(run), 2), log=True).ticks(5, whole=True)
+        bar = strips[2].colorbar(epoch_colors(run), ax=parallel, label='trained to epoch', pad=0.01, aspect=18)
+        plain_ticks(bar.ax.yaxis, ticks)
         for strip, hyperparameters in zip(strips[3:], rows):
             panels = strip.subplots(1, 4, squeeze=False)[0]
             for panel, hyperparameter in zip(panels, hyperparameters):
-                points = metric_by(panel, run, hyperparameter)
+                metric_by(panel, run, hyperparameter)
             for panel in panels[1:]:
                 panel.set_ylabel('')
             for panel in panels[len(hyperparameters) :]:
                 panel.set_axis_off()
-            strip.colorbar(points, ax=panels, label='trained to epoch', pad=0.01, aspect=15)
     return figure
 
 
@@ -126,16 +131,21 @@ def draw_explanation(explanation: Explanation, run: Run) -> Figure:
             axes.plot(list(option.values), list(option.values.values()), color=color, marker='.', label='so far')
             if explanation.threshold is not None:
                 axes.axhline(explanation.threshold, color=GRAY, linewidth=1, linestyle=':', label='to beat')
-            axes.axvline(option.target_epoch, color=GRAY, linewidth=0.8, label='judged at')
-            axes.set_title(f'{"picked: " if place == 0 else ""}{option.name()}, gain {option.relative_ei:.2f}')
+            at, (least, most) = option.target_epoch, option.at_horizon()[::2]
+            axes.vlines(at, least, most, color='black', linewidth=1.4, label='judged at')
+            axes.plot(at, option.at_horizon()[1], 'D', color='black', markersize=4)
+            gain = 'the largest gain' if place == 0 else f'{option.relative_ei:.2f} of its gain'
+            axes.set_title(f'{"picked: " if place == 0 else ""}{option.name()}, {gain}')
         metrics = [q for option in explanation.options for q in [*option.forecast.flat, *option.values.values()]]
         for axes in panels[:n]:
-            epoch_axis(axes, run)
-            metric_axis(axes, run, metrics)
+            epoch_axis(axes, run.max_epochs, 'epoch of the trial')
+            metric_axis(axes, run, metrics, note=False)
             axes.label_outer()
         for axes in panels[n:]:
             axes.set_axis_off()
         panels[0].legend()
+        note = 'gain: the improvement on the dotted line (best metric and margin) that is expected at the black mark'
+        figure.supxlabel(note, x=0.01, ha='left', size=8, color='#555555')
     return figure
 
 
@@ -174,10 +184,23 @@ def learning_curves(axes: Axes, run: Run) -> None:
     name = f'incumbent: {best.metric:.5g} at epoch {best.epoch} of trial {best.trial}'
     axes.plot(curves[0][:, 0], curves[0][:, 1], color=RED, linewidth=2.2, label=name)
     axes.plot(best.epoch, best.metric, 'o', color=RED, markersize=6)
-    epoch_axis(axes, run)
+    epoch_axis(axes, charts.last_epoch(run), charts.epoch_label(run))
     metric_axis(axes, run, [m for trial in ranked for m in trial.metrics.values()])
     axes.set_title('Learning curves')
     axes.legend(loc='best' if not many else 'upper right' if run.minimize else 'lower right')
+
+
+def finalists(axes: Axes, run: Run) -> None:
+    """Draw the learning curves of the best trials alone, each with a dot at its best, where they differ."""
+    ranked = run.ranked()[: charts.FINALISTS]
+    for place, trial in reversed([*enumerate(ranked)]):
+        assert trial.best is not None
+        color, width = (RED, 2.2) if place == 0 else (BLUE, 1.1)
+        axes.plot(list(trial.metrics), list(trial.metrics.values()), color=color, linewidth=width)
+        axes.plot(trial.best.epoch, trial.best.metric, 'o', color=color, markersize=6 if place == 0 else 3.5)
+    epoch_axis(axes, max(trial.epoch for trial in ranked), 'epoch of the trial')
+    metric_axis(axes, run, charts.zoom_metrics(run), note=False)
+    axes.set_title(f'The best {len(ranked)}, closer' if len(ranked) > 1 else 'The only trial with a metric')
 
 
 def trials_by_epoch(axes: Axes, run: Run) -> None:
@@ -185,16 +208,17 @@ def trials_by_epoch(axes: Axes, run: Run) -> None:
     from matplotlib.ticker import MaxNLocator
 
     count = charts.trials_by_epoch(run)
-    axes.bar(range(1, run.max_epochs + 1), count, width=0.9 if run.max_epochs <= 100 else 1.0, color=BLUE)
-    epoch_axis(axes, run)
+    last = max(charts.last_epoch(run), 1)
+    axes.bar(range(1, last + 1), count[:last], width=0.9 if last <= 100 else 1.0, color=BLUE)
+    epoch_axis(axes, charts.last_epoch(run), charts.epoch_label(run))
     if max(count) > 50:
         axes.set_yscale('log')
         axes.set_ylim(0.7)
-        plain_log(axes.yaxis, charts.Axis(0.7, max(count), log=True))
+        plain_ticks(axes.yaxis, charts.Axis(0.7, max(count), log=True).ticks(5, whole=True))
     else:
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     title = f'Epochs: {run.epochs_spent} spent, {run.epochs_saved()} saved by pausing'
-    axes.set(title=title, ylabel='trials trained to it')
+    axes.set(title=title, ylabel='trials trained to at least this')
 
 
 def best_so_far(axes: Axes, runs: Sequence[Run], over_time: bool = False) -> None:
@@ -210,22 +234,26 @@ def best_so_far(axes: Axes, runs: Sequence[Run], over_time: bool = False) -> Non
         name = f'{run.name} ({run.settings.get("optimizer") or "object"}, seed {run.settings.get("seed")})'
         axes.step(x[: len(y)], y, line, where='post', color=color, linewidth=1.8, label=label(name, 60))
         axes.plot(x[:-1], y[:-1], 'o', color=color, markersize=3)
-    every = [o.metric for run in runs for o in run.improvements()]
-    metric_axis(axes, runs[0], every)
+    every = [metric for run in runs for metric in charts.best_so_far(run)]
+    metric_axis(axes, runs[0], every, note=False)
+    axes.set_ylabel(label(f'best {runs[0].metric_name}', 40))
     axes.set_xlim(left=0)
     x_label = f'time that the run worked ({unit})' if over_time else 'epochs trained, over all trials'
-    axes.set(title=f'Best so far, over {"time" if over_time else "epochs"}', xlabel=x_label, ylabel='best metric')
+    axes.set(title=f'Best so far, over {"time" if over_time else "epochs"}', xlabel=x_label)
     if not alone and not over_time:
         axes.legend(loc='upper right' if runs[0].minimize else 'lower right')
 
 
 def parallel_coordinates(axes: Axes, run: Run) -> None:
-    """Draw one line per trial across one axis per hyperparameter and the metric; better trials are darker, on top."""
+    """Draw one line per trial across an axis per hyperparameter and one for the metric; better trials lie on top.
+
+    As in the panels of single hyperparameters, the color is the epoch that a trial was trained to.
+    """
     columns = charts.parallel_columns(run)
     lines = np.column_stack([column.positions for column in columns])[::-1]
     x = np.arange(len(columns))
     many = len(lines) > charts.MANY
-    colors = palette()(np.linspace(0, 1, len(lines)))
+    colors = epoch_colors(run).to_rgba(np.array([trial.epoch for trial in run.ranked()[::-1]]))
     colors[:, 3] = charts.line_opacities(len(lines))
     segments = [np.column_stack([x, y]) for y in lines]
     add_lines(axes, segments[:-1], colors=colors[:-1], linewidth=0.5 if many else 1, rasterized=many)
@@ -236,19 +264,24 @@ def parallel_coordinates(axes: Axes, run: Run) -> None:
         if charts.INACTIVE in column.positions:
             axes.text(position + 0.02, charts.INACTIVE, 'inactive', size=7.5, va='center', style='italic', bbox=PAPER)
     axes.vlines(x, 0, 1, color='#444444', linewidth=0.9)
+    axes.xaxis.tick_top()
     axes.set_xticks(x, [label(column.name, max(8, 130 // len(x))) for column in columns])
     axes.set_xlim(-0.25, x[-1] + 0.35)
     axes.set_ylim(min(lines.min(), 0) - 0.07, 1.06)
     axes.set_yticks([])
     axes.grid(False)
     axes.spines[['left', 'bottom']].set_visible(False)
-    axes.tick_params(axis='x', length=0)
+    axes.tick_params(axis='x', length=0, labelsize=9)
+    for name in axes.get_xticklabels():
+        name.set(ha='left', weight='bold')
     left_out = len(charts.varying(run)) + 1 - len(columns)
-    axes.set_title('Configurations: dark is better' + (f' ({left_out} more hyperparameters)' if left_out else ''))
-    axes.legend(loc='lower right', bbox_to_anchor=(1, 1))
+    axes.set_title(
+        'Configurations, the better ones on top' + (f' ({left_out} more hyperparameters)' if left_out else '')
+    )
+    axes.legend(loc='lower right', bbox_to_anchor=(1, 1.06))
 
 
-def metric_by(axes: Axes, run: Run, hyperparameter: Hyperparameter) -> PathCollection:
+def metric_by(axes: Axes, run: Run, hyperparameter: Hyperparameter) -> None:
     """Draw each trial's best metric over one hyperparameter; the color is the epoch it was trained to."""
     h = hyperparameter
     trials = [trial for trial in run.ranked()[::-1] if h.name in trial.configuration]
@@ -258,7 +291,7 @@ def metric_by(axes: Axes, run: Run, hyperparameter: Hyperparameter) -> PathColle
         axis = charts.value_axis(h, run)
         if axis.log:
             axes.set_xscale('log')
-            plain_log(axes.xaxis, axis)
+        plain_ticks(axes.xaxis, charts.marked_values(h, run, 5))
         if axis.low < axis.high:
             axes.set_xlim(axis.widened(0.03).low, axis.widened(0.03).high)
     else:
@@ -272,52 +305,62 @@ def metric_by(axes: Axes, run: Run, hyperparameter: Hyperparameter) -> PathColle
                 tick.set(ha='right', rotation_mode='anchor')
         axes.set_xlim(-0.5, len(names) - 0.5)
     many = len(trials) > charts.MANY
-    epochs = [trial.epoch for trial in trials]
-    points = axes.scatter(
-        x, y, c=epochs, cmap=palette(), vmin=1, vmax=max(charts.last_epoch(run), 2), s=5 if many else 18,
-        alpha=0.6 if many else 0.9, linewidths=0, rasterized=many,
-    )  # fmt: skip
+    colors = epoch_colors(run).to_rgba(np.array([trial.epoch for trial in trials]))
+    size, alpha = (5, 0.6) if many else (18, 0.9)
+    axes.scatter(x, y, c=colors, s=size, alpha=alpha, linewidths=0, rasterized=many)
     if trials and trials[-1] is run.ranked()[0]:
         axes.plot(x[-1:], y[-1:], '*', color=RED, markersize=12, markeredgecolor='white')
     metric_axis(axes, run, [trial.best.metric for trial in run.ranked() if trial.best])
+    axes.set_ylabel(label(f'best {run.metric_name}', 40))
     axes.set_title(label(h.name, 30))
-    return points
 
 
-def importances(axes: Axes, shares: Mapping[str, float], epoch: int, trials: int) -> None:
-    """Draw one bar per hyperparameter, the most important one on top."""
-    shown = sorted(shares.items(), key=lambda entry: entry[1])[-charts.MAX_AXES :]
-    axes.barh(range(len(shown)), [share for _, share in shown], color=BLUE)
+def importances(axes: Axes, found: Importance) -> None:
+    """Draw one bar per hyperparameter, the most important one on top; those that cannot be assessed have none."""
+    shown = [*found.shares.items(), *((name, math.nan) for name in found.left_out)][: charts.MAX_AXES][::-1]
+    axes.barh(range(len(shown)), [0.0 if math.isnan(share) else share for _, share in shown], color=BLUE)
     axes.set_yticks(range(len(shown)), [label(name, 22) for name, _ in shown])
-    axes.set(title=f'Importance at epoch {epoch} (fANOVA, {trials} trials)', xlim=(0, None))
-    axes.set_xlabel('share of the variance of the metric')
+    for place, (_, share) in enumerate(shown):
+        if math.isnan(share):
+            axes.text(0, place, ' not assessed: conditional', size=7.5, va='center', style='italic')
+    axes.set(title=f'Importance at epoch {found.epoch}', xlim=(0, None))
+    axes.set_xlabel(f'share of the variance (fANOVA, {found.trials} trials)')
     axes.grid(axis='y', visible=False)
 
 
 PAPER = {'facecolor': 'white', 'alpha': 0.75, 'edgecolor': 'none', 'pad': 0.8}
 
 
-def metric_axis(axes: Axes, run: Run, metrics: Sequence[float]) -> None:
+def metric_axis(axes: Axes, run: Run, metrics: Sequence[float], note: bool = True) -> None:
     """Set up the vertical axis, with a note on how many of `metrics` it leaves out."""
     axis = charts.metric_axis(run, metrics)
     if axis.log:
         axes.set_yscale('log')
-        plain_log(axes.yaxis, axis)
+    plain_ticks(axes.yaxis, charts.metric_ticks(run, metrics, 6))
     axes.set_ylim(axis.low, axis.high)
-    axes.set_ylabel(f'metric ({"smaller" if run.minimize else "larger"} is better)')
-    if axis.outside:
+    axes.set_ylabel(label(charts.metric_label(run), 60))
+    if axis.outside and note:
         y, va = (0.98, 'top') if run.minimize else (0.02, 'bottom')
         text = f'{axis.outside} of {len(metrics)} beyond this axis'
         axes.text(0.01, y, text, transform=axes.transAxes, va=va, size=7.5, color='#555555', bbox=PAPER)
 
 
-def plain_log(axis: Axis, values: charts.Axis) -> None:
-    """Label a logarithmic axis with plain numbers, between the powers of ten too if there are few of them."""
-    from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
+def plain_ticks(axis: Axis, values: Sequence[float]) -> None:
+    """Label an axis at these values, with plain numbers."""
+    from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, StrMethodFormatter
 
-    axis.set_major_locator(FixedLocator(values.ticks(5)))
-    axis.set_major_formatter(StrMethodFormatter('{x:g}'))
+    axis.set_major_locator(FixedLocator(values))
+    axis.set_major_formatter(StrMethodFormatter('{x:.6g}'))
+    axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
+
+
+def epoch_colors(run: Run) -> ScalarMappable:
+    """Return what makes a color of the epoch that a trial was trained to: the one scale of colors, in all panels."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm
+
+    return ScalarMappable(LogNorm(1, max(charts.last_epoch(run), 2)), palette())
 
 
 def palette() -> Colormap:
@@ -328,13 +371,11 @@ def palette() -> Colormap:
     return ListedColormap(colormaps['cividis_r'](np.linspace(0.2, 1, 256)))
 
 
-def epoch_axis(axes: Axes, run: Run) -> None:
-    """Set up the horizontal axis of a trial's epochs, as far as any trial got."""
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_xlim(0.5, charts.last_epoch(run) + 0.5)
-    axes.set_xlabel(charts.epoch_label(run))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+def epoch_axis(axes: Axes, last: int, text: str) -> None:
+    """Set up the horizontal axis of a trial's epochs, from the first to the last."""
+    axes.set_xlim(0.5, max(last, 1) + 0.5)
+    axes.set_xlabel(text)
+    plain_ticks(axes.xaxis, [tick for tick in charts.epoch_ticks(last, 8) if tick <= max(last, 1)])
 
 
 def add_lines(axes: Axes, lines: Iterable[Array], **style: Any) -> None:

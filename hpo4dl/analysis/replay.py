@@ -14,6 +14,7 @@ from ..checks import check_path
 from ..errors import ArgumentError, JournalError
 from ..optimizers.protocol import Optimizer, tell
 from ..race.budget import Budget, next_step, unfinished
+from ..race.resuming import follow_request
 from ..records.journal import Journal
 from ..records.run_folder import read_configuration_space
 from ..records.state import FINISH, RunState
@@ -42,8 +43,9 @@ class Decision:
         if self.by is None:
             return self.optimizer.ask()
         state, end, chosen = self.state, self.settings.max_epochs, self.wanted.id
-        if self.settings.keep_checkpoints != 'all':
-            forget_unneeded(state, self.optimizer, {*state.running} - {chosen} | {*state.finishing})
+        keep = self.settings.keep_checkpoints
+        if keep != 'all':
+            forget_unneeded(state, self.optimizer, {*state.running} - {chosen} | {*state.finishing}, keep)
         if self.by == FINISH:
             found = unfinished(state, end, chosen)
         else:  # the budget may have been another one then: it paid for the trial that was chosen, at least
@@ -78,7 +80,7 @@ def decisions(
     finishing = state.finishing
     for number, change in enumerate(state.follow(journal), 1):
         if state.finishing is not finishing and settings.keep_checkpoints != 'all':
-            forget_unneeded(state, optimizer, {*state.running})
+            forget_unneeded(state, optimizer, {*state.running}, settings.keep_checkpoints)
         finishing = state.finishing
         if state.salvaged:
             raise JournalError(f'{journal}, line {number}: lines were lost: decisions cannot be taken again')
@@ -88,12 +90,14 @@ def decisions(
         if change.finished is not None:
             finished = change.finished
             tell(optimizer, finished.step.trial, finished.metrics, finished.failed, finished.costs)
+        follow_request(change, optimizer)
 
 
-def forget_unneeded(state: RunState, optimizer: Optimizer, needed: Collection[int]) -> None:
+def forget_unneeded(state: RunState, optimizer: Optimizer, needed: Collection[int], keep: str) -> None:
     """Forget checkpoints that were removed because nobody would ask for them, which no journal says."""
-    for trial_id in [i for i in state.checkpoints if i not in needed and not optimizer.is_alive(i)]:
-        del state.checkpoints[trial_id]
+    for trial_id in [i for i in state.checkpoints if i not in needed]:
+        if keep == 'none' or not optimizer.is_alive(trial_id):
+            del state.checkpoints[trial_id]
 
 
 def count_decisions(run_folder: str | os.PathLike[str]) -> int:

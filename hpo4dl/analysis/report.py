@@ -2,62 +2,66 @@
 
 from __future__ import annotations
 
+import html
 import json
-from collections import Counter
 from collections.abc import Sequence
 
 from ..records.journal import NAME
-from ..text import escape, format_configuration, format_seconds, format_table, plural, truncate
+from ..text import escape, truncate
+from .failures import grouped
 from .run import Run
+from .text import format_configuration, format_seconds, format_table, format_value, plural, wrapped
 
 
-def report_text(run: Run, runners_up: int = 5, width: int = 120) -> str:
+def report_text(run: Run, runners_up: int = 5, width: int = 120, tracebacks: bool = False) -> str:
     """Return the report of a run: incumbent, runners-up, epochs spent and saved, failures, files.
 
     Args:
         run: what `read_run` returned.
         runners_up: trials shown below the incumbent.
-        width: characters per line; longer configurations are cut.
+        width: characters a line; longer configurations go on in the next line.
+        tracebacks: whether each kind of failure is shown with its trials and a traceback.
     """
     settings, trials = run.settings, run.trials.values()
     how = f'{settings.get("optimizer") or "an optimizer object"}, seed {settings.get("seed")}'
-    direction = 'smaller' if run.minimize else 'larger'
-    lines = [f'{escape(run.name)}: {escape(how)}, {direction} metrics are better', f'  {escape(run.status())}']
-    lines += [f'  note: {note}' for note in run.notes]
+    direction = f'{"smaller" if run.minimize else "larger"} {escape(run.metric_name)} is better'
+    lines = [f'{escape(run.name)}: {escape(how)}, {direction}', *wrapped(f'  {escape(run.status())}', width, 4)]
+    lines += [line for note in run.notes for line in wrapped(f'  note: {note}', width, 4)]
     lines += ['', *leaderboard(run, runners_up, width), '']
     if run.incumbent:
         lines.append(f"incumbent's configuration, trial {run.incumbent.trial}")
         for name, value in run.trials[run.incumbent.trial].configuration.items():
             lines.append(truncate(f'  {truncate(escape(name), 60)} = {escape(value)}', width))
         lines.append('')
+    if run.incumbent and run.stopped and run.expected_metric is not None:
+        text = f'{run.expected_metric:.6g} by all that was seen; the best of many noisy values is partly luck'
+        lines += entry('expected', text, width)
     planned, counts_epochs = settings.get('max_budget') or 0, settings.get('cost', 'epochs') == 'epochs'
     after = run.epochs_spent - int(run.budget_spent) if counts_epochs else 0
     budget = f' of {planned}' if counts_epochs and run.budget_spent <= planned else ''  # a resumed run may have another
     saved, paused = run.epochs_saved(), sum(t.failed is None and 0 < t.epoch < run.max_epochs for t in trials)
-    line = f'epochs   {run.epochs_spent - after}{budget} spent on {plural(len(trials), "trial")}'
+    line = f'{run.epochs_spent - after}{budget} spent on {plural(len(trials), "trial")}'
     line += f', and {after} after the race' if after else ''
     if saved:
         line += f'; {paused} paused before epoch {run.max_epochs}, which saved {saved}'
         line += f' ({saved / (saved + run.epochs_spent):.0%} of training all to the end)'
-    lines.append(line)
+    lines += entry('epochs', line, width)
     if not counts_epochs:
         budget = f' of {planned:.6g}' if planned else ''
         unit = ' seconds' if settings['cost'] == 'seconds' else ', as reported'
-        lines.append(f'cost     {run.budget_spent:.6g}{budget}{unit}')
+        lines += entry('cost', f'{run.budget_spent:.6g}{budget}{unit}', width)
     if run.stopped and run.expected_gain is not None:
         text = 'training the most promising trial to the end is expected to improve the metric by'
-        lines.append(f'more     {text} {run.expected_gain:.2g}')
+        lines += entry('more', f'{text} {run.expected_gain:.2g}', width)
     training, deciding = (sum(getattr(o, key) for o in run.observations) for key in ('seconds', 'overhead'))
     worked, trained, decided = map(format_seconds, (run.elapsed, training, deciding))
-    lines.append(f'time     {worked}; training {trained}, over all workers; deciding {decided}')
+    lines += entry('time', f'{worked}; training {trained}, over all workers; deciding {decided}', width)
     if run.running:
-        lines.append(f'running  {", ".join(f"trial {t}" for t in list(run.running)[:10])}')
-    failures = Counter(trial.failed for trial in trials if trial.failed)
-    for reason, n in failures.most_common(3):
-        lines.append(truncate(f'failed   {plural(n, "trial")}: {escape(reason)}', width))
+        lines += entry('running', ', '.join(f'trial {t}' for t in list(run.running)[:10]), width)
+    lines += failure_lines(run, width, tracebacks)
     if run.lost:
-        lines.append(truncate(f'lost     {plural(len(run.lost), "call")}, made again: {escape(run.lost[-1])}', width))
-    lines.append(f'folder   {escape(run.folder)}')
+        lines += entry('lost', f'{plural(len(run.lost), "call")}, made again: {escape(run.lost[-1])}', width)
+    lines += entry('folder', escape(run.folder), width)
     for name, what in CONTENTS.items():
         if (run.folder / name).exists():
             lines.append(f'         {name:20} {what}')
@@ -71,12 +75,38 @@ CONTENTS = {
 }
 
 
+def entry(name: str, text: str, width: int) -> list[str]:
+    """Return the lines of one entry of the report."""
+    return wrapped(f'{name:8} {text}', width, 9)
+
+
+def failure_lines(run: Run, width: int, tracebacks: bool) -> list[str]:
+    """Return the lines about failures: how many in all, and of each kind; the three most frequent kinds, or all."""
+    kinds = grouped(run.trials.values())
+    if not kinds:
+        return []
+    n = sum(len(kind.trials) for kind in kinds)
+    said, hint = f'{n} of {plural(len(run.trials), "trial")}', '(with tracebacks: hpo4dl report RUN --failures)'
+    if len(kinds) == 1 and not tracebacks:
+        return entry('failed', f'{said}: {kinds[0]} {hint}', width)[:6]
+    lines = entry('failed', said if tracebacks else f'{said} {hint}', width)
+    for kind in kinds if tracebacks else kinds[:3]:
+        lines += wrapped(f'  {len(kind.trials):5}: {kind}', width, 9)[: None if tracebacks else 3]
+        if tracebacks:
+            listed = ', '.join(map(str, kind.trials[:20])) + (', ...' if len(kind.trials) > 20 else '')
+            lines += wrapped(f'         trials {listed}', width, 9)
+            lines += [f'           {escape(line)}' for line in (kind.traceback or '').splitlines()] + ['']
+    if len(kinds) > 3 and not tracebacks:
+        lines.append(f'         and {plural(len(kinds) - 3, "other kind")}')
+    return lines
+
+
 def leaderboard(run: Run, runners_up: int, width: int) -> list[str]:
     """Return the lines of the table of the best trials."""
     ranked = run.ranked()[: runners_up + 1]
     if not ranked:
         return ['No trial has given a metric yet.']
-    rows = [['', 'trial', 'metric', 'at epoch', 'trained to', 'configuration']]
+    rows = [['', 'trial', truncate(escape(run.metric_name), 20), 'at epoch', 'trained to', 'configuration']]
     for rank, trial in enumerate(ranked, 1):
         assert trial.best is not None
         place = 'incumbent' if rank == 1 else f'{rank}.'
@@ -88,6 +118,23 @@ def leaderboard(run: Run, runners_up: int, width: int) -> list[str]:
         numbers = [str(complete.id), metric, str(run.max_epochs), str(run.max_epochs)]
         rows.insert(2, ['complete', *numbers, format_configuration(complete.configuration)])
     return format_table(rows, width)
+
+
+def report_html(run: Run, runners_up: int = 9) -> str:
+    """Return the best trials as an HTML table, a column a hyperparameter."""
+    names = list(dict.fromkeys(name for trial in run.ranked()[: runners_up + 1] for name in trial.configuration))
+    heads = ['trial', run.metric_name, 'at epoch', 'trained to', *names]
+    rows = []
+    for trial in run.ranked()[: runners_up + 1]:
+        assert trial.best is not None
+        values = [format_value(trial.configuration[name]) if name in trial.configuration else '' for name in names]
+        rows.append([str(trial.id), f'{trial.best.metric:.6g}', str(trial.best.epoch), str(trial.epoch), *values])
+    cells = [[f'<th>{html.escape(truncate(escape(head), 40))}</th>' for head in heads]]
+    cells += [[f'<td>{html.escape(truncate(value, 40))}</td>' for value in row] for row in rows]
+    table = ''.join(f'<tr>{"".join(row)}</tr>' for row in cells)
+    failed = sum(len(kind.trials) for kind in grouped(run.trials.values()))
+    about = f'{escape(run.name)}: {escape(run.status())}; {run.epochs_spent} epochs, {len(run.trials)} trials'
+    return f'<p>{html.escape(about)}, {failed} failed</p><table>{table}</table>'
 
 
 def comparison_text(runs: Sequence[Run], width: int = 1000) -> str:
@@ -114,3 +161,16 @@ def comparison_text(runs: Sequence[Run], width: int = 1000) -> str:
     if len({run.max_epochs for run in runs}) > 1:
         notes.append('note: their max_epochs differ')
     return '\n'.join([*format_table(rows, width), *notes])
+
+
+def list_text(runs: Sequence[Run], width: int = 120) -> str:
+    """Return a table of runs: how far each is, its best metric, whether it goes on."""
+    rows = [['run', 'optimizer', 'epochs', 'trials', 'failed', 'best', 'state']]
+    for run in runs:
+        budget, best = run.settings.get('max_budget'), run.incumbent
+        spent = f'{run.epochs_spent}/{budget}' if budget else str(run.epochs_spent)
+        failed = sum(trial.failed is not None for trial in run.trials.values())
+        found = f'{best.metric:.5g}' if best else '-'
+        cells = [escape(run.settings.get('optimizer') or 'object'), spent, str(len(run.trials)), str(failed)]
+        rows.append([escape(run.name), *cells, found, escape(run.status())])
+    return '\n'.join(format_table(rows, width))

@@ -7,19 +7,27 @@ line of the journal is left out), damaged lines (skipped, with a note), missing 
 from __future__ import annotations
 
 import json
-import math
 import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from ..errors import JournalError
+from ..errors import ArgumentError, JournalError
+from ..extras import import_extra
+from ..failures import kind_of
+from ..files import read_json, read_regular
+from ..records.events import is_finite, is_whole
 from ..records.journal import NAME, READABLE, SCHEMA, decode_line
 from ..records.lock import process_start_time
+from ..records.runs import find_run, runs_below
 from ..records.state import Observation, RunState, TrialRecord
-from ..text import escape
+from ..text import brief, escape
+from .text import plural
+
+if TYPE_CHECKING:
+    from .plots import Figure
 
 
 @dataclass(frozen=True)
@@ -38,9 +46,13 @@ class Hyperparameter:
     """The values of a rank or category, in order."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Run(RunState):
-    """What a run's folder holds: the state that its journal says, its settings, and every epoch."""
+    """What a run's folder holds: the state that its journal says, its settings, and every epoch.
+
+    `trials` by their number, `incumbent`, `curve(trial)`, `ranked()`, `best_checkpoint`, `to_pandas()`, `plot()`. In a
+    notebook it shows itself as a table.
+    """
 
     folder: Path = Path()
     settings: dict[str, Any] = field(default_factory=dict)
@@ -61,6 +73,56 @@ class Run(RunState):
     def name(self) -> str:
         """The folder's name."""
         return self.folder.name
+
+    @property
+    def metric_name(self) -> str:
+        """What the metric is called."""
+        return str(self.settings.get('metric_name') or 'metric')
+
+    @property
+    def best_checkpoint(self) -> Path | None:
+        """The folder with the incumbent's checkpoint; None if there is none."""
+        folder = self.folder / 'best_trial'
+        return folder if folder.is_dir() else None
+
+    def curve(self, trial: int) -> dict[int, float]:
+        """Return the metrics of a trial by epoch; raises ArgumentError if there is no such trial."""
+        if trial not in self.trials:
+            raise ArgumentError('trial', trial, f'one of the {plural(len(self.trials), "trial")} of {self.name}')
+        return dict(self.trials[trial].metrics)
+
+    def to_pandas(self) -> Any:
+        """Return a pandas DataFrame: a row an epoch, then a row a failed trial; `configuration.NAME` are columns.
+
+        Raises:
+            HPO4DLError: pandas is not installed.
+        """
+        from .export import rows
+
+        return import_extra('pandas', 'pandas').DataFrame(rows(self))
+
+    def plot(self) -> Figure:
+        """Return a matplotlib figure of the run: learning curves, the best so far, the configurations.
+
+        Raises:
+            HPO4DLError: matplotlib is not installed, or there is no metric to draw.
+        """
+        from .plots import draw
+
+        return draw(self)
+
+    def __repr__(self) -> str:
+        best = self.incumbent
+        found = 'no result yet'
+        if best is not None:
+            found = f'{self.metric_name} {best.metric:.6g} (trial {best.trial}, epoch {best.epoch})'
+        return f'<Run: {plural(len(self.trials), "trial")}, {self.epochs_spent} epochs, {found}; {self.folder}>'
+
+    def _repr_html_(self) -> str:
+        """The best trials as a table, for notebooks."""
+        from .report import report_html
+
+        return report_html(self)
 
     def ranked(self) -> list[TrialRecord]:
         """Return the trials with a metric, the best one first."""
@@ -90,33 +152,37 @@ class Run(RunState):
     def status(self) -> str:
         """Return whether it runs, and where, or why it ended, as a sentence."""
         try:
-            owner = json.loads((self.folder / 'lock').read_text(encoding='utf-8'))
+            owner = read_json(self.folder / 'lock')
             host, pid = str(owner['host']), int(owner['pid'])
             if host != socket.gethostname():
                 return f'process {pid} on host {host} works on it, or died there'
             if process_start_time(pid) == owner['birth']:
                 return f'process {pid} on this host works on it'
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             pass
         return f'stopped: {self.stopped}' if self.stopped else 'interrupted: Tuner.resume, or hpo4dl resume, goes on'
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:
-    """Read a run's folder.
+    """Read a run's folder; 'last' is the newest one below the current folder. Nothing is written.
 
     Raises:
         JournalError: there is no journal, or one of another schema.
     """
-    path = Path(folder).absolute()
+    path = find_run(folder).absolute()
     try:
-        content = (path / NAME).read_bytes()
+        content = read_regular(path / NAME)
     except OSError as error:
-        below = sorted(p.parent.name for p in path.glob(f'*/{NAME}')) if path.is_dir() else []
+        below = sorted(run.name for run in runs_below(path))
         hint = f'; runs below it: {", ".join(map(escape, below[-10:]))}' if below else ''
         raise JournalError(f'{escape(path)}: not the folder of a run ({escape(error)}){hint}') from error
     notes: list[str] = []
     stored = _read_json(path / 'settings.json', dict, notes)
-    settings, environment = (dict(stored.get(key) or {}) for key in ('settings', 'environment'))
+    found = (stored.get(key) for key in ('settings', 'environment'))
+    settings, environment = (value if isinstance(value, dict) else {} for value in found)
+    for key in ('max_epochs', 'max_budget'):
+        if settings.get(key) is not None and not is_whole(settings[key]):
+            notes.append(f'settings.json: {key} cannot be used: {escape(brief(settings.pop(key)))}')
     minimize = bool(settings.get('minimize', False))
     run = Run(minimize, lenient=True, folder=path, settings=settings, environment=environment, notes=notes)
     _follow(run, content)
@@ -151,17 +217,18 @@ def _hyperparameters(described: list[Any], trials: Iterable[TrialRecord]) -> lis
     for trial in trials:
         for name, value in trial.configuration.items():
             raced.setdefault(name, []).append(value)
-    by_name = {entry['name']: entry for entry in described if isinstance(entry, dict) and 'name' in entry}
+    by_name = {e['name']: e for e in described if isinstance(e, dict) and isinstance(e.get('name'), str)}
     found = []
     for name in dict.fromkeys([*by_name, *raced]):
         entry, values = by_name.get(name, {}), raced.get(name, [])
         listed = entry.get('sequence') or entry.get('choices') or ([entry['value']] if 'value' in entry else [])
+        listed = listed if isinstance(listed, list) else []
         if listed or not all(map(is_number, values)):
             every = tuple({json.dumps(value): value for value in [*listed, *values]}.values())
             found.append(Hyperparameter(name, 'rank' if 'sequence' in entry else 'category', values=every))
         else:
             lower, upper = (entry.get(key) for key in ('lower', 'upper'))
-            lower, upper = (bound if is_number(bound) and math.isfinite(bound) else None for bound in (lower, upper))
+            lower, upper = (bound if is_finite(bound) else None for bound in (lower, upper))
             integer = all(isinstance(value, int) for value in values)
             found.append(Hyperparameter(name, 'number', lower, upper, bool(entry.get('log')), integer))
     return found
@@ -170,7 +237,7 @@ def _hyperparameters(described: list[Any], trials: Iterable[TrialRecord]) -> lis
 def _read_json(path: Path, kind: type, notes: list[str]) -> Any:
     """Return the file's content; if it cannot be read, an empty `kind`, and a note."""
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = read_json(path)
         if isinstance(content, kind):
             return content
         reason = f'holds no {kind.__name__}'
@@ -188,6 +255,7 @@ def to_json(run: Run) -> dict[str, Any]:
         'folder': str(run.folder),
         'state': run.status(),
         'minimize': run.minimize,
+        'metric_name': run.metric_name,
         'max_epochs': run.max_epochs,
         'settings': run.settings,
         'environment': run.environment,
@@ -201,6 +269,7 @@ def to_json(run: Run) -> dict[str, Any]:
             'configuration_id': best.trial,
             'epoch': best.epoch,
             'metric': best.metric,
+            'expected': run.expected_metric,
             'info': dict(best.info),
             'configuration': run.trials[best.trial].configuration,
         },
@@ -218,6 +287,7 @@ def to_json(run: Run) -> dict[str, Any]:
                 'spent': trial.spent,
                 'seconds': trial.seconds,
                 'failed': trial.failed,
+                'kind': trial.failed and kind_of(trial.failed),
                 'running': trial.id in run.running,
             }
             for trial in run.trials.values()

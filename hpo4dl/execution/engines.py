@@ -93,6 +93,8 @@ class ExecutorSlot:
     broken: str | None = None
     """Why it can never be given a call again."""
     startup_failures: int = 0
+    is_fresh: bool = False
+    """Whether each call gets an executor of its own."""
 
     def has_room(self) -> bool:
         """Whether it may be given a call now."""
@@ -103,7 +105,7 @@ class ExecutorSlot:
         """Start a call; None: the executor takes none, `broken` says why; raises ArgumentError about either."""
         for again in (True, False):
             if self.executor is None and self.make is not None:
-                self.executor = self.make()
+                self.executor = self._made(self.make)
             function = run_attempt if isinstance(self.executor, InlineExecutor) else run_attempt_in_worker
             try:
                 future = self.executor.submit(function, objective_function, attempt)
@@ -138,6 +140,8 @@ class ExecutorSlot:
                 self._broke(together, error)
             return LostCall(f'its worker died: {one_line(error)}', attributable=call.alone and call.has_begun())
         self.startup_failures = 0
+        if self.is_fresh and call.executor is self.executor:
+            self.replace_executor()
         if not isinstance(outcome, Outcome):
             return LostCall(f'the executor returned {brief(outcome)}', attributable=True)
         return outcome
@@ -179,6 +183,14 @@ class ExecutorSlot:
             self.replace_executor()
         self.calls = []
         return ending
+
+    @staticmethod
+    def _made(make: Callable[[], Any]) -> Any:
+        try:
+            return make()
+        except OSError as error:  # of processes, memory, or open files
+            remedy = 'give fewer num_workers, or raise the limits (ulimit -a)'
+            raise ExecutorError(f'no worker can be made: {one_line(error)}; {remedy}') from error
 
     def _lost(self, call: Call, error: BaseException) -> LostCall:
         """Where no call begins any more, no worker is left (Dask's NoWorkerError), or none can import the objective."""
@@ -240,6 +252,10 @@ class Workers:
         del self.running[call.attempt.trial.id]
         call.slot.give_up(call)
 
+    def is_this_process(self) -> bool:
+        """Whether calls are made here, one after the other."""
+        return all(isinstance(slot.executor, InlineExecutor) for slot in self.slots)
+
     def broken(self) -> str | None:
         """Why no call can ever be made again, if so."""
         reasons = [slot.broken for slot in self.slots]
@@ -267,16 +283,19 @@ class Workers:
                 time.sleep(min(remaining, POLL))
 
 
-def slots_for(executor: Any, num_workers: int, devices: Sequence[str] | None, own_process: bool) -> list[ExecutorSlot]:
+def slots_for(
+    executor: Any, num_workers: int, devices: Sequence[str] | None, own_process: bool, is_fresh: bool = False
+) -> list[ExecutorSlot]:
     """The slots that the tuner's arguments ask for; raises ArgumentError where the executor is none and makes none.
 
-    `devices` is what each process of our own sees; with `own_process`, even a single worker is one.
+    `devices` is what each process of our own sees; with `own_process`, even a single worker is one; with
+    `is_fresh`, each call gets a new one.
     """
     if executor is None and num_workers == 1 and not own_process:
         return [ExecutorSlot(InlineExecutor())]
     if executor is None:
         seen: Sequence[str | None] = [None] * num_workers if devices is None else devices[:num_workers]
-        return [ExecutorSlot(make=partial(WorkerProcess, device)) for device in seen]
+        return [ExecutorSlot(make=partial(WorkerProcess, device), is_fresh=is_fresh) for device in seen]
     if not isinstance(executor, type) and callable(getattr(executor, 'submit', None)):
         return [ExecutorSlot(executor, capacity=num_workers)]
     if callable(executor):

@@ -98,12 +98,16 @@ def end_process() -> None:
     os._exit(1)
 
 
-def check_devices(value: Any, num_workers: int) -> list[str] | None:
-    """What CUDA_VISIBLE_DEVICES is for each worker ('cuda:1': the second that we may see); raises ArgumentError."""
-    if value is None:
+def check_devices(value: Any, num_workers: int, per_trial: int = 1, per_device: int = 1) -> list[str] | None:
+    """What CUDA_VISIBLE_DEVICES is for each worker ('cuda:1': the second that we may see); raises ArgumentError.
+
+    A worker sees `per_trial` of the devices, and `per_device` workers see the same ones.
+    """
+    if value is None and per_trial == per_device == 1:
         return None
-    accepted = f"at least {num_workers} (num_workers) different ones, such as ['cuda:0', 'cuda:1']"
-    if not isinstance(value, (list, tuple)) or len(value) < num_workers or len(set(value)) < len(value):
+    needed = -(-num_workers // per_device) * per_trial
+    accepted = f"at least {needed} different ones for {num_workers} workers, such as ['cuda:0', 'cuda:1']"
+    if not isinstance(value, (list, tuple)) or len(value) < needed or len(set(value)) < len(value):
         raise ArgumentError('devices', value, accepted)
     here = os.environ.get('CUDA_VISIBLE_DEVICES')
     visible = None if here is None else [name.strip() for name in here.split(',')]
@@ -116,4 +120,5 @@ def check_devices(value: Any, num_workers: int) -> list[str] | None:
         if name is None and visible is not None and int(index) >= len(visible):
             raise ArgumentError('devices', value, f'those that CUDA_VISIBLE_DEVICES={here!r} leaves')
         found.append(name or (index if visible is None else visible[int(index)]))
-    return found
+    groups = [','.join(found[i : i + per_trial]) for i in range(0, len(found) - per_trial + 1, per_trial)]
+    return groups * per_device

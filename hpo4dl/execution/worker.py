@@ -19,10 +19,11 @@ import secrets
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -32,6 +33,16 @@ from ..trial import Attempt, Objective, Outcome, Trial, copied
 
 MAX_EXTRA_INFO = 100_000
 """Characters of JSON that the user's own keys of one epoch may take in the journal."""
+
+
+@runtime_checkable
+class TrainsAttempts(Protocol):
+    """An objective function that is a program: it knows more of its call than others are told."""
+
+    def train_attempt(self, attempt: Attempt) -> Outcome: ...
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Raise ArgumentError where it does not fit these hyperparameters."""
 
 
 def run_attempt(objective_function: Objective, attempt: Attempt) -> Outcome:
@@ -54,7 +65,8 @@ def run_attempt(objective_function: Objective, attempt: Attempt) -> Outcome:
         except OSError as error:
             remove_tree(folder)
             return Outcome(storage=f'{folder}: cannot be made: {one_line(error)}')
-    outcome = call_objective(objective_function, attempt.trial, folder)
+    own = replace(attempt, folder=str(folder))
+    outcome = call_objective(objective_function, attempt.trial, folder, own)
     outcome.folder = str(folder)
     try:
         make_folder_again(folder)
@@ -124,11 +136,18 @@ def use_one_thread_if_forked() -> None:
         torch.set_num_threads(1)
 
 
-def call_objective(objective_function: Objective, trial: Trial, checkpoint_path: str | os.PathLike[str]) -> Outcome:
-    """Train one step; never raises but for KeyboardInterrupt. What the objective function forked ends here."""
+def call_objective(
+    objective_function: Objective, trial: Trial, checkpoint_path: str | os.PathLike[str], attempt: Attempt | None = None
+) -> Outcome:
+    """Train one step; never raises but for KeyboardInterrupt. What the objective function forked ends here.
+
+    One that has `train_attempt`, as programs have, is told the attempt, and says itself what became of it.
+    """
     begin, process = time.perf_counter(), os.getpid()
     try:
         configuration, path = copied(trial.configuration), os.fspath(checkpoint_path)
+        if attempt is not None and isinstance(objective_function, TrainsAttempts):
+            return objective_function.train_attempt(attempt)
         returned = objective_function(configuration, trial.epoch, trial.previous_epoch, path)
         if os.getpid() != process:
             end_fork(None)

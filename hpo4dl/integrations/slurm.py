@@ -1,6 +1,6 @@
 """Calls as Slurm jobs: `Tuner(..., executor=SlurmExecutor('jobs', time=60, partition='gpu'), num_workers=16)`.
 
-A job a call, through submitit (`hpo4dl[slurm]`): it waits in the queue, starts Python, imports torch, trains, and gives
+A job a call, through submitit: it waits in the queue, starts Python, imports torch, trains, and gives
 its GPU back. That is worth it where an epoch takes minutes; for shorter ones start workers once, inside one allocation
 (MPI, Dask). Calls are submitted one by one: but for the first ones, a race never has several to submit at the same
 time, so an array of jobs would be an array of one.
@@ -117,7 +117,7 @@ class SlurmExecutor:
         try:
             import submitit
         except ImportError as error:
-            raise ExecutorError(f'Slurm needs submitit: pip install "hpo4dl[slurm]" ({error})') from error
+            raise ExecutorError(f'Slurm needs submitit: pip install submitit ({error})') from error
         try:
             engine = submitit.LocalExecutor if self._local else submitit.SlurmExecutor
             submitter = engine(folder, python=self._python)

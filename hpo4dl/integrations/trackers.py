@@ -11,14 +11,20 @@ raises during the race is logged, and the race goes on.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
 from ..extras import import_extra
 from ..progress import Event
+from ..text import truncate
 
+MAX_BATCH = 100
+"""Metrics or parameters that MLflow takes at once."""
 MAX_OPEN = 50
 """Files that `TensorBoard` keeps open."""
 
@@ -93,12 +99,15 @@ class MLflow:
         entities, now = self._mlflow.entities, int(time.time() * 1000)
         run = self._run(str(event.trial.id))
         metrics = [entities.Metric('metric', metric, now, epoch) for epoch, metric in event.metrics.items()]
-        values = event.trial.configuration.items() if event.trial.previous_epoch == 0 else ()
-        # MLflow refuses names with other characters.
-        parameters = [entities.Param(re.sub(r'[^\w\-. :/]', '_', name), str(value)) for name, value in values]
-        self._client.log_batch(run, metrics, parameters)
+        for first in range(0, len(metrics), MAX_BATCH):
+            self._client.log_batch(run, metrics[first : first + MAX_BATCH])
+        if event.trial.previous_epoch == 0:
+            values = parameters_of(event.trial.configuration)
+            parameters = [entities.Param(name, value) for name, value in values.items()]
+            for first in range(0, len(parameters), MAX_BATCH):
+                self._client.log_batch(run, params=parameters[first : first + MAX_BATCH])
         if event.failed is not None:
-            self._client.set_tag(run, 'failed', event.failed)
+            self._client.set_tag(run, 'failed', truncate(event.failed, 500))
             self._client.set_terminated(run, 'FAILED')
         if event.incumbent is not None:
             best = event.incumbent['metric']
@@ -113,12 +122,15 @@ class MLflow:
     def _run(self, part: str) -> str:
         """The id of the run of a trial, or of the 'race': a known one, one that is there already, or a new one."""
         if part not in self._runs:
-            tags = {'hpo4dl.race': self._name, 'hpo4dl.part': part}
+            # Found by a digest: in a filter, there is no way to write every name.
+            key = hashlib.sha256(self._name.encode(errors='backslashreplace')).hexdigest()[:32]
+            tags = {'hpo4dl.race_key': key, 'hpo4dl.part': part}
             wanted = ' and '.join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
+            tags['hpo4dl.race'] = truncate(self._name, 500)
             there = self._client.search_runs([self._experiment], wanted, max_results=1)
             if not there and part != 'race':
                 tags['mlflow.parentRunId'] = self._run('race')
-            name = self._name if part == 'race' else f'trial {part}'
+            name = truncate(self._name, 200) if part == 'race' else f'trial {part}'
             found = there[0] if there else self._client.create_run(self._experiment, tags=tags, run_name=name)
             self._runs[part] = found.info.run_id
         return self._runs[part]
@@ -153,6 +165,17 @@ class WeightsAndBiases:
     def close(self) -> None:
         """Finish the run."""
         self.run.finish()
+
+
+def parameters_of(configuration: Mapping[str, Any]) -> dict[str, str]:
+    """A configuration as MLflow takes it: other characters in names become '_', and each name is another one."""
+    found: dict[str, str] = {}
+    for name, value in configuration.items():
+        clean = re.sub(r'[^\w\-. :/]', '_', name, flags=re.ASCII)
+        if not clean.strip('. /') or len(clean) > 200 or clean in found:
+            clean = f'{clean[:200]}_{zlib.crc32(name.encode(errors="backslashreplace")):08x}'
+        found[clean] = truncate(str(value), 500)
+    return found
 
 
 def as_scalar(value: Any) -> bool | int | float | str:

@@ -65,6 +65,9 @@ class BaseOptimizer:
             raise ArgumentError('initial_configurations', initial_configurations, 'a list of configurations')
         self._initial = deque(unique([self._initial_point(c) for c in initial_configurations]))
 
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__}: {len(self.curves)} trials, {self.asks} steps asked for>'
+
     def ask(self) -> Trial | None:
         """The next step to train, or None when there is none now: nothing is left, or only what is running."""
         trial = self._decide()
@@ -143,6 +146,22 @@ class BaseOptimizer:
         curve = self.curves[trial_id]
         return curve.failed is None and curve.epoch < self.max_epochs
 
+    def enqueue(self, configuration: Mapping[str, object]) -> None:
+        """Start this configuration before others, but for `initial_configurations`; nothing where it was started.
+
+        Raises:
+            ArgumentError: the space does not allow it.
+        """
+        point = self._initial_point(configuration)
+        if point.tobytes() not in self._tried:
+            self._initial = deque(unique([*self._initial, point]))
+
+    def give_up(self, trial_id: int, reason: str) -> None:
+        """Ask for a paused trial no more."""
+        curve = self.curves[trial_id]
+        curve.failed = reason
+        self._learn(self._continue(curve, curve.epoch))
+
     def signed(self, metric: Metric) -> Metric:
         """A metric as a curve holds it, where larger is better; and a curve's value as the metric that was told."""
         return -metric if self.minimize else metric
@@ -152,8 +171,10 @@ class BaseOptimizer:
         return max(self.curves[trial_id].values, default=-float('inf'))
 
     def _initial_point(self, configuration: Mapping[str, object]) -> NDArray[np.float64]:
+        if self.space.all_points is None:
+            return self.space.remember(configuration, 'initial_configurations')
         point = self.space.to_unit(configuration, 'initial_configurations')
-        if self.space.all_points is not None and point.tobytes() not in map(np.ndarray.tobytes, self.space.all_points):
+        if point.tobytes() not in map(np.ndarray.tobytes, self.space.all_points):
             raise ArgumentError('initial_configurations', configuration, 'configurations that `candidates` allows')
         return point
 

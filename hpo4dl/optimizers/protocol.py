@@ -37,6 +37,17 @@ class Forecasts(Protocol):
 
 
 @runtime_checkable
+class TakesRequests(Protocol):
+    """An optimizer that people can talk to while it races: `hpo4dl enqueue`, `hpo4dl stop --trial`."""
+
+    def enqueue(self, configuration: Mapping[str, object]) -> None:
+        """Start this configuration before others; ArgumentError: the space does not allow it."""
+
+    def give_up(self, trial_id: int, reason: str) -> None:
+        """Ask for a paused trial no more."""
+
+
+@runtime_checkable
 class Predicts(Protocol):
     """An optimizer that predicts what trials come to; else the best metric of each says which is the most promising."""
 

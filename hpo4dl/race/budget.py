@@ -111,7 +111,9 @@ class Budget:
         reached = {t.id: t.epoch if t.id in state.checkpoints else 0 for t in state.trials.values()} | running
         known, typical = ({}, 1.0) if self.unit == 'epochs' else state.paces()
         costs = {i: (self.max_epochs - epoch) * known.get(i, typical) for i, epoch in reached.items()}
-        affordable = (i for i in most_promising(optimizer, state) if costs[i] <= left * (1 + ROUNDING))
+        ranked = most_promising(optimizer, state)
+        ranked += [trial_id for trial_id in running if trial_id not in ranked]  # of which nothing is known yet
+        affordable = (i for i in ranked if costs[i] <= left * (1 + ROUNDING))
         return next((Kept(trial_id, costs[trial_id]) for trial_id in affordable), None)
 
 

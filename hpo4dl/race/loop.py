@@ -12,21 +12,26 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..errors import ArgumentError, StorageError
 from ..execution.engines import POLL, Call, LostCall, Workers
 from ..execution.signals import Signals
-from ..optimizers.protocol import Forecasts, Optimizer, Prioritizes, tell
+from ..optimizers.dyhpo import DyHPO
+from ..optimizers.protocol import Forecasts, Optimizer, Prioritizes, TakesRequests, tell
 from ..records.checkpoints import Checkpoints
 from ..records.disk_quota import DiskQuota
 from ..records.recorder import Recorder
+from ..records.requests import Requests
 from ..records.state import FINISH, RESERVE, RunState
+from ..text import one_line
 from ..trial import Outcome, Trial
 from .budget import UNITS, Budget, Kept, next_step, to_finish, unfinished
 from .retries import Retries
 from .stopping import Stop, StoppingRules
 
+GIVEN_UP = 'given up: hpo4dl stop --trial'
 PATIENCE = 0.5
 """Seconds that may pass until a signal, or the end of the time, is noticed."""
 
@@ -64,6 +69,10 @@ class Loop:
     """`stop_when_gain_below`."""
     asked: Trial | None = None
     """A step that the optimizer decided on and that has not begun."""
+    requests: Requests = field(default_factory=Requests)
+    """What other shells ask for."""
+    told_to_stop: str | None = None
+    """By whom, if not by a signal."""
     is_race: bool = True
     """False: the race is over, and the trials that `state.finishing` names are trained to the end."""
 
@@ -78,6 +87,7 @@ class Loop:
     def run(self) -> Stop:
         """Train until a stop; says why. Raises as `Tuner.run`; ArgumentError if asked for a trial that is running."""
         while True:
+            self._take_requests()
             stop = self._fill()
             if stop is not None and not self.workers.running:
                 return stop
@@ -116,7 +126,9 @@ class Loop:
 
     def needs_checkpoint(self, trial_id: int) -> bool:
         """Whether the trial may be asked for again, or is running."""
-        return trial_id in self.state.running or self.optimizer.is_alive(trial_id)
+        if trial_id in self.state.running:
+            return True
+        return self.checkpoints.keep != 'none' and self.optimizer.is_alive(trial_id)
 
     def evict(self, trial_id: int, reason: str) -> None:
         """Remove the checkpoint of a trial that may be asked for again: it will be trained from its start then."""
@@ -128,10 +140,18 @@ class Loop:
         """As the optimizer expects it; infinite if it cannot tell."""
         return float(self.optimizer.expected_gain()) if isinstance(self.optimizer, Forecasts) else math.inf
 
+    def expected_metric(self) -> float:
+        """The incumbent's metric as the optimizer believes it to be, after all that was seen; NaN if it cannot tell."""
+        best = self.state.incumbent
+        if best is None or not isinstance(self.optimizer, DyHPO) or self.optimizer.transform is None:
+            return math.nan
+        curve = self.optimizer.curves[best.trial]
+        return float(self.optimizer.forecast(curve, [best.epoch], [0.5])[0, 0])
+
     def _fill(self) -> Stop | None:
         """Start calls as long as there is room; why nothing can be started now, None where a call must run alone."""
         while True:
-            signal, broken, rules = self.signals.received, self.workers.broken(), self.rules
+            signal, broken, rules = self.signals.received or self.told_to_stop, self.workers.broken(), self.rules
             stop = rules.now(self.state, signal, broken) if self.is_race else rules.interrupted(signal, broken)
             if stop is not None:
                 return stop
@@ -192,7 +212,7 @@ class Loop:
             self.optimizer.replay(wanted)
         else:
             self.asked = None
-        if starts_at < wanted.previous_epoch:
+        if starts_at < wanted.previous_epoch and self.checkpoints.keep != 'none':
             logger.warning('trial %d is trained again from its start: its checkpoint was evicted', wanted.id)
         overhead = time.perf_counter() - begin
         step = self.recorder.start(wanted, epoch, starts_at, planned.by)
@@ -202,6 +222,48 @@ class Loop:
         if not self.workers.submit(self.checkpoints.begin(step.attempt, trial, older)):
             self.retries.again(wanted.id, first=True)  # the executor is broken
         return None
+
+    def _take_requests(self) -> None:
+        """Do what other shells ask for; what would come between a decision and its step waits."""
+        for path, request in self.requests.pending():
+            try:
+                is_done = self._is_taken(request)
+            except (ArgumentError, KeyError, TypeError, ValueError) as error:
+                logger.warning('%s asks for what cannot be: %s', path, one_line(error))
+                is_done = True
+            if is_done:
+                path.unlink(missing_ok=True)
+
+    def _is_taken(self, request: Mapping[str, Any]) -> bool:
+        """Do what a request asks for; False: not yet. Raises where it asks for what cannot be."""
+        kind = request['kind']
+        if kind == 'stop':
+            self.told_to_stop = 'hpo4dl stop'
+            return True
+        if not isinstance(self.optimizer, TakesRequests):
+            raise ArgumentError('optimizer', self.optimizer, 'one with `enqueue` and `give_up`')
+        if kind == 'enqueue':
+            if self.asked is None:
+                self.optimizer.enqueue(self.state.restore(request['configuration'], None))
+                self.recorder.enqueue(request['configuration'])
+            return self.asked is None
+        if kind != 'give_up':
+            raise ValueError(f'no such kind of request: {kind!r}')
+        return self._is_given_up(request['trial'])
+
+    def _is_given_up(self, trial_id: int) -> bool:
+        """Give a trial up, as somebody asked; False: it is about to be trained, so not yet."""
+        call = self.workers.running.get(trial_id)
+        if call is not None:
+            self.workers.give_up(call)
+            self._settle(call, Outcome(failed=GIVEN_UP))
+        elif trial_id in self.state.running or (self.asked is not None and self.asked.id == trial_id):
+            return False
+        elif self.state.trials[trial_id].failed is None:
+            self.recorder.give_up(trial_id, GIVEN_UP)
+            self.optimizer.give_up(trial_id, GIVEN_UP)  # type: ignore[attr-defined]
+            self.prune()
+        return True
 
     def _affordable(self, planned: Planned, starts_at: int) -> int:
         """The epoch up to which the budget pays a step, beside what is kept for another trial."""
@@ -261,7 +323,7 @@ class Loop:
         outcome = self.budget.charged(outcome, step, self.state)
         if outcome.failed is not None:
             blamed = self.retries.is_blamed(step, attributable)
-            if self.retries.grants(step, blamed):
+            if self.retries.grants(step, blamed, outcome.failed):
                 self.recorder.lost(step, outcome.failed, blamed)
                 self.checkpoints.discard(trial_id, step.attempt, older)
                 self.retries.again(trial_id)

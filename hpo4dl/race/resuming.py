@@ -6,12 +6,12 @@ import secrets
 from pathlib import Path
 
 from ..errors import StorageError
-from ..optimizers.protocol import Optimizer, tell
+from ..optimizers.protocol import Optimizer, TakesRequests, tell
 from ..records.identity import Identity, claim, make_marked, mark, read_identity, write_identity
 from ..records.journal import Journal
 from ..records.lock import Lock
 from ..records.salvage import salvage_journal
-from ..records.state import RunState
+from ..records.state import Change, RunState
 from .loop import Loop
 
 NUMBERS_OF_AN_OWNER = 1000
@@ -33,8 +33,18 @@ def follow_journal(journal: Journal, state: RunState, optimizer: Optimizer, lock
         if change.finished is not None:
             finished = change.finished
             tell(optimizer, finished.step.trial, finished.metrics, finished.failed, finished.costs)
+        follow_request(change, optimizer)
     if lock.taken_over:
         state.attempts += NUMBERS_OF_AN_OWNER  # no folder of ours is one that the last owner may still write to
+
+
+def follow_request(change: Change, optimizer: Optimizer) -> None:
+    """Hand on to the optimizer what somebody asked for, if it takes that."""
+    if isinstance(optimizer, TakesRequests):
+        if change.enqueued is not None:
+            optimizer.enqueue(change.enqueued)
+        if change.given_up is not None:
+            optimizer.give_up(change.given_up.id, str(change.given_up.failed))
 
 
 def claim_checkpoints(run_folder: Path, identity: Identity, storage_path: str | None, salvage: bool) -> Identity:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 
+from ..failures import NEVER_AGAIN, kind_of
 from ..records.state import RunningStep, RunState
 
 MAX_SHARED_LOSSES = 3
@@ -46,6 +47,6 @@ class Retries:
         """Whether a loss counts as the trial's own."""
         return attributable or step.shared_losses >= MAX_SHARED_LOSSES
 
-    def grants(self, step: RunningStep, blamed: bool) -> bool:
-        """Whether a call that failed is to be made again."""
-        return not blamed or step.blamed_losses < self._retry
+    def grants(self, step: RunningStep, blamed: bool, reason: str) -> bool:
+        """Whether a call that failed for this reason is to be made again: never where it is bound to fail again."""
+        return kind_of(reason) not in NEVER_AGAIN and (not blamed or step.blamed_losses < self._retry)

@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..failures import NEVER_ANY, kind_of
 from ..records.state import RunState
 from ..trial import Trial
 from .budget import Budget
 
 MAX_FAILURES = 10
 """Stop the run if this many calls fail before any succeeds."""
+MAX_ALIKE = 3
+"""The same of calls whose failure says that all others will fail likewise."""
 SLURM_MARGIN = 30.0
 """Seconds before the end of a Slurm job at which the tuner stops, so that it ends by itself."""
 
@@ -70,6 +73,8 @@ class StoppingRules:
     """The metric that ends the race."""
     how_to_resume: str
     """For people, what to type."""
+    failures_before: int = 0
+    """Calls that failed before the run was ended for it, and resumed: the objective function may have been repaired."""
 
     def now(self, state: RunState, signal: str | None, broken: str | None) -> Stop | None:
         """Why no further call may start: a `signal` was received, the executor is `broken`, or the race is over."""
@@ -92,8 +97,11 @@ class StoppingRules:
         best = state.incumbent
         if self.target is not None and best is not None and not state.is_better(self.target, best.metric):
             return Stop(f'target: {best.metric} is reached', True)
-        if sum(state.failures.values()) >= MAX_FAILURES:
+        if sum(state.failures.values()) - self.failures_before >= MAX_FAILURES:
             return Stop(f'the first {MAX_FAILURES} calls of the objective function failed', True)
+        kinds = {kind_of(reason) for reason in state.failures}
+        if len(kinds) == 1 and kinds <= NEVER_ANY and sum(state.failures.values()) >= MAX_ALIKE:
+            return Stop(f'the first {MAX_ALIKE} calls failed alike, and so would all others: {kinds.pop()}', True)
         return None
 
     def before(self, wanted: Trial, state: RunState) -> Stop | None:

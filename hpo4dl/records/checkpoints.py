@@ -41,7 +41,7 @@ OURS = {
 }
 """Names that we make. Whatever else lies there is left alone."""
 
-KEEP = ('all', 'alive', 'best')
+KEEP = ('all', 'alive', 'best', 'none')
 MODES = ('copy', 'in-place')
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,8 @@ class Checkpoints:
         folder: where the trials' folders lie.
         best: where the incumbent's copy lies, on any file system.
         keep: 'all': the last checkpoint of every trial stays; 'alive': those of trials that cannot be asked for any
-            more are removed; 'best': as 'alive', and when the race has ended nothing stays but `best`.
+            more are removed; 'best': as 'alive', and when the race has ended nothing stays but `best`; 'none': nothing
+            but `best`, so that each call trains from the start.
         mode: 'copy': an attempt works on a copy; 'in-place': on the trial's only folder.
         check: raises unless the run's lock is still ours.
     """
@@ -80,7 +81,9 @@ class Checkpoints:
         if older is None:
             remove_tree(path)
         source = None if older is None else str(self._path(trial.id, older))
-        return Attempt(number, trial, str(path), source, str(self._started_file(trial.id, number)), self.in_place)
+        log = self.best.with_name('logs') / f'trial_{trial.id}_attempt_{number}.log'
+        started = str(self._started_file(trial.id, number))
+        return Attempt(number, trial, str(path), source, started, self.in_place, str(log))
 
     def accept(self, trial_id: int, number: int, worked_in: str) -> None:
         """The attempt's outcome came: the folder where it was made becomes the attempt's; StorageError if it cannot."""
@@ -152,6 +155,8 @@ class Checkpoints:
             path.parent.mkdir(parents=True, exist_ok=True)
             copy_tree(self.best, path)
             sync_tree(path)
+            sync_folder(path.parent)
+            sync_folder(self.folder)
         except OSError as error:
             raise StorageError(f'{path}: cannot be made: {error}') from error
 

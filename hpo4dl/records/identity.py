@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import JournalError, StorageError
-from ..files import sync_folder, write_text
+from ..files import read_json, read_regular, sync_folder, write_text
 
 MARK = '.hpo4dl_run'
 """A file in a folder that holds a run's checkpoints: the run's identity, and on the next line the run's folder."""
@@ -46,7 +46,7 @@ def read_identity(folder: Path) -> Identity | None:
     """The identity that `write_run` wrote; None in a run of an hpo4dl that gave it none; raises JournalError."""
     path = folder / 'settings.json'
     try:
-        stored = json.loads(path.read_text(encoding='utf-8')).get('identity')
+        stored = read_json(path).get('identity')
         identity = None if stored is None else Identity(**stored)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise JournalError(f'{path}: its identity cannot be read: {error!r}') from error
@@ -65,7 +65,7 @@ def is_name(name: object) -> bool:
 def write_identity(folder: Path, identity: Identity) -> None:
     """Give a run an identity, another one than it had."""
     path = folder / 'settings.json'
-    stored = json.loads(path.read_text(encoding='utf-8'))
+    stored = read_json(path)
     write_text(path, json.dumps({**stored, 'identity': asdict(identity)}, indent=2))
 
 
@@ -98,7 +98,7 @@ def claim(folder: Path, identity: Identity, run_folder: Path) -> Path | None:
     if not folder.exists():
         return None
     try:
-        marked, _, owner = (folder / MARK).read_text(encoding='utf-8', errors='replace').rstrip('\n').partition('\n')
+        marked, _, owner = read_regular(folder / MARK).decode(errors='replace').rstrip('\n').partition('\n')
     except OSError:
         marked = owner = ''
     if marked != identity.run:

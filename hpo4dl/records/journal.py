@@ -5,6 +5,8 @@ r"""The append-only record of a run: one JSON object a line, the truth from whic
     {"event": "result", "attempt": 4, "trial": 2, "epochs": [{"epoch": 2, "metric": 0.91}], "failed": null, ...}
     {"event": "lost", "attempt": 5, "trial": 3, "reason": "...", "counts": true}      will be made again
     {"event": "evict", "trial": 7, "reason": "max_disk"}      its checkpoint is about to be removed
+    {"event": "enqueue", "configuration": {"lr": 0.1}}      somebody asked for it
+    {"event": "give_up", "trial": 8, "reason": "..."}      somebody asked that it is trained no further
     {"event": "salvage", "file": "journal.damaged-1.jsonl", "lines": [12]}      those lines of that file are gone
     {"event": "finish", "trials": [3, 7]}      after the race, they are trained to the end
     {"event": "stop", "reason": "...", "expected_gain": 0.002}
@@ -30,6 +32,8 @@ from typing import Any
 
 from ..errors import JournalError, RunLockedError, StorageError
 from ..files import open_regular, swap, sync_folder, write_text
+from ..text import brief
+from .events import Event, fault_of
 
 SCHEMA = 2
 READABLE = (1, SCHEMA)
@@ -40,16 +44,7 @@ NO_FOLLOW = getattr(os, 'O_NOFOLLOW', 0)
 NO_WAIT = getattr(os, 'O_NONBLOCK', 0)
 """To open a pipe waits for nobody."""
 
-NUMBERS = {
-    'start': ('attempt', 'trial', 'previous_epoch', 'epoch'),
-    'result': ('attempt', 'trial'),
-    'lost': ('attempt', 'trial'),
-    'evict': ('trial',),
-}
-
 logger = logging.getLogger(__name__)
-
-Event = dict[str, Any]
 
 
 class Journal:
@@ -131,7 +126,7 @@ class Journal:
         Raises JournalError: no journal, an unknown schema, or a damaged line (named).
         """
         for number, line in self._lines():
-            event = decode_line(line)
+            event = parse_line(line)
             if event is None and line.endswith(b'\n'):
                 fault = f'{self.path}, line {number}: damaged (its checksum does not fit its content)'
                 raise JournalError(f'{fault}; Tuner.resume(..., salvage=True) goes on from the whole lines')
@@ -225,20 +220,30 @@ def encode_line(event: Event) -> bytes:
     return f'{body}, "crc": "{zlib.crc32(body.encode()):08x}"}}\n'.encode()
 
 
-def decode_line(line: bytes) -> Event | None:
-    """The event in a line, None if the line is damaged."""
+def parse_line(line: bytes) -> Any:
+    """What JSON is in a line, None if the line is damaged."""
     body, _, crc = line.removesuffix(b'\n').rpartition(b', "crc": ')
     if crc != b'"%08x"}' % zlib.crc32(body):
         return None
-    event: Event = json.loads(body + b'}')
-    return event
+    try:
+        return json.loads(body + b'}')
+    except (ValueError, RecursionError):
+        return None
 
 
-def check_event(event: Event, number: int, path: Path) -> None:
-    """Raises JournalError unless what the tuner builds paths and decisions from is what `append` would write."""
-    if number == 1 and (event.get('event') != 'run' or event.get('schema') not in READABLE):
-        found = event.get('schema')
-        raise JournalError(f'{path}: written with schema {found!r}, this hpo4dl reads schema 1 and {SCHEMA}')
-    needed = NUMBERS.get(event.get('event', ''), ())
-    if not all(type(event.get(key)) is int and event[key] >= 0 for key in needed):
-        raise JournalError(f'{path}, line {number}: not an event of hpo4dl: it needs the numbers {", ".join(needed)}')
+def decode_line(line: bytes) -> Event | None:
+    """The event in a line, None if the line is damaged, or holds none."""
+    event = parse_line(line)
+    return None if fault_of(event) else event
+
+
+def check_event(event: Any, number: int, path: Path) -> None:
+    """Raises JournalError unless it is what `append` would write, from which the tuner makes paths and decisions."""
+    first = event if isinstance(event, dict) else {}
+    if number == 1 and (first.get('event') != 'run' or first.get('schema') not in READABLE):
+        found = first.get('schema')
+        raise JournalError(f'{path}: written with schema {brief(found)}, this hpo4dl reads schema 1 and {SCHEMA}')
+    fault = fault_of(event)
+    if fault:
+        remedy = 'Tuner.resume(..., salvage=True) goes on from the others'
+        raise JournalError(f'{path}, line {number}: not an event of hpo4dl: {fault}; {remedy}')

@@ -20,6 +20,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -71,9 +72,11 @@ class Lock:
 
     def check(self) -> None:
         """Raises RunLockedError if the lock was taken from us, as may happen with `take_over`; StorageError if gone."""
-        owner = self._read(self.path)
-        if not owner:
-            raise StorageError(f'{self.path}: is gone, or cannot be read; what was reported before is safe')
+        try:
+            owner = read_regular(self.path, MAX_BYTES).decode(errors='replace')
+        except OSError as error:
+            safe = 'what was reported before is safe'
+            raise StorageError(f'{self.path}: is gone, or cannot be read: {error}; {safe}') from error
         if owner != self._own:
             raise RunLockedError(f'{self.path.parent}: another tuner has taken it over: {escape(owner)}')
 
@@ -176,6 +179,8 @@ def process_start_time(pid: int) -> str | None:
         return None if stat[0] in 'ZX' else stat[19]  # a zombie is dead, though nobody took note
     except OSError:
         pass
+    if sys.platform == 'win32':  # where signal 0 is a Ctrl-C, to ourselves, too
+        return 'unknown'
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..failures import kind_of
 from ..trial import Configuration, Outcome, Trial
-from .journal import Event, Journal
+from .events import Event
+from .journal import Journal
 from .lock import Lock
 from .state import Change, FinishedStep, RunningStep, RunState
 
@@ -57,6 +59,8 @@ class Recorder:
         ]
         event: Event = {'event': 'result', 'attempt': step.attempt, 'trial': step.trial.id, 'epochs': epochs}
         event |= {'failed': outcome.failed, 'traceback': outcome.traceback, 'seconds': outcome.seconds}
+        if outcome.failed is not None:
+            event['kind'] = kind_of(outcome.failed)
         if outcome.cost is not None:
             event['cost'] = outcome.cost
         finished = self._write({**event, 'overhead': step.overhead, 'size': outcome.size}).finished
@@ -66,19 +70,28 @@ class Recorder:
     def lost(self, step: RunningStep, reason: str, blamed: bool) -> None:
         """A call gave no result, and is to be made again."""
         event: Event = {'event': 'lost', 'attempt': step.attempt, 'trial': step.trial.id}
-        self._write({**event, 'reason': reason, 'counts': blamed})
+        self._write({**event, 'reason': reason, 'kind': kind_of(reason), 'counts': blamed})
 
     def evict(self, trial_id: int, reason: str) -> None:
         """A trial's checkpoint is about to be removed."""
         self._write({'event': 'evict', 'trial': trial_id, 'reason': reason})
 
+    def enqueue(self, plain: Mapping[str, Any]) -> None:
+        """Somebody asked for a configuration, which is to be raced next."""
+        self._write({'event': 'enqueue', 'configuration': dict(plain)})
+
+    def give_up(self, trial_id: int, reason: str) -> None:
+        """Somebody asked that a paused trial is trained no further."""
+        self._write({'event': 'give_up', 'trial': trial_id, 'reason': reason})
+
     def finish(self, trial_ids: Sequence[int]) -> None:
         """These trials are to be trained to the end, after the race."""
         self._write({'event': 'finish', 'trials': list(trial_ids)})
 
-    def stop(self, reason: str, expected_gain: float) -> None:
-        """The run ends, for now; the gain is recorded where it is known (finite)."""
-        known = {'expected_gain': expected_gain} if math.isfinite(expected_gain) else {}
+    def stop(self, reason: str, expected_gain: float, expected_metric: float = math.nan) -> None:
+        """The run ends, for now; gain and metric are recorded where they are known (finite)."""
+        expected = {'expected_gain': expected_gain, 'expected_metric': expected_metric}
+        known = {key: value for key, value in expected.items() if math.isfinite(value)}
         self._write({'event': 'stop', 'reason': reason, **known})
 
     def _write(self, event: Event, sync: bool = True) -> Change:

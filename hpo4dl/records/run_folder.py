@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,16 +18,20 @@ from typing import Any
 from ConfigSpace import ConfigurationSpace
 
 from ..errors import ArgumentError, JournalError
-from ..files import sync_folder, write_text
+from ..files import read_json, read_regular, sync_folder, write_text
 from ..space.serialization import describe, read_space, write_space
 from .identity import Identity, mark
 
 logger = logging.getLogger(__name__)
 
 
-def make_run_folder(output_path: str | os.PathLike[str], storage_path: str | None) -> tuple[Path, Identity]:
+def make_run_folder(
+    output_path: str | os.PathLike[str], storage_path: str | None, called: str | None = None
+) -> tuple[Path, Identity]:
     """A new folder below `output_path`, and one of the same name below `storage_path`; two runs never share one."""
-    name = datetime.now().strftime('experiment_%Y%m%d-%H%M%S')
+    if called is not None and not (isinstance(called, str) and re.fullmatch(r'\w[\w.+-]{0,99}', called)):
+        raise ArgumentError('name', called, 'letters, digits, and any of _ . + - after the first; 100 at most')
+    name = f'{called or "experiment"}_{datetime.now():%Y%m%d-%H%M%S}'
     paths = [('storage_path', storage_path), ('output_path', os.fspath(output_path))]
     for n in range(1, 10_000):
         made: list[Path] = []
@@ -60,6 +65,7 @@ def write_run(
     names = ('numpy', 'scipy', 'torch', 'ConfigSpace')
     versions = {name: sys.modules[name].__version__ for name in names if hasattr(sys.modules.get(name), '__version__')}
     environment = {'python': platform.python_version(), 'host': platform.node(), 'started': datetime.now().isoformat()}
+    environment['hpo4dl'] = sys.modules[str(__package__).rpartition('.')[0]].__version__
     stored = {'identity': asdict(identity), 'settings': dict(settings), 'environment': {**environment, **versions}}
     write_text(folder / 'settings.json', json.dumps(stored, indent=2))
     write_text(folder / 'hyperparameters.json', json.dumps(describe(configuration_space), indent=2))
@@ -73,7 +79,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """Read the settings that `write_run` wrote, unchecked."""
     path = folder / 'settings.json'
     try:
-        return dict(json.loads(path.read_text(encoding='utf-8'))['settings'])
+        return dict(read_json(path)['settings'])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise JournalError(f'{path}: cannot be read, so there is no run to resume: {error!r}') from error
 
@@ -82,6 +88,6 @@ def read_configuration_space(folder: Path) -> ConfigurationSpace:
     """Read the configuration space that `write_run` wrote."""
     path = folder / 'configuration_space.json'
     try:
-        return read_space(path.read_text(encoding='utf-8'))
+        return read_space(read_regular(path).decode())
     except Exception as error:  # whatever ConfigSpace raises
         raise JournalError(f'{path}: cannot be read: {error!r}; give resume(..., configuration_space=)') from error

@@ -7,8 +7,9 @@ import os
 from typing import Any
 
 from ..errors import JournalError, StorageError
-from ..files import replacing
-from .journal import SCHEMA, Event, Journal, check_event, decode_line, encode_line
+from ..files import read_regular, replacing
+from .events import Event
+from .journal import SCHEMA, Journal, check_event, decode_line, encode_line
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ def salvage_journal(journal: Journal) -> None:
     Raises JournalError: there is no journal, or one of another schema; StorageError: it cannot be written.
     """
     try:
-        lines = journal.path.read_bytes().split(b'\n')
+        lines = read_regular(journal.path).split(b'\n')
     except OSError as error:
         raise JournalError(f'{journal.path}: cannot be read: {error}') from error
     events = [(number, decode_line(line)) for number, line in enumerate(lines, 1) if line]

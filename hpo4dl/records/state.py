@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import JournalError
-from ..trial import Array, Configuration, Trial, copied
-from .journal import Event
+from ..trial import Array, Configuration, Incumbent, Trial, copied
+from .events import Event
 
 RESERVE, FINISH = 'reserve', 'finish'
 """Why the tuner decides on a step: the rest of the budget is kept for it, or it was asked to finish after the race."""
@@ -141,6 +141,10 @@ class Change:
     asked: RunningStep | None = None
     """A new decision, not where a call is made again."""
     finished: FinishedStep | None = None
+    enqueued: Configuration | None = None
+    """What is to be raced next, since somebody asked for it."""
+    given_up: TrialRecord | None = None
+    """A paused trial that is trained no further, since somebody asked for that."""
 
 
 @dataclass
@@ -178,6 +182,8 @@ class RunState:
     """Why it ended."""
     expected_gain: float | None = None
     """What training the most promising trial to the end was then expected to improve the metric by, where known."""
+    expected_metric: float | None = None
+    """What the optimizer then believed the incumbent's metric to be, where known: the best of noisy ones is luck."""
     salvaged: bool = False
     """Whether lines of the journal were lost."""
     last_time: float | None = None
@@ -204,11 +210,18 @@ class RunState:
             self._lost(event)
         elif kind == 'evict':
             self.checkpoints.pop(event['trial'], None)
+        elif kind == 'enqueue':
+            return Change(enqueued=self.restore(event['configuration'], None))
+        elif kind == 'give_up':
+            trial = self.trials[event['trial']]
+            trial.failed = str(event['reason'])
+            return Change(given_up=trial)
         elif kind == 'salvage':
             self.salvaged = True
         elif kind == 'stop':
-            gain = event.get('expected_gain')
+            gain, metric = event.get('expected_gain'), event.get('expected_metric')
             self.stopped, self.expected_gain = str(event.get('reason')), None if gain is None else float(gain)
+            self.expected_metric = None if metric is None else float(metric)
         elif kind == 'finish':
             self.finishing = [trial for trial in event['trials'] if trial in self.trials]
         return Change()
@@ -228,10 +241,10 @@ class RunState:
         known = {t.id: t.cost / t.spent for t in self.trials.values() if t.spent}
         return known, statistics.median(known.values()) if known else 0.0
 
-    def incumbent_row(self) -> dict[str, Any] | None:
+    def incumbent_row(self) -> Incumbent | None:
         """The incumbent as `Tuner.run` returns it, the receiver's own; None as long as there is none."""
         best = self.incumbent
-        return None if best is None else best.row(self.trials[best.trial].configuration)
+        return None if best is None else Incumbent(best.row(self.trials[best.trial].configuration))
 
     def _advance_clock(self, kind: str, event: Event) -> None:
         now = float(event.get('time', self.last_time or 0.0))
@@ -242,7 +255,7 @@ class RunState:
 
     def _start(self, event: Event) -> Change:
         self.attempts = max(self.attempts, event['attempt'] + 1)
-        self.stopped = self.expected_gain = None
+        self.stopped = self.expected_gain = self.expected_metric = None
         trial = self._trial(event)
         reached: int = event.get('acknowledged') or event['previous_epoch']
         asked = Trial(trial.id, trial.configuration, reached, event['epoch'], trial.point)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,14 +15,16 @@ from .transforms import Choices, UnitTransform
 
 MAX_ENUMERATED = 10_000
 """Spaces of at most that many points are enumerated."""
+MAX_NUMBERS = 2**20
+"""Features that are held at a time."""
 
 
 @dataclass(frozen=True)
 class PointSet:
-    """Points (m, d), all different, their features (m, n_features) and probabilities (m,); None: all the same."""
+    """Points (m, d), all different, what makes features of some, and probabilities (m,); None: all the same."""
 
     points: Array
-    features: Array
+    features: Callable[[Array], Array]
     probability: Array | None
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
@@ -42,9 +44,26 @@ class PointSet:
 
     def nearest(self, features: Array, tried: Container[bytes], n: int) -> Array:
         """Return at most n points not in `tried`, those nearest to any of `features` (k, n_features) first."""
-        distance = np.min([np.sum((self.features - own) ** 2, axis=1) for own in features], axis=0)
+        distance = np.concatenate([self._squared_distance(block, features) for block in self._blocks()])
         order = [i for i in np.argsort(distance, kind='stable') if self._keys[i] not in tried]
         return self.points[order[:n]]
+
+    @staticmethod
+    def _squared_distance(block: Array, features: Array) -> Array:
+        """Return (n,) those of the features of a block to the nearest of `features`."""
+        return np.asarray(np.min([np.sum((block - own) ** 2, axis=1) for own in features], axis=0))
+
+    def _blocks(self) -> Iterator[Array]:
+        """Yield the features of all points, some at a time where they are many: one of 10,000 choices has a GB."""
+        n = len(self._first_block)
+        yield self._first_block
+        for first in range(n, len(self.points), n):
+            yield self.features(self.points[first : first + n])
+
+    @cached_property
+    def _first_block(self) -> Array:
+        n_features = self.features(self.points[:1]).shape[1]
+        return self.features(self.points[: max(1, MAX_NUMBERS // max(1, n_features))])
 
 
 def enumerate_points(transforms: Sequence[UnitTransform], conditions: Mapping[int, Condition]) -> tuple[Array, Array]:

@@ -54,7 +54,7 @@ class Choices:
         self.centers: Array = np.round(np.cumsum(width) - width / 2, 12)
         self._borders = (self.centers[1:] + self.centers[:-1]) / 2
         self._cdf = np.cumsum(self.probability[self.possible])
-        self.n_features = self.features(self.centers).shape[1] if m > 1 else 0
+        self.n_features = self.features(self.centers[:1]).shape[1] if m > 1 else 0
 
     def index(self, u: Array) -> NDArray[np.intp]:
         return np.searchsorted(self._borders, u)
@@ -95,8 +95,10 @@ class Category(Choices):
 
     def features(self, u: Array) -> Array:
         """Return one-hot / sqrt(2), so that any two categories are 1 apart; 0 where u is inactive."""
-        one_hot = self.index(u)[:, None] == np.arange(len(self.values))
-        return np.where(np.isnan(u)[:, None], 0.0, one_hot / math.sqrt(2))
+        one_hot = np.zeros((len(u), len(self.values)))
+        active = np.flatnonzero(~np.isnan(u))
+        one_hot[active, self.index(u[active])] = 1 / math.sqrt(2)
+        return one_hot
 
 
 class Rank(Choices):

@@ -21,6 +21,7 @@ from scipy.stats import qmc
 from ..errors import ArgumentError
 from ..trial import Array
 from .conditions import compile_conditions, deactivate
+from .declaration import as_space
 from .finite import PointSet, enumerate_points
 from .serialization import plain_choices, plain_value, restored_values
 from .transforms import Category, Number, Rank, UnitTransform, index_of, transform_of
@@ -52,6 +53,7 @@ class Space:
     def __init__(
         self, configuration_space: ConfigurationSpace, candidates: Sequence[Mapping[str, object]] | None = None
     ) -> None:
+        configuration_space = as_space(configuration_space)
         if not isinstance(configuration_space, ConfigurationSpace) or len(configuration_space) == 0:
             accepted = 'a ConfigSpace.ConfigurationSpace with at least one hyperparameter'
             raise ArgumentError('configuration_space', configuration_space, accepted)
@@ -63,6 +65,7 @@ class Space:
         choices = {name: t.values for name, t in self.transforms.items() if isinstance(t, (Category, Rank))}
         self._plain_choices = {name: plain_choices(values) for name, values in choices.items()}
         self._exact_values: dict[bytes, dict[str, Any]] = {}
+        self._remembered: dict[bytes, list[Array]] = {}
         self.n_features = self.features(np.full((1, len(self.names)), np.nan)).shape[1]
         self._finite = self._enumerated() if candidates is None else self._restricted_to(candidates)
         self.all_points = None if self._finite is None else self._finite.points
@@ -161,7 +164,32 @@ class Space:
         clause = self._violated_clause(point)
         if clause is not None:
             raise ArgumentError(argument, values, f'a configuration that the space does not forbid ({clause})')
+        near = self._remembered.get(point.tobytes(), ())
+        numbers = self._numbers(values) if near else {}
+        return next((other for other in near if self._exact_values[other.tobytes()] == numbers), point)
+
+    def remember(self, configuration: Mapping[str, object], argument: str) -> Array:
+        """Return (d,) the point of a configuration that `from_unit` is to give back exactly; errors as of `to_unit`.
+
+        Its numbers may be finer than the grid of coordinates, as whole numbers above 2^53 are. Of several at one point,
+        the others get the next coordinates that a float can hold.
+        """
+        point = self.to_unit(configuration, argument)
+        exact = self._numbers(configuration)
+        if self._exact_values.get(point.tobytes()) == exact:
+            return point
+        first, point = point.tobytes(), point.copy()
+        movable = [j for j, name in enumerate(self.names) if name in exact]
+        while point.tobytes() in self._exact_values and movable:
+            point[movable[0]] = np.nextafter(point[movable[0]], 1 if point[movable[0]] < 0.5 else 0)
+        self._exact_values[point.tobytes()] = exact
+        self._remembered.setdefault(first, []).append(point)
         return point
+
+    def _numbers(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of a legal configuration that are not tabulated, by name."""
+        numbers = {n: t for n, t in self.transforms.items() if isinstance(t, Number) and n in configuration}
+        return {n: int(configuration[n]) if t.whole else float(configuration[n]) for n, t in numbers.items()}
 
     def only_active(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return, of a legal value for every hyperparameter, the active ones: a configuration, perhaps forbidden."""
@@ -226,7 +254,7 @@ class Space:
         legal = [i for i, point in enumerate(points) if self.is_legal(point)]
         if not legal:
             return None
-        return PointSet(points[legal], self.features(points[legal]), weights[legal] / weights[legal].sum())
+        return PointSet(points[legal], self.features, weights[legal] / weights[legal].sum())
 
     def _restricted_to(self, candidates: Sequence[Mapping[str, object]]) -> PointSet:
         """Return the candidates' points, repetitions dropped."""
@@ -234,14 +262,10 @@ class Space:
             raise ArgumentError('candidates', candidates, 'a list of at least one configuration')
         points = {}
         for candidate in candidates:
-            point = self.to_unit(candidate, 'candidates')
-            # Tables are looked up by exact values, which are finer than the grid of coordinates.
-            floats = [n for n, t in self.transforms.items() if isinstance(t, Number) and not t.whole and n in candidate]
-            exact = {name: float(candidate[name]) for name in floats}  # type: ignore[arg-type]
+            point = self.remember(candidate, 'candidates')
             points[point.tobytes()] = point
-            self._exact_values.setdefault(point.tobytes(), exact)
         listed = np.array(list(points.values()))
-        return PointSet(listed, self.features(listed), None)
+        return PointSet(listed, self.features, None)
 
 
 def walk(space: Space, start: Array, rng: np.random.Generator, tried: Container[bytes]) -> Array | None:

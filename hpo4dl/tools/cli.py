@@ -1,4 +1,4 @@
-"""The command line: `hpo4dl report RUN` and its like, or `python -m hpo4dl`. RUN is the folder of a run.
+"""The command line: `hpo4dl report RUN` and its like, or `python -m hpo4dl`. RUN is the folder of a run, or of runs.
 
 Nothing but `resume` and `finish` writes into a run's folder. Commands that need NumPy, torch or ConfigSpace import them
 when they run, so that those that only look at a run start at once.
@@ -10,21 +10,35 @@ import argparse
 import json
 import os
 import pkgutil
+import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..analysis.export import FORMATS, export, importance
-from ..analysis.report import comparison_text, report_text
+from ..analysis.export import ENDINGS, FORMATS, export
+from ..analysis.importance import importance, importance_text
+from ..analysis.report import comparison_text, list_text, report_text
 from ..analysis.run import read_run, to_json
-from ..errors import ArgumentError, HPO4DLError
+from ..errors import ArgumentError, HPO4DLError, JournalError
+from ..records.journal import NAME
+from ..records.runs import runs_below
 from ..text import escape
+from . import run_command, talk_command
+from .guards import IMPORTING
 
 if TYPE_CHECKING:
     from ..tuner import Tuner
 
 Command = Callable[[argparse.Namespace], None]
+EXAMPLES = """examples:
+  hpo4dl list                          the runs below this folder
+  hpo4dl report                        the newest of them, as text
+  hpo4dl plot --html                   ... as a page for the browser
+  hpo4dl resume tune.py:objective      ... goes on
+  hpo4dl report hpo4dl_results/RUN     a certain one
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,21 +48,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors='backslashreplace')
     options = parser().parse_args(arguments)
     try:
+        if getattr(options, 'objective', '') is None and ':' in options.run and not os.path.exists(options.run):
+            options.run, options.objective = 'last', options.run  # RUN was left out
+        if 'run' in options:
+            several = isinstance(options.run, list)
+            options.run = [run_of(name) for name in options.run] if several else run_of(options.run)
         options.command(options)
         sys.stdout.flush()
     except HPO4DLError as error:
-        print(f'hpo4dl: {error}', file=sys.stderr)
+        print('\n'.join([f'hpo4dl: {error}', *getattr(error, '__notes__', [])]), file=sys.stderr)
         return 1
     except BrokenPipeError:  # `hpo4dl report RUN | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        print('\n'.join(['', *getattr(error, '__notes__', [])]), file=sys.stderr)
         return 130
     return 0
 
 
+def run_of(name: str) -> str:
+    """Return the folder of the run that is meant: `name` itself, or the newest run below it; 'last': below this folder.
+
+    Raises:
+        JournalError: there is none.
+    """
+    folder = Path.cwd() if name == 'last' and not os.path.lexists(name) else Path(name)
+    if folder.is_dir() and not (folder / NAME).exists():
+        found = runs_below(folder)
+        if found:
+            return str(found[0])
+        if name == 'last':
+            raise JournalError(f'{folder}: no run lies here, or up to two levels below')
+    return str(folder)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line; `command` of its result is the function to call."""
-    top = argparse.ArgumentParser('hpo4dl', description='Look at a run of hpo4dl, go on with it, take it elsewhere.')
+    top = argparse.ArgumentParser(
+        'hpo4dl',
+        description='Look at a run of hpo4dl, go on with it, take it elsewhere.',
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument('--version', action='version', version=f'hpo4dl {version()}')
     commands = top.add_subparsers(required=True, metavar='COMMAND')
 
     def command(function: Command, text: str, of_run: bool = True, **options: Any) -> argparse.ArgumentParser:
@@ -56,25 +98,33 @@ def parser() -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(command=function)
         if of_run:
-            added.add_argument('run', metavar='RUN', help='the folder of a run', **options)
+            text = (
+                "the folder of a run, or of runs, whose newest is taken; default, and 'last': the newest one below here"
+            )
+            options = options or {'nargs': '?', 'default': 'last'}
+            added.add_argument('run', metavar='RUN', help=text, **options)
         return added
 
-    text = 'also the importance of the hyperparameters for the metric at an epoch (needs hpo4dl[optuna])'
+    one = command(run_list, 'the runs below a folder, the newest first', of_run=False)
+    one.add_argument('folder', metavar='FOLDER', nargs='?', default='.', help='default: this one')
+
+    text = 'also the importance of the hyperparameters for the metric at an epoch (needs optuna and scikit-learn)'
     importance_option: dict[str, Any] = {'nargs': '?', 'const': 0, 'type': int, 'metavar': 'EPOCH', 'help': text}
     one = command(run_report, 'what a run came to, as text')
     one.add_argument('--json', action='store_true', help='everything, for other programs')
+    one.add_argument('--failures', action='store_true', help='each kind of failure, with its trials and a traceback')
     one.add_argument('--importance', **importance_option)
     one = command(run_plot, 'pictures of a run, or a page for the browser')
-    one.add_argument('-o', '--output', help='a file, .png or .svg (needs hpo4dl[plot]); default: RUN.png')
+    one.add_argument('-o', '--output', help='a file, .png or .svg (needs matplotlib); default: RUN.png')
     one.add_argument('--html', action='store_true', help='one page that opens offline; default: RUN.html')
     one.add_argument('--importance', **importance_option)
     one = command(run_watch, 'the page of a run, on a local port, refreshed while the run goes on')
     one.add_argument('--port', type=int, default=8008, help='default: 8008, or a free one if that is taken')
     one = command(run_compare, 'several runs side by side', nargs='+')
-    one.add_argument('-o', '--output', help='also draw them into a file, .png or .svg (needs hpo4dl[plot])')
+    one.add_argument('-o', '--output', help='also draw them into a file, .png or .svg (needs matplotlib)')
     one = command(run_explain, 'why DyHPO trained what it trained: one decision, and what it was weighed against')
     one.add_argument('--step', type=int, help='which decision, from 1; default: the last one')
-    one.add_argument('-o', '--output', help='also draw it into a file, .png or .svg (needs hpo4dl[plot])')
+    one.add_argument('-o', '--output', help='also draw it into a file, .png or .svg (needs matplotlib)')
     one = command(run_export, 'a run in the format of another tool')
     one.add_argument('--to', required=True, choices=FORMATS)
     one.add_argument('-o', '--output', help='where to; for optuna a file or a storage URL. Text goes to stdout without')
@@ -87,11 +137,13 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument('--top', type=int, default=3, help='how many; default: 3')
     command(run_replay, 'take every decision of a run again, offline, and compare')
     one = command(run_check_executor, 'make the calls of a race on an executor, and say what fails', of_run=False)
-    one.add_argument('executor', metavar='MODULE:NAME', help='an executor, or what makes one; MODULE may lie here')
+    one.add_argument('executor', metavar='MODULE:NAME', help='an executor, or what makes one; or FILE.py:NAME')
     one.add_argument('--num-workers', type=int, default=2, help='calls at a time; default: 2')
     one.add_argument('--folder', help='that workers and this process see; default: a temporary one of this machine')
     one.add_argument('--kill', action='store_true', help='also let a worker die; some executors are broken then')
     one.add_argument('--seconds', type=float, default=60, help='that calls may take to come back; default: 60')
+    run_command.add_commands(command)
+    talk_command.add_commands(command)
     one = command(run_vendor, 'copy hpo4dl into a code base', of_run=False)
     one.add_argument('destination', metavar='DEST', help='a folder; the copy is DEST/hpo4dl')
     one.add_argument('--core', action='store_true', help='only what tunes and resumes: no report, plots, integrations')
@@ -101,10 +153,11 @@ def parser() -> argparse.ArgumentParser:
 def add_resume_options(command: argparse.ArgumentParser) -> None:
     """The arguments of commands that make calls."""
     add = command.add_argument
-    add('objective', metavar='MODULE:FUNCTION', help='the objective function; MODULE may lie here')
+    text = 'the objective function, or FILE.py:FUNCTION. A run of `hpo4dl run` needs none'
+    add('objective', nargs='?', metavar='MODULE:FUNCTION', help=text)
     add('--time-limit', type=float, help='seconds')
     add('--executor', metavar='MODULE:NAME', help='where calls are made: an executor, or what makes one')
-    add('--num-workers', type=int, default=1, help='calls at a time; alone: processes of this machine')
+    add('--num-workers', type=int, help='calls at a time; alone: processes of this machine')
     add('--retry', type=int, help='how often a call that failed is made again')
     add('--take-over', action='store_true', help='past the lock of another host that is known to be dead')
     add('--salvage', action='store_true', help='go on from what is whole of a damaged run')
@@ -118,41 +171,50 @@ def number(text: str) -> float:
         return float(text)
 
 
+def run_list(options: argparse.Namespace) -> None:
+    """`list [FOLDER]`."""
+    runs = []
+    for folder in runs_below(Path(options.folder)):
+        with suppress(HPO4DLError):  # of a journal that another hpo4dl wrote
+            runs.append(read_run(folder))
+    if not runs:
+        raise JournalError(f'{Path(options.folder).absolute()}: no run lies here, or up to two levels below')
+    print(list_text(runs, width()))
+
+
 def run_report(options: argparse.Namespace) -> None:
-    """`report RUN [--json] [--importance]`."""
+    """`report RUN [--json] [--failures] [--importance]`."""
     run, wanted = read_run(options.run), options.importance
-    shares, epoch, trials = importance(run, wanted or None) if wanted is not None else ({}, 0, 0)
+    found = None if wanted is None else importance(run, wanted or None)
     if options.json:
         content = to_json(run)
-        if shares:
-            content['importance'] = {'epoch': epoch, 'trials': trials, 'shares': shares}
+        if found is not None:
+            content['importance'] = vars(found)
         print(json.dumps(content))
         return
-    print(report_text(run))
+    print(report_text(run, width=width(), tracebacks=options.failures))
     for name, value in run.environment.items():
         print(f'         {escape(name):20} {escape(value)}')
-    if shares:
-        print(f'\nimportance for the metric at epoch {epoch} (fANOVA on {trials} trials)')
-        for name, share in shares.items():
-            print(f'  {share:6.1%}  {escape(name)}')
+    if found:
+        print(f'\n{importance_text(found)}')
 
 
 def run_plot(options: argparse.Namespace) -> None:
     """`plot RUN [-o FILE] [--html] [--importance]`."""
     run = read_run(options.run)
     output = Path(options.output or run.name + ('.html' if options.html else '.png'))
+    found = None if options.importance is None else importance(run, options.importance or None)
     if options.html:
         from ..analysis.page import page
 
         try:
-            output.write_text(page(run), encoding='utf-8')
+            output.write_text(page(run, importance=found), encoding='utf-8')
         except OSError as error:
             raise ArgumentError('output', str(output), f'a file that can be written ({error})') from error
     else:
         from ..analysis.plots import draw, save
 
-        wanted = options.importance
-        save(draw(run, None if wanted is None else importance(run, wanted or None)), output)
+        save(draw(run, found), output)
     print(output)
 
 
@@ -166,11 +228,12 @@ def run_watch(options: argparse.Namespace) -> None:
 def run_compare(options: argparse.Namespace) -> None:
     """`compare RUN RUN... [-o FILE]`."""
     runs = [read_run(folder) for folder in options.run]
-    print(comparison_text(runs))
+    print(comparison_text(runs, width()))
     if options.output:
         from ..analysis.plots import draw_comparison, save
 
         save(draw_comparison(runs), Path(options.output))
+        print(options.output)
 
 
 def run_explain(options: argparse.Namespace) -> None:
@@ -178,45 +241,55 @@ def run_explain(options: argparse.Namespace) -> None:
     from ..analysis.explain import explain, explanation_text
 
     explained = explain(options.run, options.step)
-    print(explanation_text(explained))
+    print(explanation_text(explained, width()))
     if options.output:
         from ..analysis.plots import draw_explanation, save
 
         save(draw_explanation(explained, read_run(options.run)), Path(options.output))
+        print(options.output)
 
 
 def run_export(options: argparse.Namespace) -> None:
     """`export RUN --to FORMAT [-o FILE]`."""
-    text = export(read_run(options.run), options.to, options.output)
+    run = read_run(options.run)
+    output = options.output or (run.name + ENDINGS[options.to] if options.to in ENDINGS else None)
+    text = export(run, options.to, output)
     if text is not None:
         sys.stdout.write(text)
+    else:
+        print(output)
 
 
 def run_resume(options: argparse.Namespace) -> None:
     """`resume RUN MODULE:FUNCTION`."""
-    tuner = resumed(options, max_budget=options.max_budget, target=options.target)
-    tuner.run()
-    print(report_text(read_run(tuner.run_folder)))
+    resumed(options, max_budget=options.max_budget, target=options.target).run()
 
 
 def run_finish(options: argparse.Namespace) -> None:
     """`finish RUN MODULE:FUNCTION [--top N]`."""
-    tuner = resumed(options)
-    tuner.finish(options.top)
-    print(report_text(read_run(tuner.run_folder)))
+    resumed(options).finish(options.top)
 
 
 def resumed(options: argparse.Namespace, **more: Any) -> Tuner:
     """Return the tuner that goes on with a run."""
     from ..tuner import Tuner
 
+    if options.objective is None:
+        objective, workers = run_command.stored_command(options.run)
+        print('$', escape(' '.join(objective.command)))
+    else:
+        objective, workers = imported('objective', options.objective), {}
+    if options.executor:
+        workers = {}
+    if options.num_workers is not None:
+        workers = {**workers, 'num_workers': options.num_workers}
     return Tuner.resume(
         options.run,
-        imported('objective', options.objective),
+        objective,
         time_limit=options.time_limit,
         **more,
         executor=imported('executor', options.executor) if options.executor else None,
-        num_workers=options.num_workers,
+        **workers,
         retry=options.retry,
         take_over=options.take_over,
         salvage=options.salvage,
@@ -249,15 +322,33 @@ def run_vendor(options: argparse.Namespace) -> None:
 
 
 def imported(argument: str, name: str) -> Any:
-    """Return the object called MODULE:NAME; modules in the current folder are found too.
+    """Return the object called MODULE:NAME or FILE.py:NAME; modules in the current folder are found too.
 
     Raises:
         ArgumentError: there is none.
+        HPO4DLError: the module makes a Tuner while it is imported.
     """
-    sys.path.insert(0, os.getcwd())
+    module, _, attribute = name.partition(':')
+    folder = os.getcwd()
+    if module.endswith('.py'):  # workers import it by its name, so it is one of its folder's modules here, too
+        folder, module = os.path.dirname(os.path.abspath(module)), os.path.basename(module).removesuffix('.py')
+    sys.path.insert(0, folder)
+    token = IMPORTING.set(True)
     try:
-        if not name.partition(':')[2]:
-            raise ValueError('no NAME')
-        return pkgutil.resolve_name(name)
+        if not module or not attribute:
+            raise ValueError('there is no NAME after a colon')
+        return pkgutil.resolve_name(f'{module}:{attribute}')
     except (ImportError, AttributeError, ValueError) as error:
-        raise ArgumentError(argument, name, f'MODULE:NAME of what can be imported from here ({error})') from error
+        raise ArgumentError(argument, name, f'MODULE:NAME or FILE.py:NAME of what is there ({error})') from error
+    finally:
+        IMPORTING.reset(token)
+
+
+def width() -> int:
+    """Return the width of lines: the terminal's; where nobody looks on, wide enough for most configurations."""
+    return shutil.get_terminal_size((120, 24)).columns
+
+
+def version() -> str:
+    """Return the version of this copy of the package."""
+    return str(sys.modules[str(__package__).rpartition('.')[0]].__version__)

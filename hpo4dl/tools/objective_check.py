@@ -34,9 +34,9 @@ TOLERANCE = 1e-6
 """Relative difference up to which metrics, weights and gradients count as equal."""
 
 
-@dataclass
+@dataclass(repr=False)
 class ObjectiveCheck:
-    """What `check_objective` found; `str` of it is a report for people. Fields are None where it could not be seen."""
+    """What `check_objective` found; shown, it is a report for people. Fields are None where it could not be seen."""
 
     configuration: Configuration
     """What was trained."""
@@ -71,7 +71,7 @@ class ObjectiveCheck:
         """Whether no problem was found."""
         return not self.problems
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         n = self.epochs
         lines = [f'{n} + {n} epochs against {2 * n}: ' + ('no problem found' if self.ok else 'NOT as it should be')]
         lines += [f'  PROBLEM: {problem}' for problem in self.problems] + [f'  note: {note}' for note in self.notes]

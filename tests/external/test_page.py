@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from runs import HOSTILE, hostile, large, tuned, written
 
 from hpo4dl import ArgumentError, JournalError
+from hpo4dl.analysis.charts import page_data
 from hpo4dl.analysis.page import TEMPLATE, page, server
 from hpo4dl.analysis.run import read_run
 from hpo4dl.records.journal import encode_line
@@ -68,7 +70,7 @@ def test_shows_every_run_and_runs_no_name(tmp_path: Path, make) -> None:
     result = seen['result']
     assert result['rows'] == min(50, len(run.trials))
     assert len(result['heads']) == 7 + len(run.hyperparameters)
-    assert len(result['charts']) == (5 + len(run.hyperparameters) if run.observations else 0)
+    assert len(result['charts']) == (6 + len(run.hyperparameters) if run.observations else 0)
     assert all(result['painted'])
     assert not result['wide'], 'the page must not be wider than the window'
     assert (result['scripts'], result['images']) == (5, 0), 'a name became markup'
@@ -91,7 +93,7 @@ def test_sorts_filters_and_points(tmp_path: Path) -> None:
       const filter = document.getElementById('filter');
       filter.value = 'BROKE'; filter.dispatchEvent(new Event('input')); result.filtered = column(2);
       const canvas = document.querySelector('canvas + canvas'), box = canvas.getBoundingClientRect();
-      const at = { clientX: box.right - 10, clientY: box.bottom - 34 - 0.04 * 270 };  // the last epoch, the best metric
+      const at = { clientX: box.left + charts[0].sx(2) + 3, clientY: box.top + charts[0].sy(0.1) - 3 };
       canvas.dispatchEvent(new MouseEvent('mousemove', at));
       result.tip = document.getElementById('tip').textContent;
     }"""
@@ -104,6 +106,132 @@ def test_sorts_filters_and_points(tmp_path: Path) -> None:
     assert result['byMetric'] == ['0.1', '0.3', '0.5', '0.9', '']
     assert result['filtered'] == ['4']
     assert result['tip'].startswith('trial 1: best 0.1 at epoch 1, trained to 2\nlr: 0.1\nname: b')
+
+
+FILTERS = {
+    'adam 32': ['0', '4'],
+    'ADAM': ['0', '2', '4'],
+    'lr>0.01': ['3', '4'],
+    'lr>=0.01 adam': ['2', '4'],
+    'lr<=0.001 optimizer=sgd': ['1'],
+    'trained>1': ['1', '3'],
+    'optimizer!=sgd metric<0.6': ['0'],
+    'batch=64': ['1', '2', '3'],
+    'broke': ['4'],
+    'nothing>1': [],
+}
+
+
+@needs_chromium
+def test_words_of_the_filter_are_anded_and_comparisons_work(tmp_path: Path) -> None:
+    curves = [
+        ({'lr': 0.0001, 'optimizer': 'adam', 'batch': 32}, [0.5], None),
+        ({'lr': 0.001, 'optimizer': 'sgd', 'batch': 64}, [0.6, 0.1], None),
+        ({'lr': 0.01, 'optimizer': 'adam', 'batch': 64}, [0.9], None),
+        ({'lr': 0.1, 'optimizer': 'sgd', 'batch': 64}, [0.3, 0.2, 0.4], None),
+        ({'lr': 1.0, 'optimizer': 'adam', 'batch': 32}, [], 'broke'),
+    ]
+    act = """function() {
+      const filter = document.getElementById('filter');
+      result = {};
+      for (const words of WORDS) {
+        filter.value = words; filter.dispatchEvent(new Event('input'));
+        result[words] = [...document.querySelectorAll('#trials td:nth-child(2)')].map(e => e.textContent).sort();
+      }
+    }""".replace('WORDS', json.dumps(list(FILTERS)))
+    seen = told(tmp_path, written(tmp_path / 'run', curves), act)
+    assert seen['errors'] == []
+    assert seen['result'] == FILTERS
+
+
+@needs_chromium
+def test_a_click_pins_a_trial_with_its_curve_and_all_of_its_failure(tmp_path: Path) -> None:
+    long = 'RuntimeError: ' + 'x' * 900
+    folder = written(tmp_path / 'run', [({'lr': 0.1}, [0.5, 0.4], None), ({'lr': 0.2}, [0.9], long)])
+    journal = (folder / 'journal.jsonl').read_bytes().splitlines(keepends=True)
+    event = json.loads(journal[-2])
+    del event['crc']
+    journal[-2] = encode_line({**event, 'traceback': 'Traceback: <b>line</b>\n' + 'y' * 5000})
+    (folder / 'journal.jsonl').write_bytes(b''.join(journal))
+    act = """function() {
+      const rows = () => [...document.querySelectorAll('#trials tbody tr')];
+      const text = selector => document.querySelector(selector)?.textContent;
+      rows()[1].click();
+      result = { rows: rows().length, pinned: text('tr.pinned td:nth-child(2)'), why: text('td.detail') };
+      result.trace = text('td.detail pre');
+      result.painted = document.querySelectorAll('td.detail canvas').length;
+      result.below = rows()[2].contains(document.querySelector('td.detail'));
+      rows()[1].click();
+      result.after = rows().length;
+    }"""
+    seen = told(tmp_path, folder, act)
+    assert seen['errors'] == []
+    result = seen['result']
+    assert (result['rows'], result['pinned'], result['painted'], result['below'], result['after']) == (
+        3,
+        '1',
+        2,
+        True,
+        2,
+    )
+    assert long in result['why']
+    assert result['trace'] == 'Traceback: <b>line</b>\n' + 'y' * 5000
+
+
+OVERPRINT = """function() {
+  const seen = [];
+  const original = CanvasRenderingContext2D.prototype.fillText;
+  CanvasRenderingContext2D.prototype.fillText = function(text, x, y) {
+    const m = this.measureText(text), left = { left: 0, center: m.width / 2, right: m.width }[this.textAlign];
+    const top = { top: 0, middle: 5, alphabetic: 9 }[this.textBaseline];
+    seen.push([this.canvas, text, x - left, y - top, x - left + m.width, y - top + 10]);
+    original.apply(this, arguments);
+  };
+  charts.forEach(paint);
+  result = { together: [], outside: [], texts: seen.length, width: document.documentElement.clientWidth };
+  for (const [canvas, text, x, y, u, v] of seen) {
+    if (x < -1 || u > canvas.clientWidth + 1 || y < -1 || v > canvas.clientHeight + 2) result.outside.push(text);
+    for (const [other, t, a, b, c, d] of seen) {
+      if (canvas !== other || t === text) continue;
+      if (x < c - 1 && a < u - 1 && y < d - 1 && b < v - 1) result.together.push([text, t]);
+    }
+  }
+}"""
+
+
+@needs_chromium
+@pytest.mark.parametrize('width', [1400, 400])
+@pytest.mark.parametrize('make', [tuned, large])
+def test_labels_never_overprint_or_leave_the_chart(tmp_path: Path, make, width: int) -> None:
+    """In a frame of that width, since a window of Chromium's has 500 pixels at least."""
+    file = tmp_path / 'page.html'
+    text = page(read_run(make(tmp_path / 'run')))
+    act = f"<script>let result; ({OVERPRINT})(); parent.postMessage(JSON.stringify(result), '*');</script></body>"
+    file.write_text(text.replace('</body>', act), encoding='utf-8')
+    listen = "<script>addEventListener('message', e => { document.body.textContent = e.data; });</script>"
+    frame = f'<body><iframe src="page.html" style="width:{width}px;height:900px;border:0"></iframe>{listen}'
+    (tmp_path / 'frame.html').write_text(frame, encoding='utf-8')
+    document = browse((tmp_path / 'frame.html').as_uri(), '--allow-file-access-from-files', '--hide-scrollbars')
+    result = json.loads(html.unescape(re.search(r'<body>(.*)</body>', document, re.DOTALL)[1]))
+    assert result['texts'] > 60
+    assert result['width'] == width
+    assert result['outside'] == []
+    assert result['together'] == []
+
+
+def test_every_label_of_a_metric_axis_is_one_that_occurred_or_lies_between(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        accuracy = 1 - 10.0 ** rng.uniform(-3, 0, size=(30, 3))
+        curves = [({'x': float(j)}, row.tolist(), None) for j, row in enumerate(accuracy)]
+        run = read_run(written(tmp_path / str(i), curves, minimize=False))
+        charts = page_data(run)['charts']
+        for name in ('metrics', 'zoom', 'best', 'improvements'):
+            assert all(accuracy.min() <= tick <= accuracy.max() for tick in charts[name]['ticks'])
+        (_, least), _, (_, most) = charts['parallel'][-1]['marks']
+        best = accuracy.max(axis=1)
+        assert most == pytest.approx(best.max(), rel=1e-3)
+        assert min(abs(best / least - 1)) < 1e-3, 'a metric that some trial had'
 
 
 def test_asks_for_nothing_from_outside(tmp_path: Path) -> None:

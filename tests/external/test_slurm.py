@@ -29,7 +29,7 @@ from hpo4dl.integrations.slurm import SlurmExecutor
 TESTS = Path(__file__).parents[1]
 HAS_SUBMITIT = importlib.util.find_spec('submitit') is not None
 HAS_SLURM = shutil.which('sinfo') is not None and subprocess.run(['sinfo'], capture_output=True).returncode == 0
-needs_submitit = pytest.mark.skipif(not HAS_SUBMITIT, reason='submitit is not installed: pip install "hpo4dl[slurm]"')
+needs_submitit = pytest.mark.skipif(not HAS_SUBMITIT, reason='submitit is not installed: pip install ".[slurm]"')
 needs_slurm = pytest.mark.skipif(
     not (HAS_SUBMITIT and HAS_SLURM), reason='no Slurm answers here: see the beginning of this file'
 )

@@ -27,7 +27,7 @@ import torch
 
 from hpo4dl.integrations.torch_checkpoint import NAME
 
-pytest.importorskip('timm', reason='needs timm: pip install "hpo4dl[timm]"')
+pytest.importorskip('timm', reason='needs timm: pip install ".[timm]"')
 pytestmark = pytest.mark.filterwarnings('ignore')  # timm's and torchvision's own are not ours to mend
 
 EXAMPLE = Path(__file__).parents[2] / 'examples' / 'timm_main.py'

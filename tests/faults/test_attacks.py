@@ -14,12 +14,21 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from ConfigSpace import Categorical, ConfigurationSpace, Constant, Float, OrdinalHyperparameter
+from ConfigSpace import (
+    Categorical,
+    ConfigurationSpace,
+    Constant,
+    Float,
+    ForbiddenGreaterThanRelation,
+    ForbiddenLessThanRelation,
+    Integer,
+    OrdinalHyperparameter,
+)
 from objectives import curve
 from races import tune
 from runs import events_of
 
-from hpo4dl import Tuner, replay
+from hpo4dl import EveryTrialFailedError, Tuner, replay
 
 
 def in_another_process(code: str, *arguments: object, env: dict[str, str] | None = None) -> str:
@@ -155,3 +164,63 @@ def test_a_pool_that_forks_after_the_surrogate_had_threads_does_not_hang(tmp_pat
         print(tuner.epochs_spent)
     """
     assert in_another_process(code, tmp_path, env={'OMP_NUM_THREADS': '2'}) == '30\n'
+
+
+def test_a_run_whose_calls_all_failed_goes_on_with_the_repaired_objective(tmp_path: Path) -> None:
+    """W16."""
+    calls = []
+
+    def broken(configuration, epoch, previous_epoch, checkpoint_path):
+        calls.append('broken')
+        raise FileNotFoundError('data/train.csv')
+
+    def repaired(configuration, epoch, previous_epoch, checkpoint_path):
+        calls.append('repaired')
+        return curve(configuration['x'], epoch, previous_epoch)
+
+    tuner = tune(tmp_path, broken, max_budget=50)
+    for n in (10, 20):  # resumed unrepaired, it is tried as often again, and ends again
+        with pytest.raises(EveryTrialFailedError, match=r'train\.csv'):
+            tuner.run()
+        assert calls == ['broken'] * n
+        tuner = Tuner.resume(tuner.run_folder, broken, progress=False)
+    incumbent = Tuner.resume(tuner.run_folder, repaired, progress=False).run()
+    assert incumbent['metric'] > 0
+    assert 'repaired' in calls
+    replay(tuner.run_folder)
+
+
+@pytest.mark.parametrize('optimizer', ['asha', 'hyperband', 'random', 'dyhpo'])
+def test_where_clauses_forbid_nearly_all_the_reason_for_the_end_is_not_that_all_was_trained(
+    tmp_path: Path, optimizer: str
+) -> None:
+    """W12: 1,000,001 legal configurations, of which random draws find one."""
+    space, (a, b) = ConfigurationSpace(seed=1), (Integer('a', (0, 10**6)), Integer('b', (0, 10**6)))
+    space.add(a, b, ForbiddenLessThanRelation(a, b), ForbiddenGreaterThanRelation(a, b))
+    tuner = tune(tmp_path, lambda c, e, p, path: curve(c['a'], e, p), configuration_space=space, optimizer=optimizer)
+    tuner.run()
+    assert 'no configuration was found that is new and not forbidden' in str(tuner.stopped)
+
+
+@pytest.mark.parametrize('room', [2, 10])
+def test_too_few_open_files_are_an_error_of_ours(tmp_path: Path, room: int) -> None:
+    """`ulimit -n`: the race, or making its workers, ends with an error that names the limit."""
+    code = """
+        import resource, sys
+        from ConfigSpace import ConfigurationSpace
+        import hpo4dl
+        from hpo4dl import HPO4DLError, Tuner
+        from objectives import trained
+        if __name__ == '__main__':
+            tuner = Tuner(trained, ConfigurationSpace({'x': (-5.0, 10.0)}), 3, 9, optimizer='random', num_workers=16,
+                          output_path=sys.argv[1], progress=False)
+            import os
+            resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir('/proc/self/fd')) + int(sys.argv[2]), 4096))
+            try:
+                tuner.run()
+                print('ran')
+            except HPO4DLError as error:
+                print(type(error).__name__, error)
+    """
+    told = in_another_process(code, tmp_path, room, env={'PYTHONPATH': os.pathsep.join(sys.path)})
+    assert 'open files' in told, told

@@ -57,6 +57,14 @@ def test_quickstart_is_what_the_documents_show() -> None:
     assert (EXAMPLES / 'quickstart.py').read_text(encoding='utf-8') in python_blocks(ROOT / 'docs' / 'coming-from.md')
 
 
+def test_no_document_installs_the_other_program_of_that_name() -> None:
+    """On PyPI, hpo4dl is 0.1.0, by other people."""
+    files = [*ROOT.rglob('*.md'), *ROOT.glob('hpo4dl/**/*.py'), *ROOT.glob('examples/**/*.py')]
+    for file in files:
+        if not any(part.startswith('.') for part in file.relative_to(ROOT).parts):
+            assert not re.search(r'pip install[^`\n]*[ "\']hpo4dl\b', file.read_text(encoding='utf-8')), file
+
+
 def documented_objective() -> Any:
     """The objective function with checkpoints that docs/objective.md shows."""
     (block,) = (block for block in python_blocks(ROOT / 'docs' / 'objective.md') if 'load_checkpoint' in block)
@@ -103,7 +111,7 @@ def test_code_in_the_documents_runs(empty_folder: Path, document: Path) -> None:
     quickstart = (EXAMPLES / 'quickstart.py').read_text(encoding='utf-8')
     blocks = [block for block in python_blocks(document) if block != quickstart]
     names: dict[str, Any] = {'Tuner': Tuner, 'hpo4dl': hpo4dl, 'objective_function': documented_objective()}
-    names['configspace'] = ConfigurationSpace({'lr': (0.001, 0.5)})
+    names |= {'configspace': ConfigurationSpace({'lr': (0.001, 0.5)}), '__name__': '__main__'}
     first = None
     if any(RUN in block for block in blocks):
         settings: dict[str, Any] = {'minimize': True, 'num_configurations': 10, 'progress': False}
@@ -114,7 +122,12 @@ def test_code_in_the_documents_runs(empty_folder: Path, document: Path) -> None:
         exec(block, names)
     if document.name == 'README.md':
         assert names['tuner'].epochs_spent == 100
-        assert names['incumbent']['configuration']['x'] == pytest.approx(2, abs=0.5)
+        assert names['incumbent'].metric < 0.1, 'of a variance of 0.13'
+    elif document.stem == 'first-steps':
+        assert names['incumbent'].metric < 0.1
+        with torch.no_grad():
+            error = ((names['best'](names['INPUTS'][400:]) - names['TARGETS'][400:]) ** 2).mean().item()
+        assert error == pytest.approx(names['incumbent'].metric, rel=0.2), 'the weights are those of that call'
     elif document.name == 'resume.md':
         assert names['incumbent'] == first
     elif document.name == 'method.md':

@@ -82,6 +82,11 @@ def test_it_is_drawn(run: Path, tmp_path: Path) -> None:
     assert titles[0].startswith('picked')
     (dashed,) = [line for line in figure.axes[0].lines if line.get_label() == 'predicted']
     np.testing.assert_allclose(dashed.get_ydata(), explained.options[0].forecast[1])
+    for axes, option in zip(figure.axes, explained.options):
+        low, high = axes.get_xlim()
+        assert low < option.target_epoch < high, 'where it was judged lies in the picture'
+        (mark,) = [line for line in axes.lines if line.get_marker() == 'D']
+        assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (option.target_epoch, option.at_horizon()[1])
     save(figure, tmp_path / 'why.png')
     with pytest.raises(HPO4DLError, match='nothing was weighed'):
         draw_explanation(explain(run, 2), read_run(run))

@@ -13,7 +13,8 @@ from ConfigSpace import ConfigurationSpace
 from runs import HOSTILE, hostile, space, tuned, written
 
 from hpo4dl import ArgumentError, HPO4DLError
-from hpo4dl.analysis.export import export, importance
+from hpo4dl.analysis.export import export
+from hpo4dl.analysis.importance import importance, importance_text
 from hpo4dl.analysis.run import Run, read_run
 from hpo4dl.space.serialization import describe, read_space
 
@@ -101,14 +102,23 @@ def test_importance_finds_what_matters(tmp_path: Path) -> None:
     configurations = [{'a': i * 0.37 % 1, 'b': i * 0.61 % 1, 'c': i % 2} for i in range(60)]
     curves = [(c, [c['a'] + 0.1 * c['b']] + [c['b']] * (i < 20), None) for i, c in enumerate(configurations)]
     run = read_run(written(tmp_path / 'run', curves))
-    shares, epoch, trials = importance(run)
-    assert (epoch, trials) == (1, 60)
-    assert next(iter(shares)) == 'a'
-    assert shares['a'] > 0.9
-    shares, epoch, trials = importance(run, 2)
-    assert (next(iter(shares)), epoch, trials) == ('b', 2, 20)
+    found = importance(run, 1)
+    assert (found.epoch, found.trials, found.left_out) == (1, 60, [])
+    assert next(iter(found.shares)) == 'a'
+    assert found.shares['a'] > 0.9
+    found = importance(run)
+    assert (next(iter(found.shares)), found.epoch, found.trials) == ('b', 2, 20), 'the last one that a fifth reached'
     with pytest.raises(HPO4DLError, match='at epoch 3 there are 0'):
         importance(run, 3)
+
+
+def test_importance_says_what_it_leaves_out(tmp_path: Path) -> None:
+    pytest.importorskip('optuna')
+    pytest.importorskip('sklearn')
+    configurations = [{'a': i / 20, **({'momentum': 0.9} if i % 2 else {})} for i in range(20)]
+    found = importance(read_run(written(tmp_path / 'run', [(c, [c['a']], None) for c in configurations])))
+    assert (list(found.shares), found.left_out) == (['a'], ['momentum'])
+    assert 'momentum: cannot be assessed: conditional' in importance_text(found)
 
 
 def test_deepcave_gets_the_folder_of_a_smac_run(run: Run, tmp_path: Path) -> None:

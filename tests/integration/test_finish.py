@@ -248,6 +248,6 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     (tmp_path / 'mine.py').write_text('from objectives import Quadratic\nobjective = Quadratic()\n')
     monkeypatch.chdir(tmp_path)
     assert main(['finish', str(tuner.run_folder), 'mine:objective', '--top', '2']) == 0
-    assert f'stopped: finish: trials trained to epoch {END}: ' in capsys.readouterr().out
+    assert f'stopped: finish: trials trained to epoch {END}: ' in capsys.readouterr().err
     assert len(events_of(tuner.run_folder, 'finish')[0]['trials']) == 2
     assert main(['finish', str(tuner.run_folder), 'mine:objective', '--top', '0']) == 1

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from hpo4dl.analysis import charts, plots
+from hpo4dl.analysis.importance import Importance
 
 
 def size(path: Path) -> tuple[int, int]:
@@ -29,7 +30,7 @@ def size(path: Path) -> tuple[int, int]:
 
 def test_a_page_of_panels_as_png_and_svg(tmp_path: Path) -> None:
     run = read_run(tuned(tmp_path / 'runs'))
-    figure = plots.draw(run, importance=({'lr': 0.7, 'width': 0.3}, 1, 50))
+    figure = plots.draw(run, importance=Importance(1, 50, {'lr': 0.7, 'width': 0.3}, ['momentum']))
     plots.save(figure, tmp_path / 'run.png')
     plots.save(figure, tmp_path / 'run.svg')
     assert size(tmp_path / 'run.png')[1] == 2100
@@ -108,6 +109,55 @@ def test_ticks_are_round_and_on_the_axis() -> None:
     assert charts.Axis(0.02, 3, log=True).ticks(5) == [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]
     assert charts.Axis(1e-5, 0.1, log=True).ticks(5) == [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
     assert charts.Axis(2, 2).ticks(5) == [2]
+    assert charts.Axis(0.3, 30, log=True).ticks(5, whole=True) == [1, 2, 5, 10, 20]
+    assert charts.epoch_ticks(27, 6) == [1, 5, 10, 15, 20, 25]
+    assert charts.epoch_ticks(1, 6) == [1, 2]
+
+
+def test_integers_have_whole_ticks(tmp_path: Path) -> None:
+    told = [{'name': 'layers', 'type': 'UniformInteger', 'lower': 1, 'upper': 3}]
+    told.append({'name': 'width', 'type': 'UniformInteger', 'lower': 1, 'upper': 1000, 'log': True})
+    curves = [({'layers': i % 3 + 1, 'width': 3 * i + 1}, [0.5 + i / 100], None) for i in range(30)]
+    run = read_run(written(tmp_path / 'run', curves, hyperparameters=told))
+    figure = plots.draw(run)
+    panels = {axes.get_title(loc='left'): axes for axes in figure.axes}
+    assert list(panels['layers'].get_xticks()) == [1, 2, 3]
+    assert all(float(tick).is_integer() for tick in panels['width'].get_xticks())
+    for column in charts.parallel_columns(run)[:-1]:
+        assert all(float(value).is_integer() for _, value in column.marks)
+
+
+def test_the_race_of_the_best_fills_its_own_panel(tmp_path: Path) -> None:
+    curves = [({'x': float(i)}, [0.1, 0.5, 0.8, 0.860 + 0.002 * i], None) for i in range(20)]
+    run = read_run(written(tmp_path / 'run', curves, minimize=False))
+    axes = next(axes for axes in plots.draw(run).axes if axes.get_title(loc='left') == 'The best 6, closer')
+    low, high = axes.get_ylim()
+    best, sixth = 0.898, 0.888
+    assert low < sixth < best < high
+    assert (best - sixth) / (high - low) > 0.4
+    (line,) = [line for line in axes.get_lines() if line.get_marker() == 'o' and line.get_color() == plots.RED]
+    assert (line.get_xdata()[0], line.get_ydata()[0]) == (4, pytest.approx(best)), 'the dot is where the best is'
+
+
+def test_one_scale_of_colors_has_one_meaning(tmp_path: Path) -> None:
+    run = read_run(tuned(tmp_path))
+    figure = plots.draw(run)
+    shades = plots.epoch_colors(run)
+    by_name = {axes.get_title(loc='left'): axes for axes in figure.axes}
+    lines = by_name['Configurations, the better ones on top'].collections[0].get_colors()
+    worst_first = run.ranked()[::-1]
+    for color, trial in zip(lines, worst_first):
+        assert tuple(color[:3]) == shades.to_rgba(trial.epoch)[:3]
+    for color, trial in zip(by_name['lr'].collections[0].get_facecolors(), worst_first):
+        assert tuple(color[:3]) == shades.to_rgba(trial.epoch)[:3]
+    assert [axes.get_ylabel() for axes in figure.axes].count('trained to epoch') == 1
+
+
+def test_metrics_have_their_name(tmp_path: Path) -> None:
+    run = read_run(tuned(tmp_path, metric_name='validation loss'))
+    labels = {axes.get_ylabel() for axes in plots.draw(run).axes}
+    assert {'validation loss (smaller is better)', 'best validation loss'} <= labels
+    assert not any('metric' in text for text in labels)
 
 
 def test_losses_over_decades_are_drawn_by_their_logarithm(tmp_path: Path) -> None:
@@ -119,7 +169,7 @@ def test_losses_over_decades_are_drawn_by_their_logarithm(tmp_path: Path) -> Non
         low, high = panels[title].get_ylim()
         assert panels[title].get_yscale() == 'log'
         assert low < 0.5e-8 < 1e-8 < high, 'the best one must not lie on the frame'
-    lines = panels['Configurations: dark is better'].collections[0].get_segments()
+    lines = panels['Configurations, the better ones on top'].collections[0].get_segments()
     heights = [line[-1][1] for line in lines if line[-1][1] < 1]
     assert np.ptp(np.diff(heights)) < 1e-9, 'equal factors are equal distances'
     run.minimize = False

@@ -52,7 +52,7 @@ def test_a_run_by_hand(tmp_path: Path) -> None:
     for line in ['note', 'running']:
         assert line not in text
     assert '6 spent on 3 trials; 2 paused before epoch 9, which saved 14 (70% of training all to the end)' in text
-    assert 'failed   1 trial: broke' in text
+    assert 'failed   1 of 3 trials: broke' in text
     assert text.index('incumbent      0     0.5         2           3  x=1') < text.index('2.             1     0.6')
 
 
@@ -150,7 +150,7 @@ def test_a_run_that_has_just_begun_and_one_of_failures(tmp_path: Path) -> None:
     for run in (begun, failed):
         assert 'No trial has given a metric yet.' in report_text(run)
         assert to_json(run)['incumbent'] is None
-    assert 'failed   3 trials: broke' in report_text(failed)
+    assert 'failed   3 of 3 trials: broke' in report_text(failed)
     assert len(comparison_text([begun, failed]).split('\n')) == 4  # heads, two runs, and that the spaces differ
 
 

@@ -238,7 +238,7 @@ def test_a_signal_stops_after_the_call_that_runs(tmp_path: Path) -> None:
         ('stop_when_gain_below', 0),
         ('initial_configurations', [{'y': 1}]),
         ('candidates', []),
-        ('keep_checkpoints', 'none'),
+        ('keep_checkpoints', 'some'),
         ('executor', 3),
         ('num_workers', 0),
         ('devices', ['cpu']),

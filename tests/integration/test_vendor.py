@@ -162,8 +162,26 @@ def test_what_a_core_copy_lacks_is_one_clear_error(core: Path) -> None:
     done = python(core, '-c', MISSING)
     assert done.returncode == 0, done.stderr
     said = dict(line.split(' ', 1) for line in done.stdout.splitlines())
-    lacks = {'ObjectiveCheck', 'WarmStart', 'check_executor', 'check_objective', 'load_checkpoint', 'replay'}
-    lacks |= {'save_checkpoint', 'warm_start', 'integrations.slurm', 'integrations.trackers', 'analysis.run'}
+    lacks = {
+        'ObjectiveCheck',
+        'Run',
+        'WarmStart',
+        'read_run',
+        'check_executor',
+        'check_objective',
+        'load_checkpoint',
+        'replay',
+    }
+    lacks |= {
+        'read_run',
+        'command_objective',
+        'report_epoch',
+        'save_checkpoint',
+        'warm_start',
+        'integrations.slurm',
+        'integrations.trackers',
+        'analysis.run',
+    }
     assert set(said) == lacks
     assert all('this is a core copy of hpo4dl without analysis/' in text for text in said.values())
     done = python(core, '-m', 'outer.tuning', 'report', 'run')

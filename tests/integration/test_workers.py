@@ -44,6 +44,19 @@ def test_many_workers_spend_the_budget_exactly_and_every_decision_can_be_taken_a
     check_consistent(tuner, 40)
 
 
+@pytest.mark.parametrize('workers', [1, 2])
+def test_each_call_has_a_process_of_its_own_where_that_is_asked(tmp_path: Path, workers: int) -> None:
+    tuner = tune(tmp_path, trained, optimizer='asha', max_budget=8, fresh_process=True, num_workers=workers)
+    tuner.run()
+    results = events(tuner, 'result')
+    pids = {entry['info']['pid'] for result in results for entry in result['epochs']}
+    assert len(pids) == len(results) > 3
+    assert os.getpid() not in pids
+    wait_until(lambda: not any(is_running(pid) for pid in pids))
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ArgumentError, match='fresh_process: got True'):
+        tune(tmp_path, trained, fresh_process=True, executor=executor)
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_one_worker_decides_as_in_process(tmp_path: Path, name: str) -> None:
     here = tune(tmp_path, trained, optimizer=name, max_budget=25)
@@ -429,4 +442,6 @@ def test_a_script_without_its_guard_is_told(tmp_path: Path) -> None:
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode != 0
-    assert "ExecutorError: workers die before they begin. A script needs `if __name__ == '__main__':`" in done.stderr
+    assert 'num_workers: got 1; accepted: 1 without trial_timeout and devices' in done.stderr
+    assert "under `if __name__ == '__main__':`" in done.stderr
+    assert not (tmp_path / 'hpo4dl_results').exists(), 'nothing has started'

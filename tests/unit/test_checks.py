@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import configparser
 import functools
 import math
 import pickle
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -18,13 +20,14 @@ from hpo4dl.checks import (
     check_count,
     check_flag,
     check_list,
+    check_name,
     check_number,
     check_objective_function,
     check_path,
     check_seed,
     check_size,
 )
-from hpo4dl.extras import import_extra
+from hpo4dl.extras import PACKAGES, import_extra
 
 # The least count and the signs are arguments of the checks themselves.
 CHECKS: dict[str, Callable] = {
@@ -36,6 +39,7 @@ CHECKS: dict[str, Callable] = {
     'path': functools.partial(check_path, 'mine'),
     'list': functools.partial(check_list, 'mine'),
     'choice': functools.partial(check_choice, 'mine', choices=('one', 'other')),
+    'name': functools.partial(check_name, 'mine'),
     'size': functools.partial(check_size, 'mine'),
 }
 
@@ -59,6 +63,8 @@ TAKEN = [
     ('list', [], []),
     ('list', (1, 2), (1, 2)),
     ('choice', 'other', 'other'),
+    ('name', 'validation loss', 'validation loss'),
+    ('name', 'größe', 'größe'),
     ('size', 1, 1),
     ('size', np.int64(2**40), 2**40),
     ('size', '1B', 1),
@@ -190,7 +196,7 @@ class TestObjectiveFunction:
             (3, 'configuration, epoch, previous_epoch, checkpoint_path'),
             (None, 'configuration, epoch, previous_epoch, checkpoint_path'),
             ('train', 'configuration, epoch, previous_epoch, checkpoint_path'),
-            (lambda configuration: None, 'too many positional arguments'),
+            (lambda configuration: None, r'yours takes \(configuration\): too many positional arguments'),
             (lambda a, b, c, d, e: None, "missing a required argument: 'e'"),
             (lambda a, b, c, d, *, e: None, "missing a required (keyword-only )?argument: 'e'"),
             (asynchronous, 'not async'),
@@ -209,7 +215,17 @@ def test_an_argument_error_is_short_and_can_be_sent() -> None:
     assert isinstance(error, ValueError)
 
 
-def test_a_missing_package_names_its_extra() -> None:
+def test_a_missing_package_says_what_to_install() -> None:
     assert import_extra('math', 'plot') is math
-    with pytest.raises(HPO4DLError, match=r'nowhere_installed: pip install "hpo4dl\[plot\]"'):
+    with pytest.raises(HPO4DLError, match=r'nowhere_installed: pip install matplotlib '):
         import_extra('nowhere_installed', 'plot')
+
+
+def test_packages_of_extras_are_those_of_the_metadata() -> None:
+    metadata = configparser.ConfigParser()
+    metadata.read(Path(__file__).parents[2] / 'setup.cfg', encoding='utf-8')
+    extras = metadata['options.extras_require'].items()
+    declared = {name: re.findall(r'^([\w-]+) >=', text.strip(), re.MULTILINE) for name, text in extras}
+    assert {name: packages.split() for name, packages in PACKAGES.items()} == {
+        name: declared[name] for name in PACKAGES
+    }

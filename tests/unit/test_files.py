@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import sys
@@ -93,6 +94,28 @@ class TestCopies:
         assert (tmp_path / 'b').read_bytes() == content
         old, new = (tmp_path / 'a').stat(), (tmp_path / 'b').stat()
         assert (new.st_mode, new.st_mtime_ns) == (old.st_mode, old.st_mtime_ns)
+
+    @pytest.mark.parametrize('way', ['in the kernel', 'refused', 'no holes'])
+    def test_holes_stay_holes(self, tmp_path: Path, monkeypatch, way: str) -> None:
+        def refused(*arguments):
+            raise OSError(errno.EXDEV, 'Invalid cross-device link')
+
+        with open(tmp_path / 'a', 'wb') as file:
+            for at in (0, 10**7, 3 * 10**7):
+                file.seek(at)
+                file.write(os.urandom(5000))
+            file.truncate(10**8)
+        with open(tmp_path / 'empty', 'wb') as file:
+            file.truncate(10**6)
+        if way == 'refused':
+            monkeypatch.setattr(os, 'copy_file_range', refused, raising=False)
+        if way == 'no holes':
+            monkeypatch.delattr(os, 'SEEK_DATA', raising=False)
+        for name in ('a', 'empty'):
+            copy_file(tmp_path / name, tmp_path / 'b')
+            assert (tmp_path / 'b').read_bytes() == (tmp_path / name).read_bytes()
+            if way != 'no holes':
+                assert (tmp_path / 'b').stat().st_blocks <= (tmp_path / name).stat().st_blocks + 64
 
     @pytest.mark.skipif(not hasattr(os, 'copy_file_range'), reason='Linux')
     def test_a_full_disk_is_not_tried_again(self, tmp_path: Path, monkeypatch) -> None:
@@ -189,3 +212,27 @@ def test_what_vanishes_while_a_folder_is_forced_to_the_disk_is_no_part_of_it(tmp
     assert sync_tree(tmp_path) == 8
     with pytest.raises(FileNotFoundError):
         sync_tree(tmp_path / 'gone')
+
+
+@pytest.mark.parametrize('way', ['at once', 'one by one', 'broken'])
+def test_many_files_are_forced_to_the_disk_at_once(tmp_path: Path, monkeypatch, way: str) -> None:
+    """R19."""
+    synced, fsync = [], os.fsync
+    monkeypatch.setattr(os, 'fsync', lambda descriptor: (synced.append(descriptor), fsync(descriptor)))
+    (tmp_path / 'below').mkdir()
+    for n in range(300):
+        (tmp_path / 'below' / str(n)).write_bytes(b'x' * 10)
+
+    class Broken:
+        def syncfs(self, descriptor: int) -> int:
+            ctypes.set_errno(errno.EIO)
+            return -1
+
+    if way != 'at once':
+        monkeypatch.setattr(ctypes, 'CDLL', lambda *arguments, **more: Broken() if way == 'broken' else object())
+    if way == 'broken':
+        with pytest.raises(OSError, match='error'):
+            sync_tree(tmp_path)
+        return
+    assert sync_tree(tmp_path) == 3000
+    assert len(synced) == (1 if way == 'at once' else 302)

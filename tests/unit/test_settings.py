@@ -34,6 +34,7 @@ GOOD: dict[str, Any] = {
     'retry': 2,
     'trial_timeout': 60.0,
     'stop_when_gain_below': 0.125,
+    'metric_name': 'validation loss',
     'cost': 'epochs',
 }
 
@@ -50,12 +51,13 @@ BAD: dict[str, list[Any]] = {
     'target': [math.inf, math.nan, '0', False],
     'initial_configurations': [None, {'x': 1}, [3], ({'x': 1},), 'x'],
     'candidates': [{'x': 1}, [3], 'x'],
-    'keep_checkpoints': ['none', None, True, ''],
+    'keep_checkpoints': ['some', None, True, ''],
     'checkpoints': ['move', None],
     'max_disk': [0, -5, '20', '20 XB', 1.5, True],
     'retry': [-1, 1.0, None, True],
     'trial_timeout': [0, math.inf, '1'],
     'stop_when_gain_below': [0, -0.1, math.nan, 'x'],
+    'metric_name': ['', ' ', None, 3, 'two\nlines', 'x' * 101],
     'cost': ['dollars', None, ''],
 }
 

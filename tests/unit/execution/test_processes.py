@@ -195,6 +195,29 @@ def test_devices_are_those_of_what_this_process_sees(
 
 
 @pytest.mark.parametrize(
+    ('n', 'workers', 'per_trial', 'per_device', 'seen'),
+    [
+        (4, 2, 2, 1, ['0,1', '2,3']),
+        (5, 2, 2, 1, ['0,1', '2,3']),
+        (2, 4, 1, 2, ['0', '1', '0', '1']),
+        (2, 3, 1, 2, ['0', '1', '0']),
+        (4, 4, 2, 2, ['0,1', '2,3', '0,1', '2,3']),
+        (1, 3, 1, 3, ['0', '0', '0']),
+    ],
+)
+def test_devices_are_shared_out(
+    monkeypatch: pytest.MonkeyPatch, n: int, workers: int, per_trial: int, per_device: int, seen: list[str]
+) -> None:
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    devices = [f'cuda:{i}' for i in range(n)]
+    assert check_devices(devices, workers, per_trial, per_device)[:workers] == seen
+    with pytest.raises(ArgumentError, match=f'at least {-(-workers // per_device) * per_trial} different'):
+        check_devices(devices[: -(-workers // per_device) * per_trial - 1], workers, per_trial, per_device)
+    with pytest.raises(ArgumentError, match='devices: got None'):
+        check_devices(None, workers, per_trial, per_device)
+
+
+@pytest.mark.parametrize(
     'devices',
     [
         [],

@@ -310,3 +310,42 @@ def test_a_bad_argument_is_named(argument: str, value) -> None:
 def test_an_initial_configuration_must_be_a_candidate() -> None:
     with pytest.raises(ArgumentError, match=r'initial_configurations: .*`candidates`'):
         RandomSearch(space(), 9, candidates=[{'x': 0.5, 'n': 1}], initial_configurations=[{'x': 0.5, 'n': 2}])
+
+
+def test_costs_are_one_a_metric_or_by_epoch() -> None:
+    optimizer = RandomSearch(space(), 3, seed=0)
+    trial = optimizer.ask()
+    optimizer.tell(trial, [0.5, 0.25, 0.5], costs=[2, 0, 4.5])
+    assert optimizer.curves[trial.id].costs == [2.0, 0.0, 4.5]
+    trial = optimizer.ask()
+    optimizer.tell(trial, {1: 0.5, 3: 0.25}, costs={3: np.float32(8)})
+    assert [str(cost) for cost in optimizer.curves[trial.id].costs] == ['nan', '8.0']
+    trial = optimizer.ask()
+    optimizer.tell(trial, [0.5, math.nan], costs=[2, 3])
+    assert optimizer.curves[trial.id].costs == [2.0]
+    trial = optimizer.ask()
+    optimizer.tell(trial, [0.5])
+    assert [str(cost) for cost in optimizer.curves[trial.id].costs] == ['nan']
+
+
+@pytest.mark.parametrize('bad', [[-1.0], [math.nan], [math.inf], ['x'], 3, [1, 2, 3, 4], {0: 1.0}, {4: 1.0}])
+def test_costs_that_cannot_be_used_are_named_and_the_trial_still_runs(bad) -> None:
+    optimizer = RandomSearch(space(), 3, seed=0)
+    trial = optimizer.ask()
+    with pytest.raises(ArgumentError) as raised:
+        optimizer.tell(trial, [0.5], costs=bad)
+    assert raised.value.argument == 'costs'
+    optimizer.tell(trial, [0.5], costs=[1.0])
+
+
+@pytest.mark.parametrize('kind', [ASHA, Hyperband, RandomSearch])
+def test_costs_change_no_decision_of_those_that_do_not_weigh_them(kind) -> None:
+    def steps(**costs: list[float]) -> list[Trial | None]:
+        optimizer, asked = make(kind, seed=0), []
+        for _ in range(20):
+            asked.append(trial := optimizer.ask())
+            n = trial.epoch - trial.previous_epoch
+            optimizer.tell(trial, metrics_of(trial), **{name: values * n for name, values in costs.items()})
+        return asked
+
+    assert steps(costs=[3.0]) == steps()

@@ -198,6 +198,16 @@ def test_what_runs_is_finished_from_where_it_will_be() -> None:
     assert kept(state, left=15) == Kept(0, 2)
 
 
+def test_a_trial_that_runs_for_the_first_time_comes_last() -> None:
+    state = RunState(True)
+    run(state, 0, 3)
+    assert kept(state, left=15) == Kept(0, 7)
+    state = raced((3, 0.5))
+    run(state, 1, 4)
+    assert kept(state, left=15) == Kept(0, 7)
+    assert kept(state, left=6) == Kept(1, 6)
+
+
 def test_failed_trials_are_not_finished_and_evicted_ones_from_their_start() -> None:
     state = raced((3, 0.2), (5, 0.9), (5, 0.95))
     state.trials[0].failed = 'crash'

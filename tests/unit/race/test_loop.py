@@ -700,3 +700,78 @@ def test_random_races(
     for step in race.state.running.values():
         step.overhead = 0.0  # is journaled with the result
     assert repr(read) == repr(race.state)
+
+
+# The rest of a budget, and what is finished after the race
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.randoms(use_true_random=False), st.integers(1, 3), st.integers(8, 14))
+def test_a_budget_of_two_trainings_leaves_a_complete_trial(
+    tmp_path_factory: pytest.TempPathFactory, chance: random.Random, room: int, budget: int
+) -> None:
+    race = random_race(tmp_path_factory.mktemp('run'), chance, {'room': room, 'budget': budget})
+    race.workers.play = lambda attempt: (
+        None if chance.random() < 0.3 and len(race.workers.running) > 1 else trained(attempt)
+    )
+    race.run()
+    assert any(trial.epoch == 4 for trial in race.state.trials.values())
+    assert race.state.epochs_spent <= budget
+
+
+def test_losses_and_failures_on_the_way_to_the_end_lead_to_another_trial(tmp_path: Path) -> None:
+    """The best trial is lost once, made again, and fails; what is left finishes the second best."""
+    steps = [new(0), new(1, 2), Trial(1, {'x': 1}, 2, 3), new(2), new(3)]
+    plays = [*[trained] * 4, own_fault, crashed, trained]
+    race = Race(tmp_path / 'run', steps, in_turn(*plays), budget=8, max_epochs=4, retry=1)
+    race.run()
+    starts = [(e['trial'], e['previous_epoch'], e['epoch'], e.get('by')) for e in race.journal if e['event'] == 'start']
+    assert starts[:4] == [(0, 0, 1, None), (1, 0, 2, None), (1, 2, 3, None), (2, 0, 1, None)]
+    assert starts[4:] == [*[(0, 1, 3, 'reserve')] * 2, (1, 3, 4, 'reserve')]
+    assert race.state.epochs_spent == 8
+
+
+def test_what_is_kept_is_cut_from_what_the_optimizer_asks_for(tmp_path: Path) -> None:
+    race = Race(tmp_path / 'run', [new(0, 2), new(1, 3)], budget=8, max_epochs=4, room=1)
+    race.run()
+    starts = [(e['trial'], e['epoch'], e.get('wanted')) for e in race.journal if e['event'] == 'start']
+    assert starts == [(0, 2, None), (1, 3, None)]
+    race = Race(tmp_path / 'other', [new(0), new(1, 3), new(2, 3)], budget=8, max_epochs=4)
+    race.run()
+    starts = [(e['trial'], e['epoch'], e.get('wanted'), e.get('by')) for e in race.journal if e['event'] == 'start']
+    assert starts == [(0, 1, None, None), (1, 3, None, None), (2, 1, 3, None), (0, 4, None, 'reserve')]
+
+
+def test_finishing_trains_the_best_to_the_end_and_is_not_charged(tmp_path: Path) -> None:
+    race = Race(tmp_path / 'run', [new(0, 2), new(1), new(2)], budget=4, max_epochs=5, keep='alive')
+    race.optimizer.dead = {1}
+    race.run()
+    with race.loop() as loop:
+        stop = loop.finish(2)
+    assert (stop.reason, stop.is_final) == ('finish: trials trained to epoch 5: 0, 1', True)
+    assert (race.state.epochs_spent, race.state.budget_spent) == (4 + 3 + 5, 4)
+    starts = [(e['trial'], e['previous_epoch'], e['epoch']) for e in race.journal if e.get('by') == 'finish']
+    assert starts == [(0, 2, 4), (0, 4, 5), (1, 0, 2), (1, 2, 4), (1, 4, 5)]  # the checkpoint of 1 was not kept
+    replays = [entry[1].id for entry in race.log if entry[0] == 'replay']
+    assert replays == [0, 0, 1, 1, 1]
+    assert set(race.state.checkpoints) >= {0, 1}
+    assert (race.folder / 'best_trial' / 'weights').read_text().strip() == '0: 5'
+
+
+def test_costs_are_told_to_the_optimizer_and_stop_the_race(tmp_path: Path) -> None:
+    told: list[dict[int, float] | None] = []
+
+    class Weighing(ScriptedOptimizer):
+        def tell(self, trial: Trial, metrics: Any = None, failed: str | None = None, costs: Any = None) -> None:
+            told.append(costs)
+
+    def priced(attempt: Attempt) -> Outcome:
+        outcome = trained(attempt)
+        outcome.info = {epoch: {'cost': 1.5} for epoch in outcome.metrics}
+        return outcome
+
+    race = Race(tmp_path / 'run', [], priced, budget=4.5, unit='reported', max_epochs=9)
+    race.optimizer = Weighing([new(0, 2), new(1, 3), new(2)])
+    assert race.run() == 'max_budget: 4.5 units of cost are spent'
+    assert told == [{1: 1.5, 2: 1.5}, {1: 1.5}]
+    assert [e.get('wanted') for e in race.journal if e['event'] == 'start'] == [None, 3]

@@ -51,7 +51,7 @@ def test_two_that_were_lost_together_are_made_again_one_after_the_other() -> Non
         retries.started()
     for trial_id in (0, 1):
         assert not retries.is_blamed(state.running[trial_id], attributable=False)
-        assert retries.grants(state.running[trial_id], blamed=False)
+        assert retries.grants(state.running[trial_id], blamed=False, reason='died')
         state.running[trial_id].shared_losses += 1
         retries.again(trial_id)
     assert retries.must_isolate([2])  # 0 waits until 2 has ended
@@ -76,7 +76,7 @@ def test_calls_without_shared_losses_start_beside_others() -> None:
 def test_a_call_at_fault_is_made_again_as_often_as_asked(retry: int) -> None:
     state = state_of(0)
     step, retries, granted = state.running[0], Retries(state, retry), 0
-    while retries.grants(step, retries.is_blamed(step, attributable=True)):
+    while retries.grants(step, retries.is_blamed(step, attributable=True), 'died'):
         step.blamed_losses += 1
         granted += 1
     assert granted == retry
@@ -86,7 +86,7 @@ def test_a_call_at_fault_is_made_again_as_often_as_asked(retry: int) -> None:
 def test_losses_that_nobody_is_to_blame_for_end_too(retry: int) -> None:
     state = state_of(0)
     step, retries, granted = state.running[0], Retries(state, retry), 0
-    while retries.grants(step, blamed := retries.is_blamed(step, attributable=False)):
+    while retries.grants(step, blamed := retries.is_blamed(step, attributable=False), 'died'):
         if blamed:
             step.blamed_losses += 1
         else:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from hpo4dl import JournalError, StorageError
 from hpo4dl.records import journal as module
-from hpo4dl.records.journal import NUMBERS, SCHEMA, Journal, decode_line, encode_line
+from hpo4dl.records.events import NUMBERS
+from hpo4dl.records.journal import SCHEMA, Journal, decode_line, encode_line, parse_line
 
 FIRST = {'event': 'run', 'schema': SCHEMA, 'run': 'r'}
 START = {'event': 'start', 'attempt': 0, 'trial': 0, 'previous_epoch': 0, 'epoch': 1}
@@ -37,7 +38,7 @@ keys = st.text(min_size=1, max_size=8).filter(lambda key: key != 'crc')
 @given(st.dictionaries(keys, json_values, min_size=1, max_size=3))
 def test_a_line_is_read_as_it_was_written_and_any_json_reader_reads_it(event: dict[str, Any]) -> None:
     line = encode_line(event)
-    assert decode_line(line) == event
+    assert parse_line(line) == event
     assert line.count(b'\n') == 1
     assert line.isascii()
     read = json.loads(line)

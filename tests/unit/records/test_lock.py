@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -143,6 +144,15 @@ def test_where_the_kernel_tells_no_birth_all_that_live_have_the_same(monkeypatch
 
     monkeypatch.setattr(module.os, 'kill', forbidden)
     assert process_start_time(1) == 'unknown'  # somebody else's lives, too
+
+
+def test_no_process_is_sent_a_signal_where_zero_is_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows, `os.kill(pid, 0)` interrupts the console's processes, this one among them."""
+    sent = []
+    monkeypatch.setattr(sys, 'platform', 'win32')
+    monkeypatch.setattr(os, 'kill', lambda *arguments: sent.append(arguments))
+    assert process_start_time(2**22 + 1) == 'unknown'
+    assert sent == []
 
 
 @pytest.mark.parametrize('key', ['boot', 'namespace'])

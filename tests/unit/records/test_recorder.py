@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from hpo4dl import RunLockedError, StorageError, Trial
-from hpo4dl.records.journal import SCHEMA, Event, Journal
+from hpo4dl.records.events import Event
+from hpo4dl.records.journal import SCHEMA, Journal
 from hpo4dl.records.lock import Lock
 from hpo4dl.records.recorder import Recorder
 from hpo4dl.records.state import Change, RunState

@@ -8,6 +8,7 @@ import json
 import math
 import pickle
 import sys
+import tracemalloc
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -37,6 +38,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from spaces import build, category, deep_learning, integer, one_of_each, ordinal, uniform
 
+from hpo4dl import RandomSearch
 from hpo4dl.errors import ArgumentError
 from hpo4dl.space.serialization import describe, read_space, write_space
 from hpo4dl.space.unit_cube import Space
@@ -731,3 +733,47 @@ def test_a_nan_of_another_make_is_found() -> None:
     space = Space(build([category('clip', [1.0, math.nan]), ordinal('o', [2.0, math.nan])]))
     point = space.to_unit({'clip': np.float32('nan'), 'o': float('nan')})
     assert str(space.from_unit(point)) == "{'clip': nan, 'o': nan}"
+
+
+FINE = [
+    ({'x': [123456789012345, 123456789012346, 123456789012347]}, integer('x', 0, 2**48)),
+    ({'x': [2**53, 2**53 + 1, 2**53 + 2, 2**62]}, integer('x', 0, 2**62)),
+    ({'x': [999999999998, 999999999999, 10**12]}, integer('x', 1, 10**12, log=True)),
+    ({'x': [1e-7, 2e-7, 3e-7, 1 / 3]}, uniform('x', 0.0, 1e6)),
+    ({'x': [0.0, 5e-324, 1e-300]}, uniform('x', 0.0, 1.0)),
+]
+
+
+@pytest.mark.parametrize(('values', 'hyperparameter'), FINE, ids=lambda value: str(value)[:30])
+def test_candidates_are_raced_exactly_however_near_they_are(values: dict[str, list], hyperparameter: Any) -> None:
+    """W13."""
+    configurations = [{'x': value} for value in values['x']]
+    space = Space(build([hyperparameter]), configurations)
+    assert space.all_points is not None
+    assert [space.from_unit(point) for point in space.all_points] == configurations
+    for point, configuration in zip(space.all_points, configurations):
+        assert space.to_unit(configuration).tobytes() == point.tobytes()
+    again = Space(build([hyperparameter]), [*configurations, *configurations])
+    assert np.array_equal(again.all_points, space.all_points)
+
+
+@pytest.mark.parametrize(('values', 'hyperparameter'), FINE, ids=lambda value: str(value)[:30])
+def test_first_configurations_are_raced_exactly(values: dict[str, list], hyperparameter: Any) -> None:
+    first = [{'x': value} for value in values['x']]
+    optimizer = RandomSearch(build([hyperparameter]), 1, seed=0, initial_configurations=first)
+    assert [optimizer.ask().configuration for _ in first] == first
+
+
+def test_a_category_of_ten_thousand_choices_takes_little_memory() -> None:
+    """W21: its features, one column a choice, are never all there at once."""
+    tracemalloc.start()
+    try:
+        space = Space(build([category('c', [f'v{i}' for i in range(10_000)])]))
+        point = space.sobol_point(0, 7, set())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert space.n_features == 10_000
+    assert point is not None
+    assert peak < 100e6  # they are 800 MB
+    assert space.sobol_point(0, 7, {point.tobytes()}).tobytes() != point.tobytes()

@@ -1,0 +1,61 @@
+"""What other shells ask of a run: small files in its folder, which the tuner takes, journals and removes.
+
+    {"kind": "enqueue", "configuration": {"lr": 0.001}}    race this configuration next
+    {"kind": "give_up", "trial": 7}                        train it no further
+    {"kind": "stop"}                                       end the race, as Ctrl-C does
+
+There is still one writer of the journal, and the files need no lock: each is written whole, and read by one.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import StorageError
+from ..files import write_text
+
+FOLDER = 'requests'
+
+
+@dataclass(frozen=True)
+class Requests:
+    """The requests in a run's folder; None: nobody can ask."""
+
+    run_folder: Path | None = None
+
+    def add(self, request: dict[str, Any]) -> None:
+        """Ask for something; raise StorageError where the folder cannot be written."""
+        assert self.run_folder is not None
+        folder = self.run_folder / FOLDER
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StorageError(f'{folder}: cannot be made: {error}') from error
+        write_text(folder / f'{time.time_ns():020}_{secrets.token_hex(4)}.json', json.dumps(request))
+
+    def pending(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """What is asked for, the oldest first; what cannot be read is left out."""
+        folder = None if self.run_folder is None else self.run_folder / FOLDER
+        try:
+            paths = [] if folder is None or folder.is_symlink() else sorted(folder.glob('[0-9]*.json'))
+        except OSError:
+            return
+        for path in paths:
+            try:
+                request = json.loads(path.read_text(encoding='utf-8'))
+            except (OSError, ValueError):
+                continue
+            if isinstance(request, dict):
+                yield path, request
+
+    def forget_stops(self) -> None:
+        """Remove the requests to stop that an earlier tuner did not live to see."""
+        for path, request in self.pending():
+            if request.get('kind') == 'stop':
+                path.unlink(missing_ok=True)

@@ -1,0 +1,233 @@
+"""`hpo4dl run`, which races a program, and `hpo4dl space`, which writes a search space down.
+
+    hpo4dl run --float lr 1e-5 1e-1 --log --max-epochs 27 --max-budget 300 -- python train.py --lr {lr} ...
+
+What `run` was typed with lies in the run's folder as `command.json`, so that `hpo4dl resume RUN` needs no further word.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ArgumentError, JournalError
+from ..files import write_text
+
+if TYPE_CHECKING:
+    from ..integrations.command import CommandObjective
+
+NAME = 'command.json'
+WORKERS = ('num_workers', 'devices', 'devices_per_trial', 'trials_per_device')
+"""Arguments of `Tuner.resume` that are kept there."""
+
+
+def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add `run` and `space` to the command line; `command` makes the parser of one, of its function and a text."""
+    one = command(run_run, 'race a program: tune its arguments', of_run=False)
+    one.usage = 'hpo4dl run SPACE --max-epochs N [options] -- PROGRAM ARGUMENT... with {placeholders}'
+    add_space(one)
+    one.add_argument('--max-epochs', type=int, required=True, help='epochs of one configuration at most')
+    one.add_argument('--max-budget', type=amount, help='epochs to train in all, or what --cost counts')
+    one.add_argument('--cost', default='epochs', help='epochs, seconds, or reported: a number "cost" of each epoch')
+    one.add_argument('--time-limit', type=float, metavar='SECONDS', help='of the race')
+    one.add_argument('--target', type=float, help='a metric that ends the race')
+    one.add_argument('--minimize', action='store_true', help='smaller metrics are better')
+    one.add_argument('--metric', metavar='NAME', help='in lines such as "epoch=3 NAME=0.91"; default: the only number')
+    one.add_argument('--pattern', metavar='REGEX', help='lines of results, with (?P<epoch>...) and (?P<metric>...)')
+    one.add_argument('--first-epoch', type=int, default=1, metavar='N', help="the program's number of it; default: 1")
+    one.add_argument('--from-scratch', action='store_true', help='the program cannot go on from a checkpoint')
+    one.add_argument('--optimizer', help='dyhpo, hyperband, asha or random; default: dyhpo, asha with --from-scratch')
+    one.add_argument('--seed', type=int)
+    one.add_argument('--num-workers', type=int, default=1, help='programs at a time')
+    one.add_argument('--devices', nargs='+', metavar='cuda:N', help='one for each worker')
+    one.add_argument('--devices-per-trial', type=int, default=1, metavar='N', help='that each worker sees; default: 1')
+    one.add_argument('--trials-per-device', type=int, default=1, metavar='N', help='that share a device; default: 1')
+    one.add_argument('--retry', type=int, default=0, help='how often a call that failed is made again')
+    one.add_argument('--trial-timeout', type=float, metavar='SECONDS', help='of one call')
+    one.add_argument('--grace', type=float, default=10, metavar='SECONDS', help='between SIGTERM and SIGKILL')
+    one.add_argument('--checkpoints', default='copy', help='copy or in-place')
+    one.add_argument('--max-disk', metavar='SIZE', help="that checkpoints may take, such as '20GB'")
+    one.add_argument('--output-path', default='hpo4dl_results', metavar='FOLDER', help='of all runs')
+    one.add_argument('--name', help="of the run's folder, before date and time")
+    one.add_argument('--storage-path', metavar='FOLDER', help="of checkpoints; default: the run's folder")
+    one.add_argument('program', nargs='+', metavar='PROGRAM', help='what to run, after --')
+
+    one = command(run_space, 'write a search space as TOML or JSON', of_run=False)
+    add_space(one)
+    one.add_argument('-o', '--output', help='a file, .toml or .json; default: TOML to stdout')
+
+
+def add_space(parser: argparse.ArgumentParser) -> None:
+    """Add the options that declare a search space."""
+    parser.set_defaults(declared=None)
+    options: dict[str, Any] = {'action': Declare, 'dest': 'declared', 'default': argparse.SUPPRESS}
+    parser.add_argument('--space', metavar='SPACE', help='space.toml, space.json, MODULE:NAME or FILE.py:NAME')
+    bounds = ('NAME', 'LOW', 'HIGH')
+    parser.add_argument('--float', nargs=3, metavar=bounds, help='a number', **options)
+    parser.add_argument('--int', nargs=3, metavar=bounds, help='a whole number', **options)
+    values = ('NAME', 'VALUE')
+    parser.add_argument('--choice', nargs='+', metavar=values, help='one of these', **options)
+    parser.add_argument('--ordinal', nargs='+', metavar=values, help='one of these, which have an order', **options)
+    parser.add_argument('--constant', nargs=2, metavar=values, help='this value', **options)
+    parser.add_argument('--log', nargs=0, help='the number before it is searched on a logarithmic scale', **options)
+    parser.add_argument('--default', nargs=1, metavar='VALUE', help='of the hyperparameter before it', **options)
+    text = "when a hyperparameter is there: 'momentum: optimizer == sgd'"
+    parser.add_argument('--when', nargs=1, metavar='CONDITION', help=text, **options)
+
+
+class Declare(argparse.Action):
+    """Writes what an option says into the dictionary that declares the space."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        declared: dict[str, dict[str, Any]] = dict(namespace.declared or {})
+        option = str(option_string).lstrip('-')
+        texts: list[str] = [str(value) for value in values]
+        try:
+            if option in ('log', 'default'):
+                last = list(declared)[-1] if declared else ''
+                entry = declared.get(last, {})
+                if not entry or (option == 'log' and not {'float', 'int'} & set(entry)):
+                    raise ValueError('stands behind the hyperparameter that it is about')
+                declared[last] = {**entry, option: True if option == 'log' else written(texts[0])}
+            elif option == 'when':
+                name, _, condition = texts[0].partition(':')
+                if name.strip() not in declared or not condition.strip():
+                    raise ValueError("'NAME: CONDITION', of a hyperparameter that is declared before it")
+                declared[name.strip()] = {**declared[name.strip()], 'when': condition.strip()}
+            else:
+                name, *rest = texts
+                if not rest or name in declared:
+                    raise ValueError(f'{name!r} is declared before' if rest else 'NAME VALUE VALUE...')
+                declared[name] = {option: declared_as(option, rest)}
+        except ValueError as error:
+            raise argparse.ArgumentError(self, str(error)) from error
+        namespace.declared = declared
+
+
+def amount(text: str) -> float:
+    """A number, a whole one as int; raises ValueError."""
+    return int(text) if text.isdecimal() else float(text)
+
+
+def declared_as(kind: str, texts: Sequence[str]) -> Any:
+    """What stands beside a kind of hyperparameter; ValueError where a number is none."""
+    if kind == 'constant':
+        return written(texts[0])
+    return [float(t) if kind == 'float' else int(t) if kind == 'int' else written(t) for t in texts]
+
+
+def written(text: str) -> str | int | float:
+    """The number that is written like this by Python, or the text: '1.10' may be a version."""
+    for kind in (int, float):
+        try:
+            value: int | float = kind(text)
+        except ValueError:
+            continue
+        if str(value) == text and math.isfinite(value):
+            return value
+    return text
+
+
+def space_of(options: argparse.Namespace) -> Any:
+    """The space, or the dictionary that declares it, which the options name; raises ArgumentError."""
+    if (options.space is None) == (options.declared is None):
+        raise ArgumentError('--space', options.space, 'either --space, or --float, --int, --choice and the like')
+    if options.space is None:
+        return options.declared
+    if options.space.endswith(('.toml', '.json')):
+        from ..space.declaration import read_space_file
+
+        return read_space_file(Path(options.space))
+    from .cli import imported
+
+    return imported('--space', options.space)
+
+
+def run_run(options: argparse.Namespace) -> None:
+    """`run SPACE ... -- PROGRAM ...`."""
+    from ..integrations.command import command_objective
+    from ..tuner import Tuner
+
+    objective = command_objective(
+        options.program,
+        options.metric,
+        pattern=options.pattern,
+        first_epoch=options.first_epoch,
+        time_limit=options.trial_timeout,
+        grace=options.grace,
+    )
+    tuner = Tuner(
+        objective,
+        space_of(options),
+        options.max_epochs,
+        options.max_budget,
+        options.output_path,
+        options.optimizer or ('asha' if options.from_scratch else 'dyhpo'),
+        options.minimize,
+        seed=options.seed,
+        storage_path=options.storage_path,
+        time_limit=options.time_limit,
+        target=options.target,
+        cost=options.cost,
+        metric_name=options.metric or 'metric',
+        name=options.name,
+        keep_checkpoints='none' if options.from_scratch else 'alive',
+        num_workers=options.num_workers,
+        devices=options.devices,
+        devices_per_trial=options.devices_per_trial,
+        trials_per_device=options.trials_per_device,
+        retry=options.retry,
+        checkpoints=options.checkpoints,
+        max_disk=options.max_disk,
+    )
+    stored = {'objective': vars(objective), 'workers': {name: getattr(options, name) for name in WORKERS}}
+    write_text(tuner.run_folder / NAME, json.dumps(stored, indent=2))
+    tuner.run()
+
+
+def stored_command(run_folder: str) -> tuple[CommandObjective, dict[str, Any]]:
+    """The program that `run` raced in this folder, and the further arguments of `Tuner.resume` that belong to it.
+
+    Raises:
+        JournalError: the run was not started like that, or the file is damaged.
+    """
+    from ..integrations.command import CommandObjective
+
+    path = Path(run_folder, NAME)
+    try:
+        stored = json.loads(path.read_text(encoding='utf-8'))
+        objective = CommandObjective(**{**stored['objective'], 'command': tuple(stored['objective']['command'])})
+        return objective, {name: stored['workers'][name] for name in WORKERS}
+    except FileNotFoundError as error:
+        raise JournalError(f'{run_folder}: not a run of `hpo4dl run`: resume it with MODULE:FUNCTION') from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise JournalError(f'{path}: cannot be read: {error!r}; resume it with MODULE:FUNCTION') from error
+
+
+def run_space(options: argparse.Namespace) -> None:
+    """`space [-o FILE]`."""
+    from ..space.declaration import as_space, read_declaration, to_toml
+
+    if options.declared is None and str(options.space).endswith(('.toml', '.json')):
+        declared: Any = read_declaration(Path(options.space))
+    else:
+        declared = space_of(options)
+    if not isinstance(declared, dict):
+        raise ArgumentError('--space', options.space, 'a dictionary; ConfigSpace has a JSON of its own')
+    as_space(declared)
+    text = json.dumps(declared, indent=2) + '\n' if str(options.output).endswith('.json') else to_toml(declared)
+    if options.output is None:
+        sys.stdout.write(text)
+    else:
+        write_text(Path(options.output), text)
