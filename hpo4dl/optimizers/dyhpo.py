@@ -187,6 +187,10 @@ class DyHPO(BaseOptimizer):
         inputs = self._builder.inputs(self.transform, curves, [self.max_epochs] * len(curves))
         return self.surrogate.predict(inputs)[0]
 
+    def expected_metric(self, trial_id: int, epoch: int) -> float:
+        """A trial's metric at an epoch as it is believed to be, which is not the one seen: the best of many is luck."""
+        return math.nan if self.transform is None else float(self.forecast(self.curves[trial_id], [epoch], [0.5])[0, 0])
+
     def metrics_of(self, targets: Array) -> Array:
         """The metrics of these targets, of any shape; once a value has been told."""
         assert self.transform is not None

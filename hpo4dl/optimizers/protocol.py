@@ -37,6 +37,14 @@ class Forecasts(Protocol):
 
 
 @runtime_checkable
+class Estimates(Protocol):
+    """An optimizer that tells noise from what is behind it."""
+
+    def expected_metric(self, trial_id: int, epoch: int) -> float:
+        """A trial's metric at an epoch, as it is believed to be after all that was seen; NaN: not known yet."""
+
+
+@runtime_checkable
 class TakesRequests(Protocol):
     """An optimizer that people can talk to while it races: `hpo4dl enqueue`, `hpo4dl stop --trial`."""
 

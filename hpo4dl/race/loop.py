@@ -18,8 +18,7 @@ from typing import Any
 from ..errors import ArgumentError, StorageError
 from ..execution.engines import POLL, Call, LostCall, Workers
 from ..execution.signals import Signals
-from ..optimizers.dyhpo import DyHPO
-from ..optimizers.protocol import Forecasts, Optimizer, Prioritizes, TakesRequests, tell
+from ..optimizers.protocol import Estimates, Forecasts, Optimizer, Prioritizes, TakesRequests, tell
 from ..records.checkpoints import Checkpoints
 from ..records.disk_quota import DiskQuota
 from ..records.recorder import Recorder
@@ -143,10 +142,9 @@ class Loop:
     def expected_metric(self) -> float:
         """The incumbent's metric as the optimizer believes it to be, after all that was seen; NaN if it cannot tell."""
         best = self.state.incumbent
-        if best is None or not isinstance(self.optimizer, DyHPO) or self.optimizer.transform is None:
+        if best is None or not isinstance(self.optimizer, Estimates):
             return math.nan
-        curve = self.optimizer.curves[best.trial]
-        return float(self.optimizer.forecast(curve, [best.epoch], [0.5])[0, 0])
+        return self.optimizer.expected_metric(best.trial, best.epoch)
 
     def _fill(self) -> Stop | None:
         """Start calls as long as there is room; why nothing can be started now, None where a call must run alone."""

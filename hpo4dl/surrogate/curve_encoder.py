@@ -38,8 +38,10 @@ class CurveEncoder(nn.Module):
 
     def __init__(self, weights: dict[str, Array]) -> None:
         super().__init__()
-        for name in ('weight', 'bias', 'hidden', 'hidden_bias', 'out'):
-            self.register_parameter(name, nn.Parameter(torch.tensor(weights[name], dtype=torch.float64, device='cpu')))
+        self.weight, self.bias, self.hidden, self.hidden_bias, self.out = (
+            nn.Parameter(torch.tensor(weights[name], dtype=torch.float64, device='cpu'))
+            for name in ('weight', 'bias', 'hidden', 'hidden_bias', 'out')
+        )
 
     def forward(self, curve: Tensor, length: Tensor, t: Tensor, max_epochs: int) -> Tensor:
         """(n, n_hidden) codes."""

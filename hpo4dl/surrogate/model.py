@@ -6,8 +6,8 @@
 
 All parameters, those of psi included, are fitted together by Adam on the exact log marginal likelihood plus their log
 priors (MAP), in torch and float64; predictions are made in NumPy. The deep kernel is that of Wistuba et al. 2022,
-Section 4.1, except that only the curve passes through a network: one over the few configurations of a race over-fits
-them. A new configuration, which has no curve, so has one kernel value with all rows of a trial, but for their epochs.
+Section 4.1, with two differences: its network was learned beforehand on many curves (after Wistuba & Grabocka 2021),
+since a race has too few to learn it from, and it also gives the prior mean; and configurations do not pass through it.
 """
 
 from __future__ import annotations
@@ -101,17 +101,13 @@ class Surrogate:
                 logger.info('running trials are left out of account: %s', error)
         with torch.no_grad():
             x_scaled: Array = self._scaled(self._tensor(x)).cpu().numpy()
-        new = self.unbegun(paused)
+        none = np.zeros(1, dtype=np.int64)
+        new = Inputs(none - 1, np.zeros((1, self.n_features)), np.zeros(1), np.zeros((1, 0)), none, paused.max_epochs)
 
         def encode(t: Array, t_new: float) -> tuple[KernelInputs[Array], KernelInputs[Array]]:
             return self.kernel_inputs(replace(paused, t=t)), self.kernel_inputs(replace(new, t=np.array([t_new])))
 
         return CandidatePosterior(gp, encode, x_scaled, self.kernel_inputs(paused))
-
-    def unbegun(self, like: Inputs) -> Inputs:
-        """One row without a curve."""
-        none = np.zeros(1, dtype=np.int64)
-        return Inputs(none - 1, np.zeros((1, self.n_features)), np.zeros(1), np.zeros((1, 0)), none, like.max_epochs)
 
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
         """(n,) means and (n,) standard deviations of latent values."""

@@ -60,7 +60,9 @@ class ConditionedGP:
 
     def predict(self, inputs: KernelInputs[Array]) -> tuple[Array, Array]:
         """(m,) means and (m,) variances of latent values."""
-        mean, variance = self.posterior.predict(self.kernel(self.inputs, inputs), np.full(len(inputs.mean), self.kernel.variance()))
+        mean, variance = self.posterior.predict(
+            self.kernel(self.inputs, inputs), np.full(len(inputs.mean), self.kernel.variance())
+        )
         return inputs.mean + mean, variance
 
 

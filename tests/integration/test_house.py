@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / 'hpo4dl'
 RUN_TIME_DEPENDENCIES = {'ConfigSpace', 'numpy', 'scipy', 'torch'}
 
-SUFFIXES = {'.py', '.typed', '.html'}
+SUFFIXES = {'.py', '.typed', '.html', '.npz'}
 
 TUNE = """
 import importlib, sys

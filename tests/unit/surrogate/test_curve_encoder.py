@@ -13,7 +13,9 @@ from hpo4dl.surrogate.curve_encoder import CurveEncoder, pretrained
 MAX_EPOCHS = 27
 
 
-def encoded(curve: list[float], padded_to: int, padding: float = 0.0, others: tuple = (), t: float = 0.8) -> list[float]:
+def encoded(
+    curve: list[float], padded_to: int, padding: float = 0.0, others: tuple = (), t: float = 0.8
+) -> list[float]:
     rows = [row + [padding] * (padded_to - len(row)) for row in (curve, *others)]
     length = torch.tensor([len(row) for row in (curve, *others)])
     at = torch.full((len(rows),), t, dtype=torch.float64)
@@ -71,7 +73,7 @@ def test_parameters_all_have_a_gradient() -> None:
 
 
 def test_what_was_learned_is_small_and_expects_curves_to_rise() -> None:
-    """On a curve that rises, the mean at the end lies above that at the next epoch: what schedules and power laws do."""
+    """On a curve that rises, the mean at the end lies above that at the next epoch."""
     weights = pretrained()
     assert sum(weight.nbytes for weight in weights.values()) < 20_000
     curve = [-1.0, -0.5, -0.2]
