@@ -175,7 +175,7 @@ class DyHPO(BaseOptimizer):
         curve = trial if isinstance(trial, LearningCurve) else LearningCurve(-1, {}, np.asarray(trial))
         inputs = self._builder.inputs(self.transform, [curve] * len(epochs), epochs)
         mean, std = self.surrogate.predict(inputs)
-        variance = (std**2 + self.surrogate.noise(inputs)) * self.surrogate.variance_factor(curve.trial_id)
+        variance = (std**2 + self.surrogate.noise(inputs.t)) * self.surrogate.variance_factor(curve.trial_id)
         return mean, self.policy.forecast_scale * np.sqrt(variance)
 
     @own_settings()
@@ -309,7 +309,7 @@ class DyHPO(BaseOptimizer):
             target_epoch = np.minimum(epoch + horizon, self.max_epochs)
             t = self._builder.log_epochs(target_epoch[: len(paused)])
             t_new = float(self._builder.log_epochs([horizon])[0])
-            noise = self.surrogate.gp.kernel.noise(self._builder.log_epochs(target_epoch))
+            noise = self.surrogate.noise(self._builder.log_epochs(target_epoch))
             log_epochs = self.policy.cost_exponent * np.log((target_epoch - epoch) / horizon)
             prediction = posterior.predict(t, t_new)
             return Candidates(paused, points, target_epoch, threshold, prediction, noise, log_price + log_epochs)

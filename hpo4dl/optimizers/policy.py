@@ -17,8 +17,8 @@ class Policy:
     """
 
     n_warmup: int = 9
-    """Trials of the warm-up: as many as bring one to the last of three rungs. Measured: 13, and none to the last rung, are
-    worse on real networks."""
+    """Trials of the warm-up: as many as bring one to the last of three rungs. Measured: 13, and none to the last rung,
+    are worse on real networks."""
     eta: int = 3
     """Reduction factor of the warm-up: one trial in eta is promoted (Li et al. 2020)."""
     sobol: bool = True
@@ -61,8 +61,8 @@ class Policy:
     """Their upper bound. Measured: fitting a third as often is no better."""
 
     cost_exponent: float = 1.0
-    """EI is divided by this power of what it takes: epochs to the horizon, fewer where the end is near, times the predicted
-    cost of an epoch where costs are told. Measured: 0 is worse on real networks."""
+    """EI is divided by this power of what it takes: epochs to the horizon, fewer where the end is near, times the
+    predicted cost of an epoch where costs are told. Measured: 0 is worse on real networks."""
 
     failed_target: float = -4.0
     """Target of a failed trial's next epoch, and lower bound of the asinh warp."""

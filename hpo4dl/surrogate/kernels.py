@@ -12,10 +12,10 @@ The covariance of two latent values is
     + s_c [same trial] k_32(t / l_c, t' / l_c)          a curve predicts its own future
 
 where k_t(t, t') = (r + k_32(t / l_t, t' / l_t)) / (1 + r): a part of the similarity lasts, however many epochs lie
-between. The prior mean is a linear function of curve_code: what the encoder, which was learned beforehand, expects of any
-curve that began so. The process learns how the curves of this race differ. An observation is its latent value plus noise
-of variance min_noise + s_n + s_1 exp(-t / noise_decay): first epochs tell less than later ones, and nothing at all where
-the first value is an untrained network's.
+between. The prior mean is a linear function of curve_code: what the encoder, which was learned beforehand, expects of
+any curve that began so. The process learns how the curves of this race differ. An observation is its latent value plus
+noise of variance min_noise + s_n + s_1 exp(-t / noise_decay): first epochs tell less than later ones, and nothing at
+all where the first value is an untrained network's.
 """
 
 from __future__ import annotations

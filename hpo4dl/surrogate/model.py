@@ -114,9 +114,9 @@ class Surrogate:
         mean, variance = self.gp.predict(self.kernel_inputs(inputs))
         return mean, np.sqrt(variance)
 
-    def noise(self, inputs: Inputs) -> Array:
-        """(n,) variances of observations around their latent values."""
-        return self.gp.kernel.noise(inputs.t)
+    def noise(self, t: Array) -> Array:
+        """(n,) variances of observations at t (n,) around their latent values."""
+        return self.gp.kernel.noise(t)
 
     def variance_factor(self, trial: int) -> float:
         """Factor of one trial's variances in a Student-t process with nu = `t_dof`; 1 of a trial without a curve.

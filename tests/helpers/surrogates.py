@@ -39,6 +39,9 @@ class Predicted:
 
     append = fit
 
+    def noise(self, t):
+        return np.zeros(len(t))
+
     def candidates(self, paused, x, running=None):
         self.asked, self.n_new = paused.trial.tolist(), len(x)
         self.believed = running.trial.tolist()
