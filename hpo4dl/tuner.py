@@ -285,7 +285,8 @@ class Tuner:
 
     def __repr__(self) -> str:
         best, budget = self.incumbent, self.settings.max_budget
-        spent = f'{self.epochs_spent} of {budget} epochs' if budget else f'{self.epochs_spent} epochs'
+        counts_epochs = self.settings.cost == 'epochs'
+        spent = f'{self.epochs_spent} of {budget} epochs' if budget and counts_epochs else f'{self.epochs_spent} epochs'
         found = 'no result yet'
         if best is not None:
             found = f'{self.settings.metric_name} {best.metric:.6g} (trial {best.configuration_id}, epoch {best.epoch})'

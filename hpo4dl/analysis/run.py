@@ -180,8 +180,8 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     stored = _read_json(path / 'settings.json', dict, notes)
     found = (stored.get(key) for key in ('settings', 'environment'))
     settings, environment = (value if isinstance(value, dict) else {} for value in found)
-    for key in ('max_epochs', 'max_budget'):
-        if settings.get(key) is not None and not is_whole(settings[key]):
+    for key, is_usable in (('max_epochs', is_whole), ('max_budget', is_finite)):
+        if settings.get(key) is not None and not is_usable(settings[key]):
             notes.append(f'settings.json: {key} cannot be used: {escape(brief(settings.pop(key)))}')
     minimize = bool(settings.get('minimize', False))
     run = Run(minimize, lenient=True, folder=path, settings=settings, environment=environment, notes=notes)

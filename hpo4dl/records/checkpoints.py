@@ -139,7 +139,11 @@ class Checkpoints:
             else:
                 remove_tree(old)
                 os.rename(self.best, old)
-                os.rename(new, self.best)
+                try:
+                    os.rename(new, self.best)
+                except OSError:  # such as one that the next owner of the run removed
+                    os.rename(old, self.best)
+                    raise
             sync_folder(self.best.parent)
         except OSError as error:
             raise StorageError(f'{self.best}: cannot be written: {error}') from error

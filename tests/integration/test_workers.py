@@ -288,7 +288,7 @@ def test_what_cannot_be_pickled_comes_back_as_plain_data(tmp_path: Path) -> None
 
 def test_keyboard_interrupt_inside_a_worker_is_a_failure(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as executor:
-        tuner = tune(tmp_path, interrupts_itself, max_budget=25, executor=executor, num_workers=2)
+        tuner = tune(tmp_path, interrupts_itself, max_budget=60, executor=executor, num_workers=2)
         tuner.run()
     assert {r['failed'] for r in events(tuner, 'result')} == {None, 'KeyboardInterrupt: from inside'}
     assert tuner.stopped.startswith('max_budget')
