@@ -31,7 +31,6 @@ SUITES = [
     Panel('### taskset:', 'TaskSet'),
     Panel('### tables:', 'AlexNet, DeBERTa'),
     Panel('### real:', 'small networks on real data'),
-    Panel('### lcbench-hard:', 'LCBench, hard tasks', costs=True),
     Panel('### tables:', 'AlexNet, DeBERTa', costs=True),
     Panel('### real:', 'small networks on real data', costs=True),
 ]
