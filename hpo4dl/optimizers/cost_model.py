@@ -18,9 +18,9 @@ from itertools import product
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.spatial.distance import cdist
 
 from ..space.unit_cube import Space
+from ..surrogate.kernels import matern52, squared_distance
 from ..trial import Array, LearningCurve
 
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -99,8 +99,7 @@ def pace_of(curve: LearningCurve) -> float | None:
 
 def matern(A: Array, B: Array, length: float) -> Array:
     """(a, b) Matern kernel, nu = 5/2, of rows (a, p) and (b, p)."""
-    r = math.sqrt(5) * cdist(A, B) / (length * math.sqrt(max(A.shape[1], 1)))
-    return np.asarray((1 + r + r * r / 3) * np.exp(-r))
+    return matern52(squared_distance(A, B) / (length**2 * max(A.shape[1], 1)))
 
 
 def log_likelihood(F: Array, y: Array, length: float, noise: float) -> float:

@@ -99,15 +99,13 @@ class Surrogate:
                 gp = gp.extend(pending, gp.predict(pending)[0])
             except LinAlgError as error:
                 logger.info('running trials are left out of account: %s', error)
-        with torch.no_grad():
-            x_scaled: Array = self._scaled(self._tensor(x)).cpu().numpy()
         none = np.zeros(1, dtype=np.int64)
         new = Inputs(none - 1, np.zeros((1, self.n_features)), np.zeros(1), np.zeros((1, 0)), none, paused.max_epochs)
 
         def encode(t: Array, t_new: float) -> tuple[KernelInputs[Array], KernelInputs[Array]]:
             return self.kernel_inputs(replace(paused, t=t)), self.kernel_inputs(replace(new, t=np.array([t_new])))
 
-        return CandidatePosterior(gp, encode, x_scaled, self.kernel_inputs(paused))
+        return CandidatePosterior(gp, encode, paused.trial, self._scaled(paused.x), self._scaled(x))
 
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
         """(n,) means and (n,) standard deviations of latent values."""
@@ -158,8 +156,9 @@ class Surrogate:
     def _kernel_inputs(self, inputs: Inputs) -> KernelInputs[Tensor]:
         return encode(inputs, self._theta[: self.n_features].exp(), self._theta[-1], self._psi)
 
-    def _scaled(self, x: Tensor) -> Tensor:
-        scaled: Tensor = x / self._theta[: self.n_features].exp()
+    @torch.no_grad()
+    def _scaled(self, x: Array) -> Array:
+        scaled: Array = (self._tensor(x) / self._theta[: self.n_features].exp()).cpu().numpy()
         return scaled
 
     def _kernel(self) -> Kernel[Array]:

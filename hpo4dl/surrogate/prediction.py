@@ -97,23 +97,26 @@ class CandidatePosterior:
         gp: the conditioned process.
         encode: from epochs t (k,) of the paused trials and one epoch of all new configurations to the rows of the
             paused trials (k,), and a row without a curve (1,).
-        x_scaled: (m - k, d) new configurations, which no trial has.
+        trial: (k,) the paused trials.
+        x_paused: (k, d) their scaled configurations.
+        x_new: (m - k, d) those of new configurations, which no trial has.
     """
 
     def __init__(
         self,
         gp: ConditionedGP,
         encode: Callable[[Array, float], tuple[KernelInputs[Array], KernelInputs[Array]]],
-        x_scaled: Array,
-        paused: KernelInputs[Array],
+        trial: NDArray[np.int64],
+        x_paused: Array,
+        x_new: Array,
     ) -> None:
         kernel, data = gp.kernel, gp.inputs
         self._gp = gp
         self._encode = encode
         self._alpha = gp.posterior.alpha()
-        self._k_config = kernel.configurations(paused.x_scaled, data.x_scaled)[paused.trial_index][:, data.trial_index]
-        self._same_trial = np.nonzero(np.asarray(paused.trial)[:, None] == data.trial)
-        self._k_config_new = kernel.configurations(x_scaled, data.x_scaled)
+        self._k_config = kernel.configurations(x_paused, data.x_scaled)[:, data.trial_index]
+        self._same_trial = np.nonzero(trial[:, None] == data.trial)
+        self._k_config_new = kernel.configurations(x_new, data.x_scaled)
 
     def predict(self, t: Array, t_new: float) -> Prediction:
         """Predict the latent values of the paused trials at epochs t (k,), then of the new configurations at t_new."""

@@ -14,6 +14,13 @@ from hpo4dl.records.checkpoints import MODES, Checkpoints, ours, remove_at_once
 from hpo4dl.records.identity import MARK
 
 
+@pytest.fixture(params=[True, False], ids=['exchanges', 'renames'])
+def either_file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that can exchange two folders, and one that cannot."""
+    if not request.param:
+        monkeypatch.setattr(module, 'swap', lambda one, other: False)
+
+
 def made(tmp_path: Path, keep: str = 'alive', mode: str = 'copy') -> Checkpoints:
     (tmp_path / 'checkpoints').mkdir()
     return Checkpoints(tmp_path / 'checkpoints', tmp_path / 'best_trial', keep, mode)
@@ -135,12 +142,8 @@ def test_to_remove_at_once_over_what_an_earlier_kill_left(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize('exchanges', [True, False])
-def test_publish_replaces_the_best_and_leaves_nothing_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanges: bool
-) -> None:
-    if not exchanges:
-        monkeypatch.setattr(module, 'swap', lambda one, other: False)
+@pytest.mark.usefixtures('either_file_system')
+def test_publish_replaces_the_best_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     checkpoints = made(tmp_path)
     for number, text in enumerate(['one', 'twice as long', 'three']):
         work(checkpoints, number, None, trial_id=number, text=text)
@@ -151,12 +154,8 @@ def test_publish_replaces_the_best_and_leaves_nothing_beside_it(
         assert checkpoints.has(number, number)  # it is a copy
 
 
-@pytest.mark.parametrize('exchanges', [True, False])
-def test_publish_replaces_a_link_and_writes_nothing_where_it_leads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanges: bool
-) -> None:
-    if not exchanges:
-        monkeypatch.setattr(module, 'swap', lambda one, other: False)
+@pytest.mark.usefixtures('either_file_system')
+def test_publish_replaces_a_link_and_writes_nothing_where_it_leads(tmp_path: Path) -> None:
     checkpoints = made(tmp_path)
     work(checkpoints, 0, None)
     elsewhere = write(tmp_path / 'elsewhere', 'not ours')
@@ -354,13 +353,9 @@ def test_names_of_ours(tmp_path: Path) -> None:
     assert ours(tmp_path / 'gone', 'trial') == []
 
 
-@pytest.mark.parametrize('exchanges', [True, False])
-def test_what_could_not_be_removed_before_does_not_end_the_race(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanges: bool
-) -> None:
+@pytest.mark.usefixtures('either_file_system')
+def test_what_could_not_be_removed_before_does_not_end_the_race(tmp_path: Path) -> None:
     """A leftover of an older incumbent's copy goes before the next one is exchanged."""
-    if not exchanges:
-        monkeypatch.setattr(module, 'swap', lambda one, other: False)
     checkpoints = made(tmp_path)
     for number in range(3):
         work(checkpoints, number, number - 1 if number else None)

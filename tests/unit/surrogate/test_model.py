@@ -130,7 +130,9 @@ def test_candidates_are_predicted_as_rows_are(t_new: float) -> None:
     general = [conditioned.predict(p) for p in (at_t, new)]
     mean, variance = np.concatenate(general, axis=1)
 
-    predicted = CandidatePosterior(conditioned, lambda *asked: (at_t, unbegun), h, at).predict(t, t_new)
+    predicted = CandidatePosterior(
+        conditioned, lambda *asked: (at_t, unbegun), at.trial, at.x_scaled[at.trial_index], h
+    ).predict(t, t_new)
     np.testing.assert_allclose(predicted.mean, mean, atol=1e-10)
     bound = predicted.std.copy()
     assert (bound >= np.sqrt(variance) - 1e-9).all()
