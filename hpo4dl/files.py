@@ -54,9 +54,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def open_regular(path: Path) -> Iterator[BinaryIO]:
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> Iterator[BinaryIO]:
     """Open a file to read it; OSError also of what is none, such as a pipe or a device, which may never end."""
-    with open(os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0)), 'rb') as file:
+    descriptor = os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
+    with open(descriptor, 'rb' if flags == os.O_RDONLY else 'rb+') as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, 'not a regular file', str(path))
         yield file
@@ -86,28 +87,41 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def sync_tree(folder: Path) -> int:
-    """Force everything below a folder to the disk; returns the bytes in its files. Links are not followed.
+def walk(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """All that lies below a folder, each folder before what is in it. Links are not followed.
 
-    What vanishes meanwhile, since something still writes there, is no part of it.
+    What vanishes meanwhile, since something still writes there, is no part of it; the folder itself must be there.
+    It does not call itself: folders may be nested more deeply than calls may be.
     """
+    folders = [os.fspath(folder)]
+    gone: tuple[type[OSError], ...] = ()
+    while folders:
+        parent = folders.pop()
+        with suppress(*gone), os.scandir(parent) as entries:
+            for entry in entries:
+                yield entry
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+        gone = (FileNotFoundError, NotADirectoryError)
+
+
+def sync_tree(folder: Path) -> int:
+    """Force everything below a folder to the disk; returns the bytes in its files. See `walk`."""
     size, files, folders = 0, [], []
-    for parent, _, names in os.walk(folder):
-        folders.append(Path(parent))
-        for name in names:
-            path = os.path.join(parent, name)
+    for entry in walk(folder):
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(entry.path)
+        elif entry.is_file(follow_symlinks=False):
             with suppress(FileNotFoundError):
-                status = os.lstat(path)
-                if stat.S_ISREG(status.st_mode):
-                    files.append(path)
-                    size += status.st_size
+                size += entry.stat(follow_symlinks=False).st_size
+                files.append(entry.path)
     if len(files) < MANY_FILES or not sync_file_system(folder):
         for path in files:
             with suppress(FileNotFoundError), open(path, 'rb' if os.name == 'posix' else 'rb+') as file:
                 os.fsync(file.fileno())
-        for below in folders[:0:-1]:
+        for below in reversed(folders):
             with suppress(FileNotFoundError):
-                sync_folder(below)
+                sync_folder(Path(below))
     sync_folder(folder)
     return size
 
@@ -130,24 +144,31 @@ def sync_file_system(folder: Path) -> bool:
 
 
 def tree_size(folder: Path) -> int:
-    """Bytes in the files below a folder; 0 where it is not there."""
-    paths = (os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names)
-    return sum(os.lstat(path).st_size for path in paths)
+    """Bytes in the files below a folder; 0 where it is not there, or a link."""
+    if folder.is_symlink() or not folder.is_dir():
+        return 0
+    files = (entry for entry in walk(folder) if not entry.is_dir(follow_symlinks=False))
+    return sum(entry.stat(follow_symlinks=False).st_size for entry in files)
 
 
 def copy_tree(source: Path, destination: Path) -> None:
-    """Copy a folder into one that is there. Links stay links: nothing outside is read. Pipes, sockets are left out."""
-    with os.scandir(source) as entries:
-        destination.mkdir()
-        for entry in entries:
-            target = destination / entry.name
+    """Copy a folder to where nothing is yet. Links stay links: nothing outside is read. Pipes, sockets are left out."""
+    folders = [(os.fspath(source), os.fspath(destination))]
+    os.scandir(source).close()  # where there is none, nothing is made
+    destination.mkdir()
+    for entry in walk(source):
+        target = os.path.join(destination, os.path.relpath(entry.path, source))
+        with suppress(FileNotFoundError):
             if entry.is_symlink():
                 os.symlink(os.readlink(entry.path), target)
             elif entry.is_dir():
-                copy_tree(Path(entry.path), target)
+                os.mkdir(target)
+                folders.append((entry.path, target))
             elif entry.is_file():
                 copy_file(entry.path, target)
-    shutil.copystat(source, destination, follow_symlinks=False)
+    for old, new in reversed(folders):  # a read-only folder takes nothing any more
+        with suppress(FileNotFoundError):
+            shutil.copystat(old, new, follow_symlinks=False)
 
 
 def copy_file(source: str | os.PathLike[str], destination: str | os.PathLike[str]) -> None:
@@ -209,20 +230,26 @@ def swap(one: Path, other: Path) -> bool:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder, file or link if it is there; what cannot be removed now is left for the next time."""
-    if folder.is_symlink() or folder.is_file():
+    """Remove a folder, file, pipe or link if it is there; what cannot be removed now is left for the next time."""
+    if folder.is_symlink() or not folder.is_dir():
         folder.unlink(missing_ok=True)
         return
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.is_dir():  # a folder in it is read-only
-        make_writable(folder)
+    try:
         shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_dir():  # a folder in it is read-only
+            make_writable(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+    except RecursionError:
+        with suppress(OSError):
+            for entry in reversed(list(walk(folder))):
+                os.rmdir(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
+            folder.rmdir()
 
 
 def make_writable(folder: Path) -> None:
     """Give ourselves all rights on a folder, which is no link, and on those in it."""
     with suppress(OSError):
         folder.chmod(0o700)
-        for entry in list(os.scandir(folder)):
+        for entry in walk(folder):
             if entry.is_dir(follow_symlinks=False):
-                make_writable(Path(entry.path))
+                os.chmod(entry.path, 0o700)

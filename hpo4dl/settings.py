@@ -13,6 +13,7 @@ from .errors import ArgumentError, JournalError
 from .optimizers.registry import OPTIMIZERS
 from .race.budget import UNITS
 from .records.checkpoints import KEEP, MODES
+from .records.events import is_whole
 from .records.run_folder import read_settings
 from .surrogate.device import check_device
 
@@ -28,6 +29,14 @@ def check_positive(name: str, value: Any) -> float:
     return check_number(name, value, positive=True)
 
 
+def check_epochs(name: str, value: Any) -> int:
+    """`value` as an int; raises ArgumentError unless it is a whole number > 0 that a journal can hold."""
+    epochs = check_count(name, value)
+    if not is_whole(epochs):
+        raise ArgumentError(name, value, 'a whole number below 2**53')
+    return epochs
+
+
 def check_configurations(name: str, value: Any) -> list[dict[str, Any]]:
     """`value`; raises ArgumentError unless it is a list of dictionaries."""
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
@@ -39,7 +48,7 @@ def check_configurations(name: str, value: Any) -> list[dict[str, Any]]:
 class Settings:
     """The tuner's arguments as they are used, and as `settings.json` holds them. `Tuner` says what each means."""
 
-    max_epochs: int = argument(check_count)
+    max_epochs: int = argument(check_epochs)
     max_budget: float | None = argument(check_positive, optional=True)
     """In the unit that `cost` names; epochs are whole."""
     optimizer: str | None = argument(lambda name, value: check_choice(name, value, tuple(OPTIMIZERS)), optional=True)

@@ -10,6 +10,7 @@ the first thing that is not makes the trial failed, with the reason.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import multiprocessing
@@ -64,7 +65,7 @@ def run_attempt(objective_function: Objective, attempt: Attempt) -> Outcome:
                 copy_tree(Path(attempt.source), folder)
         except OSError as error:
             remove_tree(folder)
-            return Outcome(storage=f'{folder}: cannot be made: {one_line(error)}')
+            return blamed(Outcome(), error, folder, 'cannot be made')
     own = replace(attempt, folder=str(folder))
     outcome = call_objective(objective_function, attempt.trial, folder, own)
     outcome.folder = str(folder)
@@ -74,8 +75,23 @@ def run_attempt(objective_function: Objective, attempt: Attempt) -> Outcome:
         if outcome.failed is not None:
             probe(folder)
     except OSError as error:
-        outcome.storage = f'{folder}: cannot be written: {one_line(error)}'
+        return blamed(outcome, error, folder, 'cannot be written')
     return outcome
+
+
+def blamed(outcome: Outcome, error: OSError, folder: Path, what: str) -> Outcome:
+    """The outcome where an attempt's folder is of no use: the trial failed, if others can be made beside it."""
+    beside = folder.with_name(f'{folder.name}{secrets.token_hex(8)}')
+    try:
+        if error.errno in (*REFUSED, errno.ENOENT):
+            raise error
+        beside.mkdir()
+        beside.rmdir()
+    except OSError:
+        outcome.storage = f'{folder}: {what}: {one_line(error)}'
+        return outcome
+    reason = outcome.failed or f'its checkpoint folder {what}: {one_line(error)}'
+    return Outcome(failed=reason, traceback=outcome.traceback, seconds=outcome.seconds)
 
 
 def make_trial_folder(folder: Path) -> None:
@@ -85,10 +101,16 @@ def make_trial_folder(folder: Path) -> None:
 
 
 def make_folder_again(folder: Path) -> None:
-    """See that what a call leaves is a folder, whatever it did: copy where a link leads to, replace anything else."""
+    """See that what a call leaves is a folder, whatever it did: copy where a link leads to, replace anything else.
+
+    Raises OSError of a link to what has no end: a folder around it, the kernel's own.
+    """
     if folder.is_symlink() and folder.is_dir():
+        target = folder.resolve()
+        if folder.parent.resolve().is_relative_to(target) or target.parts[1:2] in (('proc',), ('sys',)):
+            raise OSError(errno.ELOOP, f'a link to {target}, which cannot be copied')
         copy = folder.with_name(f'{folder.name}{secrets.token_hex(8)}')
-        copy_tree(folder.resolve(), copy)
+        copy_tree(target, copy)
         folder.unlink()
         copy.rename(folder)
     elif not folder.is_dir():
@@ -143,7 +165,7 @@ def call_objective(
 
     One that has `train_attempt`, as programs have, is told the attempt, and says itself what became of it.
     """
-    begin, process = time.perf_counter(), os.getpid()
+    begin, process, deepest = time.perf_counter(), os.getpid(), sys.getrecursionlimit()
     try:
         configuration, path = copied(trial.configuration), os.fspath(checkpoint_path)
         if attempt is not None and isinstance(objective_function, TrainsAttempts):
@@ -160,6 +182,9 @@ def call_objective(
         if os.getpid() != process:
             end_fork(error)
         outcome = Outcome(failed=one_line(error), traceback=traceback.format_exc(limit=-20)[-10_000:])
+    finally:
+        sys.setrecursionlimit(max(deepest, sys.getrecursionlimit()))  # our own code needs it
+        os.umask(os.umask(0o077) & 0o077)  # and all rights on the files that we make
     outcome.seconds = time.perf_counter() - begin
     return outcome
 
@@ -216,6 +241,8 @@ def parse_result(returned: object, trial: Trial) -> Outcome:
 
 def as_number(value: object) -> float | None:
     """A real number as float: Python's, numpy's and torch's, tensors of one element included; else None."""
+    if np.ma.is_masked(value):  # its item would be 0
+        return None
     if hasattr(value, 'item') and not isinstance(value, numbers.Number):
         try:
             value = value.item()

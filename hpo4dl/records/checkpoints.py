@@ -21,6 +21,7 @@ killed may leave it half written, or ahead of the journal: the objective functio
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -155,6 +156,8 @@ class Checkpoints:
         """Copy `best` to where the trial that it was copied from goes on from; raises StorageError."""
         path = self._path(trial_id, number)
         try:
+            if self.best.is_symlink():
+                raise OSError(errno.ELOOP, 'a symbolic link, which is not followed', str(self.best))
             remove_tree(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             copy_tree(self.best, path)

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shlex
+import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -116,8 +117,14 @@ def claim(folder: Path, identity: Identity, run_folder: Path) -> Path | None:
 
 
 def refuse_link(folder: Path) -> None:
-    """Raises StorageError if the folder of a run's checkpoints is a link, which may lead anywhere."""
-    if folder.is_symlink():
+    """Raises StorageError if the folder of a run's checkpoints is a link, which may lead anywhere, or out of reach."""
+    try:
+        is_link = stat.S_ISLNK(os.lstat(folder).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:  # too long, not allowed; a NUL in it
+        raise StorageError(f'{folder}: cannot be looked at: {error}') from error
+    if is_link:
         raise StorageError(f'{folder}: a symbolic link, which is not followed; storage_path= is for other disks')
 
 

@@ -54,6 +54,8 @@ class Journal:
         self.path = folder / NAME
         self._torn: int | None = None
         self._taken: int | None = None
+        self._file: os.stat_result | None = None
+        """Which file was taken: its descriptor may be closed by the objective function, and be another file's then."""
 
     def take(self, check: Callable[[], None], anew: bool) -> None:
         """Open it for all that is to be appended, and mend its end, see `truncate_torn_tail`; `close` closes it.
@@ -70,6 +72,7 @@ class Journal:
             raise JournalError(f'{self.path}: cannot be read: {error}') from error
         except OSError as error:
             raise StorageError(f'{self.path}: cannot be written: {error}') from error
+        self._file = os.fstat(self._taken)
         check()
         self.truncate_torn_tail()
         if anew:
@@ -80,9 +83,9 @@ class Journal:
 
     def close(self) -> None:
         """Close what `take` opened."""
-        if self._taken is not None:
+        if self._taken is not None and self._is_taken(self._taken):
             os.close(self._taken)
-            self._taken = None
+        self._taken = self._file = None
 
     def begin(self, event: Event) -> None:
         """Write the first line: a journal has it, or is not there; raises StorageError."""
@@ -91,9 +94,13 @@ class Journal:
     def append(self, event: Event, sync: bool = True) -> Event:
         """Write one line, with `sync` to the disk, and return the event as it was written.
 
-        Raises StorageError where it cannot be written; the journal is as it was before.
+        Raises StorageError where it cannot be written, ValueError where it could not be read again; the journal is as
+        it was before.
         """
         event = {**event, 'time': time.time()}
+        fault = fault_of(event)
+        if fault:
+            raise ValueError(f'not an event of hpo4dl: {fault}')
         line = encode_line(event)
         try:
             with self._writable() as descriptor:
@@ -163,15 +170,24 @@ class Journal:
 
     @contextmanager
     def _writable(self) -> Iterator[int]:
-        """The descriptor that was taken, or one for the moment."""
-        if self._taken is not None:
+        """The descriptor that was taken, or one for the moment; OSError where that would be another file's."""
+        if self._taken is not None and self._is_taken(self._taken):
             yield self._taken
             return
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | NO_FOLLOW | NO_WAIT)
         try:
+            if not self._is_taken(descriptor):
+                raise FileNotFoundError('somebody has removed or replaced it')
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _is_taken(self, descriptor: int) -> bool:
+        """Whether it is one of the file that was taken, if one was."""
+        try:
+            return self._file is None or os.path.samestat(os.fstat(descriptor), self._file)
+        except OSError:
+            return False
 
     def _renew(self, old: int, check: Callable[[], None]) -> None:
         """Put a copy of the journal in its place, and write there from now on; raises RunLockedError, OSError."""
@@ -196,7 +212,7 @@ class Journal:
         finally:
             beside.unlink(missing_ok=True)
         os.close(old)
-        self._taken = new
+        self._taken, self._file = new, os.fstat(new)
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         """All lines. The last one, where it has NUL bytes, without its newline: a page of it never reached the disk."""

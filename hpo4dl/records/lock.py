@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import RunLockedError, StorageError
-from ..files import read_regular, write_text
+from ..files import open_regular, read_regular, write_text
 from ..text import escape
 
 SETTLING = 0.1
@@ -64,11 +64,16 @@ class Lock:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        # Of a folder that became read-only, or a lock that is being taken over: what ended the run is told, not this.
-        with suppress(OSError, RunLockedError):
+        # Of a lock that is being taken over, or cannot be written: what ended the run is told, not this.
+        with suppress(OSError, StorageError, RunLockedError):
             if self._read(self.path) == self._own:
-                with self._sole_right(self.path, self._own):
-                    self.path.unlink()
+                try:
+                    with self._sole_right(self.path, self._own):
+                        self.path.unlink()
+                except (OSError, StorageError):  # the folder has become read-only: an empty lock is nobody's
+                    with open_regular(self.path, os.O_RDWR) as file:
+                        if file.read().decode(errors='replace') == self._own:
+                            file.truncate(0)
 
     def check(self) -> None:
         """Raises RunLockedError if the lock was taken from us, as may happen with `take_over`; StorageError if gone."""

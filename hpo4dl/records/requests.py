@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
-from ..files import write_text
+from ..files import read_json, write_text
 
 FOLDER = 'requests'
 
@@ -35,6 +35,8 @@ class Requests:
         folder = self.run_folder / FOLDER
         try:
             folder.mkdir(exist_ok=True)
+            if folder.is_symlink():
+                raise OSError('a symbolic link, which is not followed')
         except OSError as error:
             raise StorageError(f'{folder}: cannot be made: {error}') from error
         write_text(folder / f'{time.time_ns():020}_{secrets.token_hex(4)}.json', json.dumps(request))
@@ -48,7 +50,7 @@ class Requests:
             return
         for path in paths:
             try:
-                request = json.loads(path.read_text(encoding='utf-8'))
+                request = read_json(path)
             except (OSError, ValueError):
                 continue
             if isinstance(request, dict):
