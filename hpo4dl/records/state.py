@@ -6,7 +6,6 @@ after a resume is what was known before the kill.
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -235,11 +234,6 @@ class RunState:
         complete = [trial for trial in self.trials.values() if max_epochs in trial.metrics]
         sign = 1 if self.minimize else -1
         return min(complete, key=lambda trial: (sign * trial.metrics[max_epochs], trial.id), default=None)
-
-    def paces(self) -> tuple[dict[int, float], float]:
-        """What an epoch of each trial took from the budget so far; and of one that was not trained: their median."""
-        known = {t.id: t.cost / t.spent for t in self.trials.values() if t.spent}
-        return known, statistics.median(known.values()) if known else 0.0
 
     def incumbent_row(self) -> Incumbent | None:
         """The incumbent as `Tuner.run` returns it, the receiver's own; None as long as there is none."""
