@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import ArgumentError, StorageError
@@ -51,10 +51,10 @@ class Loop:
     workers: Workers
     signals: Signals
     observe: Observer
+    requests: Requests
+    """What other shells ask for."""
     trial_timeout: float | None = None
     """Seconds after which a call is failed."""
-    requests: Requests = field(default_factory=Requests)
-    """What other shells ask for."""
     told_to_stop: str | None = None
     """By whom, if not by a signal."""
 

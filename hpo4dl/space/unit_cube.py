@@ -45,8 +45,6 @@ class Space:
     """The hyperparameters, in the space's order."""
     transforms: dict[str, UnitTransform]
     """What takes each hyperparameter's values to coordinates and back, in the same order."""
-    all_points: Array | None
-    """(m, d) all legal points, where candidates were given or there are few; else None."""
     n_features: int
     """Columns that `features` returns."""
 
@@ -68,7 +66,11 @@ class Space:
         self._remembered: dict[bytes, list[Array]] = {}
         self.n_features = self.features(np.full((1, len(self.names)), np.nan)).shape[1]
         self._finite = self._enumerated() if candidates is None else self._restricted_to(candidates)
-        self.all_points = None if self._finite is None else self._finite.points
+
+    @property
+    def all_points(self) -> Array | None:
+        """(m, d) all legal points, where candidates were given or there are few; else None."""
+        return None if self._finite is None else self._finite.points
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         """Return (n, d) points from the space's own distribution, forbidden ones perhaps among them.
@@ -216,7 +218,9 @@ class Space:
     def restored(cls, configuration_space: ConfigurationSpace, candidates: Sequence[Mapping[str, Any]] | None) -> Space:
         """Return the space restricted to candidates as `plain` made them, if any; errors as above."""
         space = cls(configuration_space)
-        return space if candidates is None else cls(configuration_space, [space.restore(plain) for plain in candidates])
+        if candidates is not None:
+            space._finite = space._restricted_to([space.restore(plain) for plain in candidates])
+        return space
 
     def check_point(self, point: Array) -> Array:
         """Return the point; raise ArgumentError unless it is (d,), each coordinate in [0, 1], or NaN."""

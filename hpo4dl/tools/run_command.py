@@ -147,7 +147,7 @@ def space_of(options: argparse.Namespace) -> Any:
     if options.space is None:
         return options.declared
     if options.space.endswith(('.toml', '.json')):
-        from ..space.declaration import read_space_file
+        from .space_files import read_space_file
 
         return read_space_file(Path(options.space))
     from .cli import imported
@@ -200,7 +200,8 @@ def stored_command(run_folder: str) -> tuple[CommandObjective, dict[str, Any]]:
 
 def run_space(options: argparse.Namespace) -> None:
     """`space [-o FILE]`."""
-    from ..space.declaration import as_space, read_declaration, to_toml
+    from ..space.declaration import as_space
+    from .space_files import read_declaration, to_toml
 
     if options.declared is None and str(options.space).endswith(('.toml', '.json')):
         declared: Any = read_declaration(Path(options.space))

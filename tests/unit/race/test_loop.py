@@ -31,6 +31,7 @@ from hpo4dl.records.disk_quota import DiskQuota
 from hpo4dl.records.journal import SCHEMA, Journal
 from hpo4dl.records.lock import Lock
 from hpo4dl.records.recorder import Recorder
+from hpo4dl.records.requests import Requests
 from hpo4dl.records.state import RunState
 from hpo4dl.trial import Attempt, Outcome
 
@@ -122,6 +123,7 @@ class Race:
                 workers=self.workers,
                 signals=self.signals,
                 observe=self._observe,
+                requests=Requests(self.folder),
                 trial_timeout=self.trial_timeout,
             )
 
