@@ -115,6 +115,8 @@ class Session:
         loop = self._loop(lock, deadline, f'{how}.run()' if finish is None else f'{how}.finish({finish})')
         trains_on = finish is not None  # keep_checkpoints='best' may have removed the folder when the race ended
         if not self._is_current:
+            if self.state.attempts and self.state.stopped is None:
+                loop.recorder.resume()
             races_on = loop.rules.now(self.state, self._signals.received, self.workers.broken()) is None
             loop.storage.take_up(races_on and finish is None, self.salvage)
             trains_on = trains_on or races_on

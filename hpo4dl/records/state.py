@@ -243,7 +243,8 @@ class RunState:
     def _advance_clock(self, kind: str, event: Event) -> None:
         now = float(event.get('time', self.last_time or 0.0))
         made_again = kind == 'start' and event['trial'] in self.running  # its first attempt was lost
-        if self.last_time is not None and self.stopped is None and not made_again:
+        is_pause = self.stopped is not None or kind in ('resume', 'salvage')  # a kill leaves no "stop"
+        if self.last_time is not None and not is_pause and not made_again:
             self.elapsed += max(0.0, now - self.last_time)
         self.last_time = now
 
