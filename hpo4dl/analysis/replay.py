@@ -100,11 +100,11 @@ def forget_unneeded(state: RunState, optimizer: Optimizer, needed: Collection[in
             del state.checkpoints[trial_id]
 
 
-def count_decisions(run_folder: str | os.PathLike[str]) -> int:
-    """Count a run's decisions; errors as in `replay`."""
+def who_decided(run_folder: str | os.PathLike[str]) -> list[str | None]:
+    """Return who took each of a run's decisions, see `RunningStep.by`; errors as in `replay`."""
     folder = Path(check_path('run_folder', run_folder))
     state = RunState(Settings.read(folder).minimize)
-    return sum(change.asked is not None for change in state.follow(Journal(folder)))
+    return [change.asked.by for change in state.follow(Journal(folder)) if change.asked is not None]
 
 
 def replay(

@@ -46,7 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace')
-    options = parser().parse_args(arguments)
+    known = parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        known.print_help(sys.stderr)
+        return 2
+    options = known.parse_args(arguments)
     try:
         if getattr(options, 'objective', '') is None and ':' in options.run and not os.path.exists(options.run):
             options.run, options.objective = 'last', options.run  # RUN was left out
@@ -123,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
     one = command(run_compare, 'several runs side by side', nargs='+')
     one.add_argument('-o', '--output', help='also draw them into a file, .png or .svg (needs matplotlib)')
     one = command(run_explain, 'why DyHPO trained what it trained: one decision, and what it was weighed against')
-    one.add_argument('--step', type=int, help='which decision, from 1; default: the last one')
+    one.add_argument('--step', type=int, help='which decision, from 1; default: the last one of the optimizer')
     one.add_argument('-o', '--output', help='also draw it into a file, .png or .svg (needs matplotlib)')
     one = command(run_export, 'a run in the format of another tool')
     one.add_argument('--to', required=True, choices=FORMATS)
