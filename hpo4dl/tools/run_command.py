@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 NAME = 'command.json'
 WORKERS = ('num_workers', 'devices', 'devices_per_trial', 'trials_per_device')
 """Arguments of `Tuner.resume` that are kept there."""
+AS_TYPED = (
+    'max_epochs max_budget cost time_limit target minimize seed name output_path storage_path '
+    'retry checkpoints max_disk'
+).split()
+"""Further ones of `Tuner`, which have options of their name."""
 
 
 def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -170,26 +175,10 @@ def run_run(options: argparse.Namespace) -> None:
     tuner = Tuner(
         objective,
         space_of(options),
-        options.max_epochs,
-        options.max_budget,
-        options.output_path,
-        options.optimizer or ('asha' if options.from_scratch else 'dyhpo'),
-        options.minimize,
-        seed=options.seed,
-        storage_path=options.storage_path,
-        time_limit=options.time_limit,
-        target=options.target,
-        cost=options.cost,
+        optimizer=options.optimizer or ('asha' if options.from_scratch else 'dyhpo'),
         metric_name=options.metric or 'metric',
-        name=options.name,
         keep_checkpoints='none' if options.from_scratch else 'alive',
-        num_workers=options.num_workers,
-        devices=options.devices,
-        devices_per_trial=options.devices_per_trial,
-        trials_per_device=options.trials_per_device,
-        retry=options.retry,
-        checkpoints=options.checkpoints,
-        max_disk=options.max_disk,
+        **{name: getattr(options, name) for name in (*AS_TYPED, *WORKERS)},
     )
     stored = {'objective': vars(objective), 'workers': {name: getattr(options, name) for name in WORKERS}}
     write_text(tuner.run_folder / NAME, json.dumps(stored, indent=2))
