@@ -274,7 +274,7 @@ def test_all_that_many_workers_begin_with_compete_in_the_warmup() -> None:
     assert promoted == [trial.id for trial in reversed(begun)][: len(begun) // 3]
 
 
-@pytest.mark.parametrize(('horizon', 'max_epochs', 'to'), [('random', 20, 2), ('random', 19, 1), ('next', 27, 1)])
+@pytest.mark.parametrize(('horizon', 'max_epochs', 'to'), [('random', 40, 2), ('random', 39, 1), ('next', 40, 1)])
 def test_after_the_warmup_a_trial_begins_with_two_epochs_unless_epochs_are_few(
     horizon: str, max_epochs: int, to: int
 ) -> None:
