@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from ..failures import kind_of
+from ..records.state import TrialRecord
 from ..text import escape, truncate
 from ..trial import Trial
 
@@ -19,17 +19,6 @@ FOREIGN = ('site-packages', 'dist-packages', '/lib/python', '<frozen', str(Path(
 """In the paths of code that is not the user's."""
 PATH = re.compile(r'(?:[A-Za-z]:)?(?:[\\/][^\s\\/\'":,;()]+){2,}')
 NUMBER = re.compile(r'\d+(?:\.\d+)?(?:e[+-]?\d+)?')
-
-
-class Failed(Protocol):
-    """A trial that may have failed."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def failed(self) -> str | None: ...
-    @property
-    def traceback(self) -> str | None: ...
 
 
 @dataclass
@@ -90,7 +79,7 @@ class FailureLog:
             yield f'{n} trials have failed like trial {trial.id}: {what}'
 
 
-def grouped(trials: Iterable[Failed]) -> list[Failures]:
+def grouped(trials: Iterable[TrialRecord]) -> list[Failures]:
     """Return the failures of some trials, those that are alike together, the most frequent first."""
     found: dict[tuple[str, str], Failures] = {}
     for trial in trials:

@@ -134,7 +134,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument('-o', '--output', help='where to; for optuna a file or a storage URL. Text goes to stdout without')
     one = command(run_resume, 'go on with a run')
     add_resume_options(one)
-    one.add_argument('--max-budget', type=number, help='epochs in all, or what else the run counts, instead of its own')
+    one.add_argument(
+        '--max-budget', type=run_command.amount, help='epochs in all, or what else the run counts, instead of its own'
+    )
     one.add_argument('--target', type=float, help='a metric that ends the race')
     one = command(run_finish, 'train the most promising trials of a run to the end, after the race')
     add_resume_options(one)
@@ -165,14 +167,6 @@ def add_resume_options(command: argparse.ArgumentParser) -> None:
     add('--retry', type=int, help='how often a call that failed is made again')
     add('--take-over', action='store_true', help='past the lock of another host that is known to be dead')
     add('--salvage', action='store_true', help='go on from what is whole of a damaged run')
-
-
-def number(text: str) -> float:
-    """Return a number, a whole one as int; raises ValueError."""
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
 
 
 def run_list(options: argparse.Namespace) -> None:
@@ -284,20 +278,11 @@ def resumed(options: argparse.Namespace, **more: Any) -> Tuner:
     else:
         objective, workers = imported('objective', options.objective), {}
     if options.executor:
-        workers = {}
+        workers = {'executor': imported('executor', options.executor)}
     if options.num_workers is not None:
         workers = {**workers, 'num_workers': options.num_workers}
-    return Tuner.resume(
-        options.run,
-        objective,
-        time_limit=options.time_limit,
-        **more,
-        executor=imported('executor', options.executor) if options.executor else None,
-        **workers,
-        retry=options.retry,
-        take_over=options.take_over,
-        salvage=options.salvage,
-    )
+    more |= {name: getattr(options, name) for name in ('time_limit', 'retry', 'take_over', 'salvage')}
+    return Tuner.resume(options.run, objective, **more, **workers)
 
 
 def run_replay(options: argparse.Namespace) -> None:
