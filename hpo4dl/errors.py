@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .text import brief
+
 
 class HPO4DLError(Exception):
     """The root of the tree: catch this to catch every error of ours."""
@@ -11,10 +13,7 @@ class ArgumentError(HPO4DLError, ValueError):
     """An argument cannot be used. The message names it, says what was given and what is accepted."""
 
     def __init__(self, argument: str, value: object, accepted: str) -> None:
-        given = repr(value)
-        if len(given) > 200:
-            given = given[:197] + '...'
-        super().__init__(f'{argument}: got {given}; accepted: {accepted}')
+        super().__init__(f'{argument}: got {brief(value)}; accepted: {accepted}')
         self.argument = argument
         self.value = value
         self.accepted = accepted

@@ -7,20 +7,20 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from .errors import EveryTrialFailedError, ExecutorError, JournalError
 from .execution.engines import Workers
 from .execution.signals import Signals
 from .observers import Observers
-from .optimizers.base import BaseOptimizer
 from .optimizers.protocol import Optimizer
-from .optimizers.registry import OPTIMIZERS
+from .parts import build_optimizer
 from .race.budget import Budget
 from .race.loop import Loop
-from .race.resuming import claim_checkpoints, follow_journal, restore_checkpoints
+from .race.planner import Planner
+from .race.resuming import claim_checkpoints, follow_journal
 from .race.retries import Retries
 from .race.stopping import Deadline, Stop, StoppingRules, allocation_left
+from .race.storage import Storage
 from .records.checkpoints import Checkpoints
 from .records.csv_table import write_table
 from .records.disk_quota import DiskQuota
@@ -72,10 +72,10 @@ class Session:
             try:
                 stop = loop.run() if finish is None else loop.finish(finish)
                 self.stopped = stop.reason
-                loop.recorder.stop(stop.reason, loop.expected_gain(), loop.expected_metric())
+                loop.recorder.stop(stop.reason, loop.planner.expected_gain(), loop.planner.expected_metric())
                 if stop.is_final:
-                    loop.checkpoints.end()
-                self._is_current, self._asked = True, loop.asked
+                    loop.storage.checkpoints.end()
+                self._is_current, self._asked = True, loop.planner.asked
             except BaseException as error:
                 self.observers.interrupted(error, self.how_to_go_on())
                 raise
@@ -113,11 +113,15 @@ class Session:
             self._journal.take(lock.check, lock.taken_over)
         how = f'go on with Tuner.resume({str(self.run_folder)!r}, objective_function)'
         loop = self._loop(lock, deadline, f'{how}.run()' if finish is None else f'{how}.finish({finish})')
+        trains_on = finish is not None  # keep_checkpoints='best' may have removed the folder when the race ended
         if not self._is_current:
-            goes_on = loop.rules.now(self.state, self._signals.received, self.workers.broken()) is None
-            restore_checkpoints(loop, self.run_folder, self.identity, goes_on and finish is None, self.salvage)
-        if finish is not None:  # keep_checkpoints='best' may have removed it when the race ended
-            make_marked(loop.checkpoints.folder, self.identity, self.run_folder)
+            if self.state.attempts and self.state.stopped is None:
+                loop.recorder.resume()
+            races_on = loop.rules.now(self.state, self._signals.received, self.workers.broken()) is None
+            loop.storage.take_up(races_on and finish is None, self.salvage)
+            trains_on = trains_on or races_on
+        if trains_on:
+            make_marked(loop.storage.checkpoints.folder, self.identity, self.run_folder)
         loop.requests.forget_stops()
         self._is_current = False
         return loop
@@ -135,21 +139,22 @@ class Session:
         settings = self.settings
         folder = self.identity.checkpoint_folder(self.run_folder, settings.storage_path)
         best, keep, mode = self.run_folder / 'best_trial', settings.keep_checkpoints, settings.checkpoints
+        checkpoints = Checkpoints(folder, best, keep, mode, lock.check)
+        recorder = Recorder(self._journal, lock, self.state, self.space.plain)
+        storage = Storage(checkpoints, DiskQuota(settings.max_disk), recorder, self.optimizer)
         budget = Budget(settings.max_budget, settings.cost, settings.max_epochs)
+        retries, least_gain = Retries(self.state, settings.retry), settings.stop_when_gain_below
         failures = 0 if self.state.stopped is None else sum(self.state.failures.values())
         return Loop(
-            optimizer=self.optimizer,
-            recorder=Recorder(self._journal, lock, self.state, self.space.plain),
-            checkpoints=Checkpoints(folder, best, keep, mode, lock.check),
-            quota=DiskQuota(settings.max_disk),
-            workers=self.workers,
-            retries=Retries(self.state, settings.retry),
+            planner=Planner(self.optimizer, budget, retries, storage, self.workers, least_gain, self._asked),
+            storage=storage,
+            recorder=recorder,
+            retries=retries,
             rules=StoppingRules(deadline, budget, settings.target, how_to_resume, failures),
+            workers=self.workers,
             signals=self._signals,
             observe=partial(self.observers.tell, deadline=deadline),
             trial_timeout=settings.trial_timeout,
-            least_gain=settings.stop_when_gain_below,
-            asked=self._asked,
             requests=Requests(self.run_folder),
         )
 
@@ -160,21 +165,3 @@ class Session:
         reasons = '; '.join(f'{n} times {reason!r}' for reason, n in failures) or stop.reason
         what = f'no call of the objective function gave a usable metric: {reasons}\n{self.state.last_traceback}'
         return EveryTrialFailedError(what.rstrip())
-
-
-def build_optimizer(settings: Settings, space: Space) -> BaseOptimizer:
-    """The optimizer that the settings name, knowing nothing yet."""
-    name = str(settings.optimizer)
-    special: dict[str, Any] = {}
-    if name == 'dyhpo':
-        special = {'num_configurations': settings.num_configurations, 'device': settings.device}
-    if name == 'hyperband' and settings.max_budget is None and settings.time_limit is None and settings.target is None:
-        special = {'rounds': 1}  # nothing else bounds it
-    return OPTIMIZERS[name](
-        space,
-        settings.max_epochs,
-        minimize=settings.minimize,
-        seed=settings.seed,
-        initial_configurations=[space.restore(plain) for plain in settings.initial_configurations],
-        **special,
-    )

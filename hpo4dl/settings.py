@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -73,16 +73,16 @@ class Settings:
     cost: str = argument(lambda name, value: check_choice(name, value, tuple(UNITS)), default='epochs')
 
     @classmethod
-    def checked(cls, **given: Any) -> Settings:
-        """Settings of these arguments; raises ArgumentError about the first that cannot be used."""
-        checks = {entry.name: entry.metadata['check'] for entry in fields(cls)}
+    def checked(cls, given: Mapping[str, Any]) -> Settings:
+        """Settings of those arguments that are such; raises ArgumentError about the first that cannot be used."""
+        checks = {entry.name: entry.metadata['check'] for entry in fields(cls) if entry.name in given}
         if given.get('cost', 'epochs') == 'epochs':
             checks['max_budget'] = lambda name, value: None if value is None else check_count(name, value)
-        return cls(**{name: checks[name](name, value) for name, value in given.items()})
+        return cls(**{name: check(name, given[name]) for name, check in checks.items()})
 
-    def replaced(self, **given: Any) -> Settings:
-        """The same, but for those of the arguments that are not None; raises ArgumentError."""
-        return Settings.checked(**asdict(self) | {name: value for name, value in given.items() if value is not None})
+    def replaced(self, given: Mapping[str, Any]) -> Settings:
+        """The same, but for those of the arguments that are settings and not None; raises ArgumentError."""
+        return Settings.checked(asdict(self) | {name: value for name, value in given.items() if value is not None})
 
     @classmethod
     def read(cls, run_folder: Path) -> Settings:
@@ -92,6 +92,6 @@ class Settings:
         if unknown:
             raise JournalError(f'{path}: written by a newer hpo4dl: unknown settings {sorted(map(str, unknown))}')
         try:
-            return cls.checked(**stored)
-        except (ArgumentError, TypeError) as error:
+            return cls.checked(stored)
+        except (ArgumentError, KeyError, TypeError) as error:
             raise JournalError(f'{path}: cannot be used, so there is no run to resume: {error}') from error

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,20 +12,16 @@ from ConfigSpace import ConfigurationSpace
 
 from .checks import check_count, check_flag, check_objective_function, check_path
 from .errors import ArgumentError
-from .execution.engines import Workers, slots_for
-from .execution.pickling import check_picklable
-from .execution.processes import check_devices
-from .execution.worker import TrainsAttempts
-from .observers import Observers, check_place, first_configurations, results
-from .optimizers.base import BaseOptimizer
-from .optimizers.protocol import Forecasts, Optimizer
-from .optimizers.registry import check_agrees, check_optimizer
+from .observers import Observers, first_configurations, results
+from .optimizers.protocol import Optimizer
+from .optimizers.registry import check_optimizer
+from .parts import check_fits, chosen_optimizer, workers_of
 from .progress import Callback
 from .records.identity import Identity, make_marked, read_identity
 from .records.journal import SCHEMA, Journal
 from .records.run_folder import make_run_folder, read_configuration_space, write_run
 from .records.runs import find_run
-from .session import Session, build_optimizer
+from .session import Session
 from .settings import Settings
 from .space.declaration import as_space
 from .space.unit_cube import Space
@@ -129,6 +124,7 @@ class Tuner:
         name: str | None = None,
         metric_name: str = 'metric',
     ) -> None:
+        given = dict(locals())  # most of them are settings of the same name
         check_objective_function(objective_function)
         check_optimizer(optimizer)
         configspace: ConfigurationSpace = as_space(configuration_space)
@@ -142,32 +138,14 @@ class Tuner:
         first = first_configurations(initial_configurations, warm_start, configspace, candidates)
         for configuration in first:
             space.to_unit(configuration, 'initial_configurations')
-        settings = Settings.checked(
-            max_epochs=max_epochs,
-            max_budget=max_budget,
-            optimizer=known,
-            minimize=minimize,
-            num_configurations=num_configurations,
-            seed=seed,
-            device=device,
-            storage_path=storage_path,
-            time_limit=time_limit,
-            target=target,
-            stop_when_gain_below=stop_when_gain_below,
-            initial_configurations=[space.plain(configuration) for configuration in first],
-            candidates=None if candidates is None else [space.plain(candidate) for candidate in candidates],
-            keep_checkpoints=keep_checkpoints,
-            checkpoints=checkpoints,
-            max_disk=max_disk,
-            retry=retry,
-            trial_timeout=trial_timeout,
-            cost=cost,
-            metric_name=metric_name,
-        )
+        plain_first = [space.plain(configuration) for configuration in first]
+        plain_candidates = None if candidates is None else [space.plain(candidate) for candidate in candidates]
+        given |= {'optimizer': known, 'initial_configurations': plain_first, 'candidates': plain_candidates}
+        settings = Settings.checked(given)
         chosen = chosen_optimizer(optimizer, settings, space)
         observers = Observers(callbacks, progress, settings.max_budget, settings.cost, quiet)
-        processes = Processes(devices, devices_per_trial, trials_per_device, fresh_process)
-        workers = workers_of(objective_function, executor, num_workers, settings.trial_timeout, processes)
+        processes = (devices, devices_per_trial, trials_per_device, fresh_process)
+        workers = workers_of(objective_function, settings.trial_timeout, executor, num_workers, *processes)
         folder, identity = make_run_folder(check_path('output_path', output_path), settings.storage_path, name)
         write_run(folder, identity, asdict(settings), configspace)
         make_marked(identity.checkpoint_folder(folder, settings.storage_path), identity, folder)
@@ -221,6 +199,7 @@ class Tuner:
             ArgumentError: an argument cannot be used.
             JournalError: the folder holds no run, or a damaged one.
         """
+        given = dict(locals()) | {'optimizer': None}  # those that are settings, too, replace the run's own
         check_objective_function(objective_function)
         check_flag('take_over', take_over)
         check_flag('salvage', salvage)
@@ -234,21 +213,13 @@ class Tuner:
         identity.checkpoint_folder(folder, stored.storage_path)
         if configuration_space is None:
             configuration_space = read_configuration_space(folder)
-        settings = stored.replaced(
-            max_budget=max_budget,
-            time_limit=time_limit,
-            target=target,
-            stop_when_gain_below=stop_when_gain_below,
-            retry=retry,
-            trial_timeout=trial_timeout,
-            max_disk=max_disk,
-        )
+        settings = stored.replaced(given)
         space = Space.restored(as_space(configuration_space), settings.candidates)
         check_fits(objective_function, space)
-        chosen = chosen_optimizer(str(settings.optimizer) if optimizer is None else optimizer, settings, space)
+        chosen = chosen_optimizer(optimizer, settings, space)
         observers = Observers(callbacks, progress, settings.max_budget, settings.cost, quiet)
-        processes = Processes(devices, devices_per_trial, trials_per_device, fresh_process)
-        workers = workers_of(objective_function, executor, num_workers, settings.trial_timeout, processes)
+        processes = (devices, devices_per_trial, trials_per_device, fresh_process)
+        workers = workers_of(objective_function, settings.trial_timeout, executor, num_workers, *processes)
         tuner = cls.__new__(cls)
         tuner._session = Session(folder, identity, settings, space, chosen, workers, observers, take_over, salvage)
         return tuner
@@ -333,55 +304,3 @@ class Tuner:
             ArgumentError, EveryTrialFailedError, ExecutorError, StorageError, RunLockedError: as `run`.
         """
         return self._session.run(check_count('top', top))
-
-
-def chosen_optimizer(optimizer: str | Optimizer, settings: Settings, space: Space) -> Optimizer:
-    """The optimizer of that name, or the given one; raises ArgumentError where that does not fit the settings."""
-    chosen: Optimizer = build_optimizer(settings, space) if isinstance(optimizer, str) else optimizer
-    if chosen is optimizer and isinstance(chosen, BaseOptimizer):
-        check_agrees(chosen, settings.max_epochs, settings.minimize, space)
-    if settings.stop_when_gain_below is not None and not isinstance(chosen, Forecasts):
-        accepted = f'None: {type(chosen).__name__} expects nothing, DyHPO does'
-        raise ArgumentError('stop_when_gain_below', settings.stop_when_gain_below, accepted)
-    return chosen
-
-
-def check_fits(objective_function: Objective, space: Space) -> None:
-    """Raises ArgumentError where an objective function that is a program has placeholders that the space has not."""
-    if isinstance(objective_function, TrainsAttempts):
-        objective_function.check_names(space.names)
-
-
-@dataclass(frozen=True)
-class Processes:
-    """What processes of this machine are to be like: arguments of `Tuner`."""
-
-    devices: Sequence[str] | None
-    devices_per_trial: int
-    trials_per_device: int
-    fresh_process: bool
-
-    def seen(self, num_workers: int) -> list[str] | None:
-        """The devices that each worker sees; raises ArgumentError."""
-        per_trial = check_count('devices_per_trial', self.devices_per_trial)
-        return check_devices(
-            self.devices, num_workers, per_trial, check_count('trials_per_device', self.trials_per_device)
-        )
-
-
-def workers_of(
-    objective_function: Objective, executor: Any, num_workers: int, timeout: float | None, processes: Processes
-) -> Workers:
-    """The workers that the tuner's arguments ask for; raises ArgumentError."""
-    n = check_count('num_workers', num_workers)
-    if executor is not None and processes.devices is not None:
-        raise ArgumentError('devices', processes.devices, 'None with an executor: its engine gives its workers theirs')
-    is_fresh = check_flag('fresh_process', processes.fresh_process)
-    if executor is not None and is_fresh:
-        raise ArgumentError('fresh_process', is_fresh, 'False with an executor: that makes its own workers')
-    seen = processes.seen(n)
-    own_process = executor is None and (n > 1 or seen is not None or timeout is not None or is_fresh)
-    check_place(objective_function, n if own_process else 0)
-    if own_process or isinstance(executor, ProcessPoolExecutor):
-        check_picklable(objective_function)
-    return Workers(slots_for(executor, n, seen, own_process, is_fresh), objective_function)

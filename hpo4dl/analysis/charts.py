@@ -111,8 +111,7 @@ def metric_ticks(run: Run, metrics: Sequence[float], n: float) -> list[float]:
 
 def epoch_ticks(last: int, n: float) -> list[float]:
     """Return epochs to be labeled, the first one among them."""
-    found = Axis(1, max(last, 2)).ticks(n, whole=True)
-    return found if found[0] == 1 else [1.0, *found]
+    return sorted({1.0, *Axis(1, max(last, 1)).ticks(n, whole=True)})
 
 
 def metric_label(run: Run) -> str:
@@ -128,23 +127,27 @@ def best_so_far(run: Run) -> list[float]:
 
 
 def marked_values(h: Hyperparameter, run: Run, n: float) -> list[float]:
-    """Return the values of a number to be labeled: round ones, or those of an integer that took few."""
+    """Return the values of a number to be labeled: round ones, or those of an integer that took few, well apart."""
     raced = {float(trial.configuration[h.name]) for trial in run.trials.values() if h.name in trial.configuration}
     axis = value_axis(h, run)
-    return sorted(raced) if h.integer and len(raced) <= FEW else axis.ticks(n, h.integer) or [axis.low, axis.high]
+    if not (h.integer and len(raced) <= FEW):
+        return axis.ticks(n, h.integer) or [axis.low, axis.high]
+    values = sorted(raced)
+    return [v for i, v in enumerate(values) if i == 0 or axis.position(v) - axis.position(values[i - 1]) > 0.1]
 
 
 def zoom_metrics(run: Run) -> list[float]:
     """Return the metrics that the race of the best six is about: they span what these differ by, and as much again.
 
-    All of these trials' metrics where they do not differ.
+    At least the best quarter of all that these trials have, since the best of many noisy values lie close together.
     """
     ranked = run.ranked()[:FINALISTS]
     best, sixth = ranked[0].best, ranked[-1].best
     assert best is not None
     assert sixth is not None
     seen = [metric for trial in ranked for metric in trial.metrics.values()]
-    limit = 2 * sixth.metric - best.metric
+    quarter = sorted(seen, reverse=not run.minimize)[(len(seen) - 1) // 4]
+    limit = (max if run.minimize else min)(2 * sixth.metric - best.metric, quarter)
     return [metric for metric in seen if best.metric != sixth.metric and not run.is_better(limit, metric)] or seen
 
 

@@ -11,6 +11,8 @@ from .text import format_seconds
 
 UNITS = {'epochs': 'epoch', 'seconds': 's', 'reported': 'cost'}
 """One of what a budget counts."""
+EARLY = 0.05
+"""Share of a budget from which on the time that is left is told: the first calls take longer, as they import."""
 
 
 class Line:
@@ -117,7 +119,7 @@ def event_line(event: Event, width: int) -> str:
         parts.append(f'best {best.metric:.5g} (trial {best.configuration_id}, epoch {best.epoch})')
         if len(line) + len(parts[0]) + len(parts[1]) + 6 > width:
             parts[1] = f'best {best.metric:.5g}'
-    if event.max_budget and event.spent > 0:
+    if event.max_budget and event.spent >= EARLY * event.max_budget > 0:
         left = event.seconds / event.spent * max(event.max_budget - event.spent, 0)
         parts.append(f'{format_seconds(left)} left')
     for part in [*parts, *running(event)]:

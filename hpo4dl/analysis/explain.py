@@ -17,7 +17,7 @@ from ..optimizers.protocol import Optimizer
 from ..records.run_folder import read_configuration_space
 from ..records.state import FINISH, RESERVE
 from ..trial import Array, Trial
-from .replay import Decision, count_decisions, decisions
+from .replay import Decision, decisions, who_decided
 from .text import format_configuration, format_table, plural, wrapped
 
 QUANTILES = (0.05, 0.5, 0.95)
@@ -99,7 +99,7 @@ def explain(
 
     Args:
         run_folder: the folder of the run, which may still be going on.
-        step: which decision, from 1; default the last one.
+        step: which decision, from 1; default the last one that the optimizer took.
         runners_up: number of options beside the chosen one.
         optimizer, configuration_space: as in `replay`.
 
@@ -111,10 +111,11 @@ def explain(
     check_count('runners_up', runners_up, least=0)
     folder = Path(check_path('run_folder', run_folder))
     space = read_configuration_space(folder) if configuration_space is None else configuration_space
-    taken = count_decisions(folder)
-    wanted = taken if step is None else check_count('step', step)
-    if not 1 <= wanted <= taken:
-        raise ArgumentError('step', step, f'one of the {plural(taken, "decision")} of the run, from 1')
+    taken = who_decided(folder)
+    own = [number for number, by in enumerate(taken, 1) if by is None]
+    wanted = max(own, default=len(taken)) if step is None else check_count('step', step)
+    if not 1 <= wanted <= len(taken):
+        raise ArgumentError('step', step, f'one of the {plural(len(taken), "decision")} of the run, from 1')
     for number, decision in enumerate(decisions(run_folder, optimizer, space), 1):
         if not isinstance(decision.optimizer, DyHPO):
             kind = type(decision.optimizer).__name__
@@ -162,11 +163,11 @@ def explanation_text(explanation: Explanation, width: int = 120) -> str:
     chosen = explanation.chosen
     from_where = f'from epoch {chosen.previous_epoch}' if chosen.previous_epoch else 'from scratch'
     lines = [f'decision {explanation.step}: train trial {chosen.id} {from_where} to epoch {chosen.epoch}']
-    lines.append(f'  configuration           {format_configuration(chosen.configuration)}')
+    lines += wrapped(f'  configuration           {format_configuration(chosen.configuration)}', width, 26)
     if explanation.best is not None:
         lines.append(f'  best metric until then  {explanation.best:.6g}')
     if not explanation.options:
-        return '\n'.join([*lines, f'  {explanation.not_weighed()}'])
+        return '\n'.join([*lines, *wrapped(f'  {explanation.not_weighed()}', width, 2)])
     if explanation.threshold is not None:
         lines.append(f'  to be improved on       {explanation.threshold:.6g}, with the margin drawn for this decision')
     lines.append(f'  weighed                 {plural(explanation.paused, "paused trial")}, {explanation.new} new ones')

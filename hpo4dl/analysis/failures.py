@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
+from ..failures import kind_of
+from ..records.state import TrialRecord
 from ..text import escape, truncate
 from ..trial import Trial
 
@@ -20,20 +21,9 @@ PATH = re.compile(r'(?:[A-Za-z]:)?(?:[\\/][^\s\\/\'":,;()]+){2,}')
 NUMBER = re.compile(r'\d+(?:\.\d+)?(?:e[+-]?\d+)?')
 
 
-class Failed(Protocol):
-    """A trial that may have failed."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def failed(self) -> str | None: ...
-    @property
-    def traceback(self) -> str | None: ...
-
-
 @dataclass
 class Failures:
-    """Failures of one kind."""
+    """Failures that are alike."""
 
     message: str
     """That of the first one, in one line, its paths cut to their last part."""
@@ -51,8 +41,8 @@ class Failures:
         return f'{truncate(self.message, max(width - len(self.place) - 1, 20))} {self.place}'.rstrip()
 
 
-def kind_of(message: str, traceback: str | None) -> tuple[str, str]:
-    """Return what failures of one kind have in common: the message without its paths and numbers, and the place."""
+def likeness(message: str, traceback: str | None) -> tuple[str, str]:
+    """Return what failures alike have in common: the message without its paths and numbers, and the place."""
     return NUMBER.sub('#', PATH.sub('/', message)), place_of(traceback)
 
 
@@ -80,20 +70,25 @@ class FailureLog:
 
     def about(self, trial: Trial, failed: str, traceback: str | None) -> Iterator[str]:
         """Take note of a failure; what is to be told of it, if anything."""
-        kind = kind_of(failed, traceback)
-        self._counts[kind] += 1
-        n, what = self._counts[kind], failure(failed, traceback)
+        alike = likeness(failed, traceback)
+        self._counts[alike] += 1
+        n, what = self._counts[alike], failure(failed, traceback)
         if n == 1:
             yield f'trial {trial.id} failed on its way to epoch {trial.epoch}: {what}'
         elif str(n).strip('0') == '1':
             yield f'{n} trials have failed like trial {trial.id}: {what}'
 
 
-def grouped(trials: Iterable[Failed]) -> list[Failures]:
-    """Return the failures of some trials by kind, the most frequent first."""
-    kinds: dict[tuple[str, str], Failures] = {}
+def grouped(trials: Iterable[TrialRecord]) -> list[Failures]:
+    """Return the failures of some trials, those that are alike together, the most frequent first."""
+    found: dict[tuple[str, str], Failures] = {}
     for trial in trials:
         if trial.failed is not None:
-            kind = kind_of(trial.failed, trial.traceback)
-            kinds.setdefault(kind, failure(trial.failed, trial.traceback)).trials.append(trial.id)
-    return sorted(kinds.values(), key=lambda found: -len(found.trials))
+            alike = likeness(trial.failed, trial.traceback)
+            found.setdefault(alike, failure(trial.failed, trial.traceback)).trials.append(trial.id)
+    return sorted(found.values(), key=lambda group: -len(group.trials))
+
+
+def counted_kinds(reasons: Iterable[str]) -> str:
+    """Return how many failures are of which kind, such as '3 out of memory, 1 error'."""
+    return ', '.join(f'{n} {kind}' for kind, n in Counter(map(kind_of, reasons)).most_common())

@@ -375,7 +375,7 @@ def epoch_axis(axes: Axes, last: int, text: str) -> None:
     """Set up the horizontal axis of a trial's epochs, from the first to the last."""
     axes.set_xlim(0.5, max(last, 1) + 0.5)
     axes.set_xlabel(text)
-    plain_ticks(axes.xaxis, [tick for tick in charts.epoch_ticks(last, 8) if tick <= max(last, 1)])
+    plain_ticks(axes.xaxis, charts.epoch_ticks(last, 8))
 
 
 def add_lines(axes: Axes, lines: Iterable[Array], **style: Any) -> None:

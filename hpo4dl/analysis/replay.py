@@ -13,12 +13,12 @@ from ConfigSpace import ConfigurationSpace
 from ..checks import check_path
 from ..errors import ArgumentError, JournalError
 from ..optimizers.protocol import Optimizer, tell
+from ..parts import build_optimizer
 from ..race.budget import Budget, next_step, unfinished
 from ..race.resuming import follow_request
 from ..records.journal import Journal
 from ..records.run_folder import read_configuration_space
 from ..records.state import FINISH, RunState
-from ..session import build_optimizer
 from ..settings import Settings
 from ..space.unit_cube import Space
 from ..trial import Trial
@@ -47,7 +47,7 @@ class Decision:
         if keep != 'all':
             forget_unneeded(state, self.optimizer, {*state.running} - {chosen} | {*state.finishing}, keep)
         if self.by == FINISH:
-            found = unfinished(state, end, chosen)
+            found = next((i for i in unfinished(state, end) if i not in state.running or i == chosen), None)
         else:  # the budget may have been another one then: it paid for the trial that was chosen, at least
             budget = Budget(math.inf, self.settings.cost, end)
             reached = self.wanted.previous_epoch if chosen in state.checkpoints else 0
@@ -100,11 +100,11 @@ def forget_unneeded(state: RunState, optimizer: Optimizer, needed: Collection[in
             del state.checkpoints[trial_id]
 
 
-def count_decisions(run_folder: str | os.PathLike[str]) -> int:
-    """Count a run's decisions; errors as in `replay`."""
+def who_decided(run_folder: str | os.PathLike[str]) -> list[str | None]:
+    """Return who took each of a run's decisions, see `RunningStep.by`; errors as in `replay`."""
     folder = Path(check_path('run_folder', run_folder))
     state = RunState(Settings.read(folder).minimize)
-    return sum(change.asked is not None for change in state.follow(Journal(folder)))
+    return [change.asked.by for change in state.follow(Journal(folder)) if change.asked is not None]
 
 
 def replay(

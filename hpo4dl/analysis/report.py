@@ -6,9 +6,10 @@ import html
 import json
 from collections.abc import Sequence
 
+from ..failures import kind_of
 from ..records.journal import NAME
 from ..text import escape, truncate
-from .failures import grouped
+from .failures import counted_kinds, grouped
 from .run import Run
 from .text import format_configuration, format_seconds, format_table, format_value, plural, wrapped
 
@@ -20,7 +21,7 @@ def report_text(run: Run, runners_up: int = 5, width: int = 120, tracebacks: boo
         run: what `read_run` returned.
         runners_up: trials shown below the incumbent.
         width: characters a line; longer configurations go on in the next line.
-        tracebacks: whether each kind of failure is shown with its trials and a traceback.
+        tracebacks: whether each reason of failures is shown with its trials and a traceback.
     """
     settings, trials = run.settings, run.trials.values()
     how = f'{settings.get("optimizer") or "an optimizer object"}, seed {settings.get("seed")}'
@@ -51,8 +52,9 @@ def report_text(run: Run, runners_up: int = 5, width: int = 120, tracebacks: boo
         unit = ' seconds' if settings['cost'] == 'seconds' else ', as reported'
         lines += entry('cost', f'{run.budget_spent:.6g}{budget}{unit}', width)
     if run.stopped and run.expected_gain is not None:
-        text = 'training the most promising trial to the end is expected to improve the metric by'
-        lines += entry('more', f'{text} {run.expected_gain:.2g}', width)
+        gain = f'by {run.expected_gain:.2g}' if run.expected_gain > 0 else 'no more'
+        text = f'training the most promising trial to the end is expected to improve the metric {gain}'
+        lines += entry('more', text, width)
     training, deciding = (sum(getattr(o, key) for o in run.observations) for key in ('seconds', 'overhead'))
     worked, trained, decided = map(format_seconds, (run.elapsed, training, deciding))
     lines += entry('time', f'{worked}; training {trained}, over all workers; deciding {decided}', width)
@@ -60,7 +62,8 @@ def report_text(run: Run, runners_up: int = 5, width: int = 120, tracebacks: boo
         lines += entry('running', ', '.join(f'trial {t}' for t in list(run.running)[:10]), width)
     lines += failure_lines(run, width, tracebacks)
     if run.lost:
-        lines += entry('lost', f'{plural(len(run.lost), "call")}, made again: {escape(run.lost[-1])}', width)
+        said = f'{plural(len(run.lost), "call")}, made again: {counted_kinds(run.lost)}; the last one:'
+        lines += entry('lost', f'{said} {escape(run.lost[-1])}', width)
     lines += entry('folder', escape(run.folder), width)
     for name, what in CONTENTS.items():
         if (run.folder / name).exists():
@@ -81,23 +84,27 @@ def entry(name: str, text: str, width: int) -> list[str]:
 
 
 def failure_lines(run: Run, width: int, tracebacks: bool) -> list[str]:
-    """Return the lines about failures: how many in all, and of each kind; the three most frequent kinds, or all."""
-    kinds = grouped(run.trials.values())
-    if not kinds:
+    """Return the lines about failures: how many in all, and of each kind; the three most frequent reasons, or all."""
+    groups, reasons = grouped(run.trials.values()), [t.failed for t in run.trials.values() if t.failed is not None]
+    if not groups:
         return []
-    n = sum(len(kind.trials) for kind in kinds)
-    said, hint = f'{n} of {plural(len(run.trials), "trial")}', '(with tracebacks: hpo4dl report RUN --failures)'
-    if len(kinds) == 1 and not tracebacks:
-        return entry('failed', f'{said}: {kinds[0]} {hint}', width)[:6]
+    said, hint = (
+        f'{len(reasons)} of {plural(len(run.trials), "trial")}',
+        '(with tracebacks: hpo4dl report RUN --failures)',
+    )
+    if len(groups) == 1 and not tracebacks:
+        kind = kind_of(reasons[0])
+        return entry('failed', f'{said}{"" if kind == "error" else f", {kind}"}: {groups[0]} {hint}', width)[:6]
+    said += f': {counted_kinds(reasons)}'
     lines = entry('failed', said if tracebacks else f'{said} {hint}', width)
-    for kind in kinds if tracebacks else kinds[:3]:
-        lines += wrapped(f'  {len(kind.trials):5}: {kind}', width, 9)[: None if tracebacks else 3]
+    for group in groups if tracebacks else groups[:3]:
+        lines += wrapped(f'  {len(group.trials):5}: {group}', width, 9)[: None if tracebacks else 3]
         if tracebacks:
-            listed = ', '.join(map(str, kind.trials[:20])) + (', ...' if len(kind.trials) > 20 else '')
+            listed = ', '.join(map(str, group.trials[:20])) + (', ...' if len(group.trials) > 20 else '')
             lines += wrapped(f'         trials {listed}', width, 9)
-            lines += [f'           {escape(line)}' for line in (kind.traceback or '').splitlines()] + ['']
-    if len(kinds) > 3 and not tracebacks:
-        lines.append(f'         and {plural(len(kinds) - 3, "other kind")}')
+            lines += [f'           {escape(line)}' for line in (group.traceback or '').splitlines()] + ['']
+    if len(groups) > 3 and not tracebacks:
+        lines.append(f'         and {plural(len(groups) - 3, "other reason")}')
     return lines
 
 
@@ -132,7 +139,7 @@ def report_html(run: Run, runners_up: int = 9) -> str:
     cells = [[f'<th>{html.escape(truncate(escape(head), 40))}</th>' for head in heads]]
     cells += [[f'<td>{html.escape(truncate(value, 40))}</td>' for value in row] for row in rows]
     table = ''.join(f'<tr>{"".join(row)}</tr>' for row in cells)
-    failed = sum(len(kind.trials) for kind in grouped(run.trials.values()))
+    failed = sum(trial.failed is not None for trial in run.trials.values())
     about = f'{escape(run.name)}: {escape(run.status())}; {run.epochs_spent} epochs, {len(run.trials)} trials'
     return f'<p>{html.escape(about)}, {failed} failed</p><table>{table}</table>'
 
@@ -144,15 +151,15 @@ def comparison_text(runs: Sequence[Run], width: int = 1000) -> str:
     """
     shared = min(run.epochs_spent for run in runs)
     marks = sorted({max(1, shared * part // 4) for part in (1, 2, 4)}) if shared else []
-    heads = ['run', 'optimizer', 'seed', 'trials', 'epochs', 'time', *[f'best at {m}' for m in marks]]
-    rows = [[*heads, 'best', 'at epoch']]
+    rows = [['run', *(f'at {mark}' for mark in marks), 'best', 'at', 'optimizer, trials, epochs, time']]
     for run in runs:
-        best, row = run.incumbent, [escape(run.name), escape(run.settings.get('optimizer') or 'object')]
-        row += [*map(str, (run.settings.get('seed'), len(run.trials), run.epochs_spent)), format_seconds(run.elapsed)]
+        best, row = run.incumbent, [escape(run.name)]
         for mark in marks:
             reached = [o.metric for o in run.improvements() if o.spent <= mark]
-            row.append(f'{reached[-1]:.6g}' if reached else '-')
-        rows.append([*row, f'{best.metric:.6g}' if best else '-', str(best.spent) if best else '-'])
+            row.append(f'{reached[-1]:.5g}' if reached else '-')
+        about = f'{escape(run.settings.get("optimizer") or "object")}, seed {run.settings.get("seed")}: '
+        about += f'{plural(len(run.trials), "trial")}, {run.epochs_spent} epochs in {format_seconds(run.elapsed)}'
+        rows.append([*row, f'{best.metric:.5g}' if best else '-', str(best.spent) if best else '-', about])
     notes = []
     if len({run.minimize for run in runs}) > 1:
         notes.append('note: some of these runs minimize, others maximize')

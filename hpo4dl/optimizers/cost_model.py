@@ -72,10 +72,6 @@ class CostModel:
             predicted = np.where(np.isnan(own), predicted, own)
         return np.asarray(predicted)
 
-    def predicted_cost(self, trials: Sequence[LearningCurve] | Array, epochs: Array | float) -> Array:
-        """(m,) costs of training m trials, or m points (m, d) that no trial has, so many epochs."""
-        return np.asarray(np.exp(self.log_pace(trials)) * epochs)
-
 
 def log_prices(
     model: CostModel | None, paused: Sequence[LearningCurve], points: Array, exponent: float

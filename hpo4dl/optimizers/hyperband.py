@@ -89,17 +89,6 @@ class Bracket:
         """Whether trials may still be started in it."""
         return len(self.trial_ids) < self.rungs[0].n
 
-    def add(self, trial_id: int) -> None:
-        """Start a trial in it."""
-        self.trial_ids.append(trial_id)
-        self.members.add(trial_id)
-        self.unfinished[trial_id] = None
-
-    def enter(self, members: Sequence[int], unfinished: Sequence[int]) -> None:
-        """Go on to the next rung."""
-        self.at += 1
-        self.members, self.unfinished = set(members), dict.fromkeys(unfinished)
-
 
 class Hyperband(BaseOptimizer):
     """Hyperband: brackets of successive halving, from many short trials to few long ones, round after round.
@@ -133,8 +122,10 @@ class Hyperband(BaseOptimizer):
 
     def replay(self, trial: Trial) -> None:
         if trial.id not in self.curves:
-            self._bracket_of[trial.id] = self._bracket_with_room()
-            self._bracket_of[trial.id].add(trial.id)
+            found = self._bracket_of[trial.id] = self._bracket_with_room()
+            found.trial_ids.append(trial.id)
+            found.members.add(trial.id)
+            found.unfinished[trial.id] = None
         elif not self._is_member(trial.id):
             self._found_nothing_new = True
         super().replay(trial)
@@ -165,7 +156,7 @@ class Hyperband(BaseOptimizer):
             touched.unfinished.pop(trial.id, None)
         for open_bracket in self._open:
             self._advance(open_bracket)
-        self._open = [b for b in self._open if not self._is_finished(b)]
+        self._open = [b for b in self._open if b.unfinished or b.has_room() or not b.is_last]
 
     def _bracket_with_room(self) -> Bracket:
         for open_bracket in self._open:
@@ -190,19 +181,16 @@ class Hyperband(BaseOptimizer):
 
     def _advance(self, open_bracket: Bracket) -> None:
         """Let the bracket go on, rung by rung, as far as all of its trials are trained."""
-        is_full = not open_bracket.has_room() or self._exhausted()
+        is_exhausted = self.space.all_points is not None and len(self.curves) >= len(self.space.all_points)
+        is_full = is_exhausted or not open_bracket.has_room()
         while is_full and not open_bracket.unfinished and not open_bracket.is_last:
             rung, above = open_bracket.rungs[open_bracket.at : open_bracket.at + 2]
             curves = [self.curves[i] for i in open_bracket.trial_ids if i in open_bracket.members]
             survivors = [curve for curve in curves if value_at(curve, rung.epoch) > -float('inf')]
             members = [curve.trial_id for curve in best_first(survivors, rung.epoch)[: above.n]]
-            open_bracket.enter(members, [trial_id for trial_id in members if self._wants(trial_id, above)])
-
-    def _is_finished(self, open_bracket: Bracket) -> bool:
-        return open_bracket.is_last and not open_bracket.has_room() and not open_bracket.unfinished
-
-    def _exhausted(self) -> bool:
-        return self.space.all_points is not None and len(self.curves) >= len(self.space.all_points)
+            open_bracket.at += 1
+            open_bracket.members = set(members)
+            open_bracket.unfinished = dict.fromkeys(i for i in members if self._wants(i, above))
 
 
 class ASHA(BaseOptimizer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -57,23 +58,25 @@ class Budget:
         costs = {epoch: cost / trained * length for epoch, length in zip(new, lengths)}
         return replace(outcome, costs=costs, cost=cost)
 
+    def paces(self, state: RunState) -> tuple[dict[int, float], float]:
+        """What an epoch of each trial took so far; and what one of any other is predicted to take, their median."""
+        if self.unit == 'epochs':
+            return {}, 1.0
+        known = {t.id: t.cost / t.spent for t in state.trials.values() if t.spent}
+        return known, statistics.median(known.values()) if known else 0.0
+
     def pace(self, trial_id: int, state: RunState) -> float:
         """What an epoch of a trial is predicted to cost."""
-        if self.unit == 'epochs':
-            return 1.0
-        known, typical = state.paces()
+        known, typical = self.paces(state)
         return known.get(trial_id, typical)
 
     def left(self, state: RunState, running: Sequence[int]) -> float:
         """What is neither spent nor taken by the calls of `running` trials; infinite without a limit."""
         if self.limit is None:
             return math.inf
-        steps = [state.running[trial_id] for trial_id in running]
-        return (
-            self.limit
-            - state.budget_spent
-            - sum(s.epochs * self.pace(s.trial.id, state) for s in steps if s.by != FINISH)
-        )
+        known, typical = self.paces(state)
+        steps = [step for trial_id in running if (step := state.running[trial_id]).by != FINISH]
+        return self.limit - state.budget_spent - sum(s.epochs * known.get(s.trial.id, typical) for s in steps)
 
     def pays(self, amount: float, trial_id: int, state: RunState) -> float:
         """How many epochs of a trial it pays."""
@@ -91,11 +94,9 @@ class Budget:
         """Whether some of what is `left` may have to be kept: it was enough for two trainings, and is no longer."""
         if self.limit is None:
             return False
-        known, typical = ({}, 1.0) if self.unit == 'epochs' else state.paces()
-        return (
-            left <= 2 * self.max_epochs * max([typical, *known.values()])
-            and self.limit >= 2 * self.max_epochs * typical
-        )
+        known, typical = self.paces(state)
+        two = 2 * self.max_epochs
+        return left <= two * max([typical, *known.values()]) and self.limit >= two * typical
 
     def kept(self, state: RunState, optimizer: Optimizer, left: float, starting: int | None = None) -> Kept | None:
         """What is `left` but has to be kept to train the most promising trial to the end, as long as none is complete.
@@ -109,7 +110,7 @@ class Budget:
         if any(epoch >= self.max_epochs for epoch in running.values()) or state.best_complete(self.max_epochs):
             return None
         reached = {t.id: t.epoch if t.id in state.checkpoints else 0 for t in state.trials.values()} | running
-        known, typical = ({}, 1.0) if self.unit == 'epochs' else state.paces()
+        known, typical = self.paces(state)
         costs = {i: (self.max_epochs - epoch) * known.get(i, typical) for i, epoch in reached.items()}
         ranked = most_promising(optimizer, state)
         ranked += [trial_id for trial_id in running if trial_id not in ranked]  # of which nothing is known yet
@@ -139,10 +140,10 @@ def to_finish(optimizer: Optimizer, state: RunState, top: int) -> list[int]:
     return [*chosen[: top - 1], best] if best in ranked and best not in chosen else chosen
 
 
-def unfinished(state: RunState, max_epochs: int, starting: int | None = None) -> int | None:
-    """The first trial to finish that may be trained on now; None: there is none. `starting` counts as paused."""
-    trials = [state.trials[i] for i in state.finishing if i not in state.running or i == starting]
-    return next((trial.id for trial in trials if trial.failed is None and trial.epoch < max_epochs), None)
+def unfinished(state: RunState, max_epochs: int) -> list[int]:
+    """The trials to finish after the race that are not trained to the end yet."""
+    trials = [state.trials[trial_id] for trial_id in state.finishing]
+    return [trial.id for trial in trials if trial.failed is None and trial.epoch < max_epochs]
 
 
 def next_step(trial_id: int, max_epochs: int, state: RunState) -> Trial:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from ..errors import StorageError
 from ..optimizers.protocol import Optimizer, TakesRequests, tell
-from ..records.identity import Identity, claim, make_marked, mark, read_identity, write_identity
+from ..records.identity import Identity, claim, mark, read_identity, write_identity
 from ..records.journal import Journal
 from ..records.lock import Lock
 from ..records.salvage import salvage_journal
 from ..records.state import Change, RunState
-from .loop import Loop
 
 NUMBERS_OF_AN_OWNER = 1000
 """Attempts that a tuner which lost its lock may have begun that the next owner does not know of, at most."""
@@ -67,31 +66,3 @@ def claim_checkpoints(run_folder: Path, identity: Identity, storage_path: str | 
     identity = Identity.new(f'{identity.name}-{secrets.token_hex(4)}')
     write_identity(run_folder, identity)
     return identity
-
-
-def restore_checkpoints(loop: Loop, run_folder: Path, identity: Identity, goes_on: bool, salvage: bool) -> None:
-    """Keep the checkpoints that the journal acknowledges, remove the others, and complete the incumbent's copy.
-
-    Where the race `goes_on`, all checkpoints are needed: raises StorageError if some are missing, before any is
-    removed. With `salvage`, their trials are trained again from the start instead.
-    """
-    state, checkpoints = loop.state, loop.checkpoints
-    needed = [trial for trial in state.checkpoints if checkpoints.keep == 'all' or loop.needs_checkpoint(trial)]
-    missing = [trial for trial in needed if not checkpoints.has(trial, state.checkpoints[trial].attempt)]
-    if missing and not salvage and goes_on:
-        raise StorageError(
-            f'{checkpoints.folder}: the checkpoints of trials {missing[:10]} are gone, so the race cannot go on '
-            "(keep_checkpoints='best' removes them when a run has ended); resume(..., salvage=True) trains them again "
-            'from the start when they are wanted'
-        )
-    if salvage:
-        for trial_id in missing:
-            loop.evict(trial_id, 'its checkpoint is gone')
-    if goes_on:
-        make_marked(checkpoints.folder, identity, run_folder)
-    checkpoints.restore({trial_id: checkpoint.attempt for trial_id, checkpoint in state.checkpoints.items()})
-    best, attempt = state.incumbent, state.incumbent_attempt
-    if best is not None and best.trial in state.checkpoints and state.checkpoints[best.trial].attempt == attempt:
-        if checkpoints.has(best.trial, attempt):
-            checkpoints.publish(best.trial, attempt)
-    loop.prune()

@@ -88,6 +88,10 @@ class Recorder:
         """These trials are to be trained to the end, after the race."""
         self._write({'event': 'finish', 'trials': list(trial_ids)})
 
+    def resume(self) -> None:
+        """The run goes on after a kill: the time since its last event was a pause. It need not be on the disk."""
+        self._write({'event': 'resume'}, sync=False)
+
     def stop(self, reason: str, expected_gain: float, expected_metric: float = math.nan) -> None:
         """The run ends, for now; gain and metric are recorded where they are known (finite)."""
         expected = {'expected_gain': expected_gain, 'expected_metric': expected_metric}

@@ -25,13 +25,12 @@ FOLDER = 'requests'
 
 @dataclass(frozen=True)
 class Requests:
-    """The requests in a run's folder; None: nobody can ask."""
+    """The requests in a run's folder."""
 
-    run_folder: Path | None = None
+    run_folder: Path
 
     def add(self, request: dict[str, Any]) -> None:
         """Ask for something; raise StorageError where the folder cannot be written."""
-        assert self.run_folder is not None
         folder = self.run_folder / FOLDER
         try:
             folder.mkdir(exist_ok=True)
@@ -43,9 +42,9 @@ class Requests:
 
     def pending(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         """What is asked for, the oldest first; what cannot be read is left out."""
-        folder = None if self.run_folder is None else self.run_folder / FOLDER
+        folder = self.run_folder / FOLDER
         try:
-            paths = [] if folder is None or folder.is_symlink() else sorted(folder.glob('[0-9]*.json'))
+            paths = [] if folder.is_symlink() else sorted(folder.glob('[0-9]*.json'))
         except OSError:
             return
         for path in paths:

@@ -6,7 +6,6 @@ after a resume is what was known before the kill.
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -236,11 +235,6 @@ class RunState:
         sign = 1 if self.minimize else -1
         return min(complete, key=lambda trial: (sign * trial.metrics[max_epochs], trial.id), default=None)
 
-    def paces(self) -> tuple[dict[int, float], float]:
-        """What an epoch of each trial took from the budget so far; and of one that was not trained: their median."""
-        known = {t.id: t.cost / t.spent for t in self.trials.values() if t.spent}
-        return known, statistics.median(known.values()) if known else 0.0
-
     def incumbent_row(self) -> Incumbent | None:
         """The incumbent as `Tuner.run` returns it, the receiver's own; None as long as there is none."""
         best = self.incumbent
@@ -249,7 +243,8 @@ class RunState:
     def _advance_clock(self, kind: str, event: Event) -> None:
         now = float(event.get('time', self.last_time or 0.0))
         made_again = kind == 'start' and event['trial'] in self.running  # its first attempt was lost
-        if self.last_time is not None and self.stopped is None and not made_again:
+        is_pause = self.stopped is not None or kind in ('resume', 'salvage')  # a kill leaves no "stop"
+        if self.last_time is not None and not is_pause and not made_again:
             self.elapsed += max(0.0, now - self.last_time)
         self.last_time = now
 

@@ -16,13 +16,7 @@ other distributions) has no form here.
 
 from __future__ import annotations
 
-import importlib
-import io
-import json
 import re
-import sys
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ConfigSpace import (
@@ -84,53 +78,6 @@ def as_space(given: Any) -> Any:
             except Exception as error:  # whatever ConfigSpace raises
                 raise _refused(name, entry, f'{ACCEPTED} ({one_line(error)})') from error
     return space
-
-
-def read_declaration(path: Path) -> dict[str, Any]:
-    """Return what a TOML or JSON file holds, unchecked; raise ArgumentError about `space` where it cannot be read."""
-    try:
-        text = path.read_text(encoding='utf-8')
-        content = json.loads(text) if path.suffix == '.json' else _toml().loads(text)
-    except (OSError, ValueError, ImportError) as error:  # both parsers' errors are ValueErrors
-        raise ArgumentError('space', str(path), f'a TOML or JSON file ({one_line(error)})') from error
-    if not isinstance(content, dict):
-        raise ArgumentError('space', str(path), 'a file with a table of hyperparameters')
-    return content
-
-
-def read_space_file(path: Path) -> Any:
-    """Return the space in a TOML or JSON file of the form above, or in ConfigSpace's own JSON; raise ArgumentError."""
-    content = read_declaration(path)
-    if not isinstance(content.get('hyperparameters'), list):
-        return as_space(content)
-    try:
-        return ConfigurationSpace.from_json(io.StringIO(json.dumps(content)))
-    except Exception as error:  # whatever ConfigSpace raises
-        raise ArgumentError('space', str(path), f'a file that ConfigSpace reads ({one_line(error)})') from error
-
-
-def to_toml(declared: Mapping[str, Any]) -> str:
-    """Return the dictionary as TOML, a line a hyperparameter."""
-    lines = []
-    for name, entry in declared.items():
-        pairs = ', '.join(f'{key} = {_toml_value(value)}' for key, value in entry.items())
-        lines.append(f'{_toml_key(name)} = {{{pairs}}}\n')
-    return ''.join(lines)
-
-
-def _toml() -> Any:
-    """The parser: Python's own, from 3.11 on."""
-    return importlib.import_module('tomllib' if sys.version_info >= (3, 11) else 'tomli')
-
-
-def _toml_key(name: str) -> str:
-    return name if re.fullmatch(r'[\w-]+', name, re.ASCII) else _toml_value(name)
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return f'[{", ".join(map(_toml_value, value))}]'
-    return json.dumps(value, ensure_ascii=False).replace('\x7f', r'\u007f')  # JSON's scalars are TOML's
 
 
 def _hyperparameter(space: ConfigurationSpace, name: str, entry: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""A space, and the values of a configuration, as JSON."""
+"""A space, and values of hyperparameters, as JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ConfigSpace import ConfigurationSpace
 
 from ..errors import ArgumentError
 from ..text import brief
-from .transforms import Category, Rank, UnitTransform, index_of, native
+from .transforms import native
 
 LISTS = ('choices', 'weights', 'sequence')
 ADDRESS = re.compile(r' at 0x[0-9a-fA-F]+')
@@ -86,25 +86,3 @@ def plain_choices(values: Sequence[Any]) -> list[Any]:
         is_own = text is value or (text not in shared and not ADDRESS.search(text))
         plain.append(text if is_own else f'{ADDRESS.sub("", text)} #{i}')
     return plain
-
-
-def restored_values(
-    plain: Mapping[str, Any], transforms: Mapping[str, UnitTransform], point: Mapping[str, float]
-) -> dict[str, Any]:
-    """Return, by name, the values that `plain_choices` made these of; ArgumentError where no category has this form.
-
-    Coordinates, where `point` has them, tell objects whose repr is another one today.
-    """
-    values = dict(plain)
-    for name, transform in transforms.items():
-        if name in values and isinstance(transform, (Category, Rank)):
-            u = point.get(name, math.nan)
-            there = None if math.isnan(u) else transform.from_unit(u)
-            if there is not None and plain_value(there) is not there:
-                values[name] = there
-                continue
-            index = index_of(plain_choices(transform.values), values[name])
-            if index is None:
-                raise ArgumentError('configuration', dict(plain), f'for {name!r} {transform.accepted}')
-            values[name] = transform.values[index]
-    return values

@@ -23,7 +23,7 @@ from ..trial import Array
 from .conditions import compile_conditions, deactivate
 from .declaration import as_space
 from .finite import PointSet, enumerate_points
-from .serialization import plain_choices, plain_value, restored_values
+from .serialization import plain_choices, plain_value
 from .transforms import Category, Number, Rank, UnitTransform, index_of, transform_of
 
 MAX_TRIES = 3_000
@@ -45,8 +45,6 @@ class Space:
     """The hyperparameters, in the space's order."""
     transforms: dict[str, UnitTransform]
     """What takes each hyperparameter's values to coordinates and back, in the same order."""
-    all_points: Array | None
-    """(m, d) all legal points, where candidates were given or there are few; else None."""
     n_features: int
     """Columns that `features` returns."""
 
@@ -62,13 +60,17 @@ class Space:
         self._conditions = compile_conditions(configuration_space, self.transforms)
         self._forbidden = list(configuration_space.forbidden_clauses)
         self._default = dict(configuration_space.get_default_configuration())
-        choices = {name: t.values for name, t in self.transforms.items() if isinstance(t, (Category, Rank))}
-        self._plain_choices = {name: plain_choices(values) for name, values in choices.items()}
+        self._choices = {name: t for name, t in self.transforms.items() if isinstance(t, (Category, Rank))}
+        self._plain_choices = {name: plain_choices(choice.values) for name, choice in self._choices.items()}
         self._exact_values: dict[bytes, dict[str, Any]] = {}
         self._remembered: dict[bytes, list[Array]] = {}
         self.n_features = self.features(np.full((1, len(self.names)), np.nan)).shape[1]
         self._finite = self._enumerated() if candidates is None else self._restricted_to(candidates)
-        self.all_points = None if self._finite is None else self._finite.points
+
+    @property
+    def all_points(self) -> Array | None:
+        """(m, d) all legal points, where candidates were given or there are few; else None."""
+        return None if self._finite is None else self._finite.points
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         """Return (n, d) points from the space's own distribution, forbidden ones perhaps among them.
@@ -202,7 +204,12 @@ class Space:
 
     def plain(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
         """Return the configuration as JSON can hold it: categories that are arbitrary objects by their repr."""
-        return {name: self._plain_value(name, value) for name, value in configuration.items()}
+        plain = {name: plain_value(value) for name, value in configuration.items()}
+        for name, texts in self._plain_choices.items():
+            if name in plain and plain[name] is not configuration[name]:
+                index = index_of(self._choices[name].values, configuration[name])
+                plain[name] = plain[name] if index is None else texts[index]
+        return plain
 
     def restore(self, plain: Mapping[str, Any], point: Array | None = None) -> dict[str, Any]:
         """Return the configuration that `plain` made this of; ArgumentError where no category has this plain form.
@@ -210,27 +217,31 @@ class Space:
         Its point (d,), where it is known, tells categories apart whose text is not theirs alone, such as functions.
         """
         known = {} if point is None else dict(zip(self.names, self.check_point(point).tolist()))
-        return restored_values(plain, self.transforms, known)
+        values = dict(plain)
+        for name in [name for name in self._plain_choices if name in values]:
+            transform, u = self._choices[name], known.get(name, math.nan)
+            value = None if math.isnan(u) else transform.from_unit(u)
+            if value is None or plain_value(value) is value:
+                index = index_of(self._plain_choices[name], values[name])
+                if index is None:
+                    raise ArgumentError('configuration', dict(plain), f'for {name!r} {transform.accepted}')
+                value = transform.values[index]
+            values[name] = value
+        return values
 
     @classmethod
     def restored(cls, configuration_space: ConfigurationSpace, candidates: Sequence[Mapping[str, Any]] | None) -> Space:
         """Return the space restricted to candidates as `plain` made them, if any; errors as above."""
         space = cls(configuration_space)
-        return space if candidates is None else cls(configuration_space, [space.restore(plain) for plain in candidates])
+        if candidates is not None:
+            space._finite = space._restricted_to([space.restore(plain) for plain in candidates])
+        return space
 
     def check_point(self, point: Array) -> Array:
         """Return the point; raise ArgumentError unless it is (d,), each coordinate in [0, 1], or NaN."""
         if point.shape != (len(self.names),) or not ((point >= 0) & (point <= 1) | np.isnan(point)).all():
             raise ArgumentError('point', point, f'{len(self.names)} coordinates in [0, 1], NaN where inactive')
         return point
-
-    def _plain_value(self, name: str, value: Any) -> Any:
-        plain = plain_value(value)
-        transform = self.transforms.get(name)
-        if plain is value or not isinstance(transform, (Category, Rank)):
-            return plain
-        index = index_of(transform.values, value)
-        return plain if index is None else self._plain_choices[name][index]
 
     def _sample_all(self, u: Array) -> Array:
         """Return (n, d) points as if every hyperparameter were active, of uniform random numbers u (n, d)."""

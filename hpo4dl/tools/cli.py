@@ -46,7 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace')
-    options = parser().parse_args(arguments)
+    known = parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        known.print_help(sys.stderr)
+        return 2
+    options = known.parse_args(arguments)
     try:
         if getattr(options, 'objective', '') is None and ':' in options.run and not os.path.exists(options.run):
             options.run, options.objective = 'last', options.run  # RUN was left out
@@ -123,14 +127,16 @@ def parser() -> argparse.ArgumentParser:
     one = command(run_compare, 'several runs side by side', nargs='+')
     one.add_argument('-o', '--output', help='also draw them into a file, .png or .svg (needs matplotlib)')
     one = command(run_explain, 'why DyHPO trained what it trained: one decision, and what it was weighed against')
-    one.add_argument('--step', type=int, help='which decision, from 1; default: the last one')
+    one.add_argument('--step', type=int, help='which decision, from 1; default: the last one of the optimizer')
     one.add_argument('-o', '--output', help='also draw it into a file, .png or .svg (needs matplotlib)')
     one = command(run_export, 'a run in the format of another tool')
     one.add_argument('--to', required=True, choices=FORMATS)
     one.add_argument('-o', '--output', help='where to; for optuna a file or a storage URL. Text goes to stdout without')
     one = command(run_resume, 'go on with a run')
     add_resume_options(one)
-    one.add_argument('--max-budget', type=number, help='epochs in all, or what else the run counts, instead of its own')
+    one.add_argument(
+        '--max-budget', type=run_command.amount, help='epochs in all, or what else the run counts, instead of its own'
+    )
     one.add_argument('--target', type=float, help='a metric that ends the race')
     one = command(run_finish, 'train the most promising trials of a run to the end, after the race')
     add_resume_options(one)
@@ -161,14 +167,6 @@ def add_resume_options(command: argparse.ArgumentParser) -> None:
     add('--retry', type=int, help='how often a call that failed is made again')
     add('--take-over', action='store_true', help='past the lock of another host that is known to be dead')
     add('--salvage', action='store_true', help='go on from what is whole of a damaged run')
-
-
-def number(text: str) -> float:
-    """Return a number, a whole one as int; raises ValueError."""
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
 
 
 def run_list(options: argparse.Namespace) -> None:
@@ -280,20 +278,11 @@ def resumed(options: argparse.Namespace, **more: Any) -> Tuner:
     else:
         objective, workers = imported('objective', options.objective), {}
     if options.executor:
-        workers = {}
+        workers = {'executor': imported('executor', options.executor)}
     if options.num_workers is not None:
         workers = {**workers, 'num_workers': options.num_workers}
-    return Tuner.resume(
-        options.run,
-        objective,
-        time_limit=options.time_limit,
-        **more,
-        executor=imported('executor', options.executor) if options.executor else None,
-        **workers,
-        retry=options.retry,
-        take_over=options.take_over,
-        salvage=options.salvage,
-    )
+    more |= {name: getattr(options, name) for name in ('time_limit', 'retry', 'take_over', 'salvage')}
+    return Tuner.resume(options.run, objective, **more, **workers)
 
 
 def run_replay(options: argparse.Namespace) -> None:

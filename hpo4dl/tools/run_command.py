@@ -8,6 +8,7 @@ What `run` was typed with lies in the run's folder as `command.json`, so that `h
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import math
 import sys
@@ -146,7 +147,7 @@ def space_of(options: argparse.Namespace) -> Any:
     if options.space is None:
         return options.declared
     if options.space.endswith(('.toml', '.json')):
-        from ..space.declaration import read_space_file
+        from .space_files import read_space_file
 
         return read_space_file(Path(options.space))
     from .cli import imported
@@ -167,30 +168,12 @@ def run_run(options: argparse.Namespace) -> None:
         time_limit=options.trial_timeout,
         grace=options.grace,
     )
-    tuner = Tuner(
-        objective,
-        space_of(options),
-        options.max_epochs,
-        options.max_budget,
-        options.output_path,
-        options.optimizer or ('asha' if options.from_scratch else 'dyhpo'),
-        options.minimize,
-        seed=options.seed,
-        storage_path=options.storage_path,
-        time_limit=options.time_limit,
-        target=options.target,
-        cost=options.cost,
-        metric_name=options.metric or 'metric',
-        name=options.name,
-        keep_checkpoints='none' if options.from_scratch else 'alive',
-        num_workers=options.num_workers,
-        devices=options.devices,
-        devices_per_trial=options.devices_per_trial,
-        trials_per_device=options.trials_per_device,
-        retry=options.retry,
-        checkpoints=options.checkpoints,
-        max_disk=options.max_disk,
-    )
+    names = inspect.signature(Tuner).parameters
+    given = {name: value for name, value in vars(options).items() if name in names}
+    given |= {'metric_name': options.metric or 'metric', 'trial_timeout': None}  # the objective sees to that itself
+    given |= {'optimizer': options.optimizer or ('asha' if options.from_scratch else 'dyhpo')}
+    given |= {'keep_checkpoints': 'none' if options.from_scratch else 'alive'}
+    tuner = Tuner(objective, space_of(options), **given)
     stored = {'objective': vars(objective), 'workers': {name: getattr(options, name) for name in WORKERS}}
     write_text(tuner.run_folder / NAME, json.dumps(stored, indent=2))
     tuner.run()
@@ -217,7 +200,8 @@ def stored_command(run_folder: str) -> tuple[CommandObjective, dict[str, Any]]:
 
 def run_space(options: argparse.Namespace) -> None:
     """`space [-o FILE]`."""
-    from ..space.declaration import as_space, read_declaration, to_toml
+    from ..space.declaration import as_space
+    from .space_files import read_declaration, to_toml
 
     if options.declared is None and str(options.space).endswith(('.toml', '.json')):
         declared: Any = read_declaration(Path(options.space))

@@ -65,6 +65,24 @@ def test_no_document_installs_the_other_program_of_that_name() -> None:
             assert not re.search(r'pip install[^`\n]*[ "\']hpo4dl\b', file.read_text(encoding='utf-8')), file
 
 
+def test_the_script_of_the_front_page_is_raced_as_typed_there(empty_folder: Path) -> None:
+    """Paused, resumed with no further word, and nothing failed but what diverged."""
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    (block,) = re.findall(r'^```bash\n(?:(?!```).*\n)*?(hpo4dl run (?:.*\n)*?)```$', text, re.MULTILINE)
+    block = block.replace('examples/train.py', str(EXAMPLES / 'train.py')).replace('--max-budget 40', '--max-budget 3')
+    block = block.replace('--minimize', '--minimize --seed 0 --optimizer asha').replace(
+        '--max-budget 60', '--max-budget 6'
+    )
+    block = re.sub(r'^hpo4dl ', 'python -m hpo4dl ', block, flags=re.MULTILINE).replace('python ', f'{sys.executable} ')
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'COLUMNS': '80'}
+    done = subprocess.run(['sh', '-ec', block], env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    run = hpo4dl.read_run('last')
+    assert run.epochs_spent == 6
+    assert {trial.failed for trial in run.trials.values() if 'nan' not in str(trial.failed)} == {None}
+    assert any(len(trial.metrics) > 1 for trial in run.trials.values()), 'nothing went on, so nothing was tested'
+
+
 def documented_objective() -> Any:
     """The objective function with checkpoints that docs/objective.md shows."""
     (block,) = (block for block in python_blocks(ROOT / 'docs' / 'objective.md') if 'load_checkpoint' in block)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from runs import content, tuned
 from hpo4dl import ArgumentError, HPO4DLError
 from hpo4dl.analysis.explain import explain, explanation_text
 from hpo4dl.analysis.run import read_run
+from hpo4dl.records.journal import encode_line
 
 
 @pytest.fixture(scope='module')
@@ -61,6 +63,17 @@ def test_the_first_option_is_what_the_run_trained(run: Path, step: int | None) -
     so_far = [o.metric for o in read.observations if o.spent < explained.step]  # a decision is an epoch here
     assert explained.best == min(so_far)
     assert explained.threshold < explained.best
+
+
+def test_what_is_explained_by_default_is_a_decision_of_the_optimizer(run: Path, tmp_path: Path) -> None:
+    """Where the rest of the budget is kept to train one trial to the end, nothing is weighed any more."""
+    copy = Path(shutil.copytree(run, tmp_path / 'copy'))
+    events = [json.loads(line) for line in (run / 'journal.jsonl').read_text(encoding='utf-8').splitlines()]
+    last = max(i for i, event in enumerate(events) if event['event'] == 'start')
+    events[last]['by'] = 'reserve'
+    lines = [encode_line({name: v for name, v in event.items() if name != 'crc'}) for event in events]
+    (copy / 'journal.jsonl').write_bytes(b''.join(lines))
+    assert explain(copy).step == len(starts(run)) - 1
 
 
 def test_what_cannot_be_explained(run: Path, tmp_path: Path) -> None:

@@ -69,6 +69,29 @@ def test_a_log_file_begins_with_the_folder_and_ends_with_how_to_go_on(tmp_path: 
     assert 'epochs   25 spent' in err
 
 
+def test_relative_paths_and_a_function_that_changes_the_folder(tmp_path: Path) -> None:
+    """As Hydra and many training scripts do: what was given stays where it was given, in resume as in Tuner."""
+    (tmp_path / 'elsewhere').mkdir()
+    body = "import os; os.chdir(Path(__file__).absolute().parent / 'elsewhere')"
+    body += '; assert os.path.isabs(checkpoint_path) and os.path.isdir(checkpoint_path)'
+    arguments = ", output_path='runs', storage_path='stored'"
+    start(tmp_path, script(tmp_path, body, arguments).name).communicate(timeout=300)
+    (run,) = (tmp_path / 'runs').iterdir()
+    relative = str(run.relative_to(tmp_path))
+    command = ['-m', 'hpo4dl', 'resume', relative, 'tune.py:objective', '--max-budget', '24']
+    err = start(tmp_path, *command).communicate(timeout=300)[1]
+    assert 'epochs   24 spent' in err, err
+    assert err.splitlines()[-1].startswith(f'hpo4dl: to go on: hpo4dl resume {run} ')
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} - {'__pycache__'} == {
+        'elsewhere',
+        'runs',
+        'stored',
+    }
+    assert [path.name for path in (tmp_path / 'elsewhere').iterdir()] == []
+    assert not (run / 'lock').exists()
+    assert (run / 'best_trial' / 'epoch').exists()
+
+
 @pytest.mark.parametrize('times', [1, 2])
 def test_ctrl_c_ends_with_how_to_go_on(tmp_path: Path, times: int) -> None:
     body = "print('training', flush=True); time.sleep(3)" if times == 2 else "print('training', flush=True)"

@@ -151,7 +151,32 @@ def test_a_run_that_has_just_begun_and_one_of_failures(tmp_path: Path) -> None:
         assert 'No trial has given a metric yet.' in report_text(run)
         assert to_json(run)['incumbent'] is None
     assert 'failed   3 of 3 trials: broke' in report_text(failed)
+    memory = written(tmp_path / 'memory', [({'x': 1.0}, [], 'torch.OutOfMemoryError: CUDA out of memory')])
+    assert 'failed   1 of 1 trial, out of memory: torch.OutOfMemoryError' in report_text(read_run(memory))
     assert len(comparison_text([begun, failed]).split('\n')) == 4  # heads, two runs, and that the spaces differ
+
+
+def test_failures_are_told_apart_by_their_kind(tmp_path: Path) -> None:
+    reasons = [
+        'exit status 1: MemoryError',
+        'CUDA out of memory',
+        "No module named 'x'",
+        'error: argument --lr: invalid',
+    ]
+    reasons += ['time limit: no end after 9 seconds', 'killed: SIGKILL', 'exit status 3: other', 'MemoryError: ']
+    run = read_run(written(tmp_path / 'run', [({'x': 1.0}, [], reason) for reason in reasons]))
+    run.lost += ['its worker died: exit code -9', "its worker died: out of memory: killed by the kernel's"]
+    text = ' '.join(report_text(run).split())
+    assert 'failed 8 of 8 trials: 3 out of memory, 1 missing module, 1 wrong argument, 1 time limit, 1 lost' in text
+    assert '1 lost worker, 1 error (with tracebacks' in text
+    assert 'lost 2 calls, made again: 1 lost worker, 1 out of memory; the last one: its worker died: out' in text
+    kinds = [trial['kind'] for trial in to_json(run)['trials']]
+    assert (
+        kinds
+        == 'out of memory,out of memory,missing module,wrong argument,time limit,lost worker,error,out of memory'.split(
+            ','
+        )
+    )
 
 
 def test_text_is_printable_whatever_the_names(tmp_path: Path) -> None:
@@ -167,9 +192,36 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     one = written(tmp_path / 'one', [({'x': 1.0}, [0.9, 0.8, 0.7, 0.6], None)])
     two = written(tmp_path / 'two', [({'x': float(i)}, [0.95 - 0.1 * i], None) for i in range(8)], max_epochs=5)
     lines = [line.split() for line in comparison_text([read_run(one), read_run(two)]).split('\n')]
-    assert lines[1] == ['one', 'dyhpo', '0', '1', '4', '0:08', '0.9', '0.8', '0.6', '0.6', '4']
-    assert lines[2] == ['two', 'dyhpo', '0', '8', '8', '0:16', '0.95', '0.85', '0.65', '0.25', '8']
+    assert lines[0] == [
+        'run',
+        'at',
+        '1',
+        'at',
+        '2',
+        'at',
+        '4',
+        'best',
+        'at',
+        *'optimizer, trials, epochs, time'.split(),
+    ]
+    assert lines[1] == ['one', '0.9', '0.8', '0.6', '0.6', '4', *'dyhpo, seed 0: 1 trial, 4 epochs in 0:08'.split()]
+    assert lines[2] == [
+        'two',
+        '0.95',
+        '0.85',
+        '0.65',
+        '0.25',
+        '8',
+        *'dyhpo, seed 0: 8 trials, 8 epochs in 0:16'.split(),
+    ]
     assert lines[3:] == ['note: their max_epochs differ'.split()]
+    long = written(
+        tmp_path / 'experiment_20261128-043707', [({'x': 1.0}, [0.00280385, 0.001234567, 0.0012, 0.001], None)]
+    )
+    narrow = comparison_text([read_run(long)] * 2, 80)
+    assert '...' not in narrow
+    assert narrow.count('0.0028039') == 2
+    assert max(map(len, narrow.split('\n'))) <= 80
 
 
 def test_five_thousand_trials(tmp_path: Path) -> None:

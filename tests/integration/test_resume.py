@@ -17,7 +17,7 @@ from objectives import Quadratic
 from races import tune
 from runs import results_of
 
-from hpo4dl import ArgumentError, JournalError, RunLockedError, StorageError, Tuner, replay
+from hpo4dl import ArgumentError, Event, JournalError, RunLockedError, StorageError, Tuner, replay
 from hpo4dl.records.journal import Journal, encode_line
 
 
@@ -255,3 +255,23 @@ def test_hostile_names_and_categories_come_back(tmp_path: Path) -> None:
     assert incumbent['configuration_id'] in range(30)
     assert sorted(path.name for path in tmp_path.iterdir()) == [tuner.run_folder.name]
     assert os.listdir(tmp_path.parent / tmp_path.name) == [tuner.run_folder.name]
+
+
+def test_a_kill_is_said_in_the_journal_so_that_its_pause_is_no_work(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killing(event: Event) -> None:
+        if event.epochs_spent > 5:
+            raise Killed
+
+    tuner = tune(tmp_path, Quadratic(), optimizer='asha', max_budget=20, callbacks=[killing])
+    run = tuner.run_folder
+    with pytest.raises(Killed):
+        tuner.run()
+    before = len(lines_of(run))
+    resume(run, max_budget=22)
+    resume(run, max_budget=24)  # after a stop there is nothing to say
+    kinds = [json.loads(line)['event'] for line in lines_of(run)]
+    assert [n for n, kind in enumerate(kinds) if kind == 'resume'] == [before]
+    assert replay(run) == kinds.count('start')

@@ -68,13 +68,13 @@ def test_every_field_has_bad_values() -> None:
 
 
 def test_good_ones_are_taken_as_they_are() -> None:
-    assert asdict(Settings.checked(**GOOD)) == GOOD
+    assert asdict(Settings.checked(GOOD)) == GOOD
 
 
 @pytest.mark.parametrize(('name', 'value'), [(name, value) for name, values in BAD.items() for value in values])
 def test_bad_values_are_refused_by_the_name_of_their_field(name: str, value: object) -> None:
     with pytest.raises(ArgumentError) as raised:
-        Settings.checked(**{**GOOD, name: value})
+        Settings.checked({**GOOD, name: value})
     assert raised.value.argument == name
     assert raised.value.value is value
 
@@ -95,7 +95,7 @@ def test_bad_values_are_refused_by_the_name_of_their_field(name: str, value: obj
     ],
 )
 def test_what_may_be_left_open(name: str) -> None:
-    assert getattr(Settings.checked(**{**GOOD, name: None}), name) is None
+    assert getattr(Settings.checked({**GOOD, name: None}), name) is None
 
 
 def test_values_are_made_what_json_can_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_values_are_made_what_json_can_hold(monkeypatch: pytest.MonkeyPatch, tmp
         'max_disk': '20 MB',
         'storage_path': Path('deep') / '..' / 'disk',
     }
-    settings = Settings.checked(**{**GOOD, **numpys})
+    settings = Settings.checked({**GOOD, **numpys})
     expected = {'max_epochs': 9, 'minimize': False, 'target': 0.5, 'time_limit': 3.0, 'max_disk': 20_000_000}
     expected['storage_path'] = os.path.join(os.getcwd(), 'disk')
     assert json.loads(json.dumps(asdict(settings))) == {**GOOD, **expected}
@@ -117,29 +117,29 @@ def test_values_are_made_what_json_can_hold(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_a_budget_of_anything_but_epochs_need_not_be_whole() -> None:
     for cost in ('seconds', 'reported'):
-        assert Settings.checked(**{**GOOD, 'cost': cost, 'max_budget': 0.5}).max_budget == 0.5
+        assert Settings.checked({**GOOD, 'cost': cost, 'max_budget': 0.5}).max_budget == 0.5
         for bad in (0, -0.5, math.inf, True, '9'):
             with pytest.raises(ArgumentError, match='max_budget'):
-                Settings.checked(**{**GOOD, 'cost': cost, 'max_budget': bad})
-    assert Settings.checked(**GOOD).replaced(max_budget=7).max_budget == 7
+                Settings.checked({**GOOD, 'cost': cost, 'max_budget': bad})
+    assert Settings.checked(GOOD).replaced({'max_budget': 7}).max_budget == 7
     with pytest.raises(ArgumentError, match='a whole number'):
-        Settings.checked(**GOOD).replaced(max_budget=7.5)
+        Settings.checked(GOOD).replaced({'max_budget': 7.5})
 
 
 def test_a_seed_that_is_left_open_is_drawn() -> None:
-    seeds = {Settings.checked(**{**GOOD, 'seed': None}).seed for _ in range(3)}
+    seeds = {Settings.checked({**GOOD, 'seed': None}).seed for _ in range(3)}
     assert len(seeds) == 3
     assert all(isinstance(seed, int) and seed >= 0 for seed in seeds)
 
 
 def test_what_is_given_replaces_and_none_does_not() -> None:
-    settings = Settings.checked(**GOOD)
-    other = settings.replaced(max_budget=200, time_limit=None, retry=0, max_disk='1kB', target=0)
+    settings = Settings.checked(GOOD)
+    other = settings.replaced({'max_budget': 200, 'time_limit': None, 'retry': 0, 'max_disk': '1kB', 'target': 0})
     assert asdict(other) == {**GOOD, 'max_budget': 200, 'retry': 0, 'max_disk': 1000, 'target': 0.0}
     assert asdict(settings) == GOOD
-    assert settings.replaced() == settings
+    assert settings.replaced({}) == settings
     with pytest.raises(ArgumentError, match='retry'):
-        settings.replaced(retry=-1)
+        settings.replaced({'retry': -1})
 
 
 def stored(folder: Path, settings: Any) -> Path:
@@ -148,7 +148,7 @@ def stored(folder: Path, settings: Any) -> Path:
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    settings = Settings.checked(**GOOD)
+    settings = Settings.checked(GOOD)
     assert Settings.read(stored(tmp_path, asdict(settings))) == settings
 
 

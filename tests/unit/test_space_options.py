@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from hpo4dl.space.declaration import as_space, read_declaration
+from hpo4dl.space.declaration import as_space
 from hpo4dl.tools.cli import main
 from hpo4dl.tools.run_command import add_space, space_of, written
+from hpo4dl.tools.space_files import read_declaration
 
 TYPED = [
     *'--float lr 1e-5 1e-1 --log --default 0.001 --int layers -1 4 --choice optimizer sgd adam 1.10 32'.split(),

@@ -24,6 +24,7 @@ def test_a_line_with_the_newest_result_the_incumbent_time_left_and_what_runs(cap
     assert parts == ['40/100 epochs', 'trial 9 epoch 5: 0.5', 'best 0.12512 (trial 7, epoch 3)']
     whole = event_line(event(40, 0.5), 1000)
     assert whole.endswith('best 0.12512 (trial 7, epoch 3) | 2:00 left | 3 running')
+    assert 'left' not in event_line(event(4, 0.5), 1000), 'the first calls take longer than others'
 
 
 @pytest.mark.parametrize('width', [40, 60, 79, 100])

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from hpo4dl import Trial
-from hpo4dl.analysis.failures import FailureLog, failure, grouped, kind_of
+from hpo4dl.analysis.failures import FailureLog, failure, grouped, likeness
 
 
 def trace(*frames: tuple[str, int, str]) -> str:
@@ -29,13 +29,13 @@ TORCH = ('/venv/lib/python3.11/site-packages/torch/nn/module.py', 1553, 'forward
     ],
 )
 def test_paths_and_numbers_do_not_make_a_kind(one: str, other: str, same: bool) -> None:
-    assert (kind_of(one, None) == kind_of(other, None)) is same
+    assert (likeness(one, None) == likeness(other, None)) is same
 
 
 def test_the_place_is_the_last_one_in_the_users_code() -> None:
     told = trace(OURS, ('/home/me/tune.py', 12, 'train'), TORCH)
     assert str(failure('RuntimeError: sizes', told)) == 'RuntimeError: sizes in train (tune.py:12)'
-    assert kind_of('E: x', told) != kind_of('E: x', trace(OURS, ('/home/me/tune.py', 13, 'train'), TORCH))
+    assert likeness('E: x', told) != likeness('E: x', trace(OURS, ('/home/me/tune.py', 13, 'train'), TORCH))
     assert failure('E: x', trace(OURS, TORCH)).place == 'in forward (module.py:1553)', 'there is no other'
     assert failure('returned None', None).place == ''
 

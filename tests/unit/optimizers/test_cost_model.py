@@ -77,14 +77,12 @@ def test_a_trial_costs_what_it_did_and_others_about_what_they_will() -> None:
     model = CostModel.fit(of, curves)
     assert model is not None
     true = [cost(of.from_unit(c.point)) for c in curves]
-    np.testing.assert_allclose(model.predicted_cost(curves, 3), 3 * np.array(true))
+    np.testing.assert_allclose(np.exp(model.log_pace(curves)), np.array(true))
     new = of.sample(np.random.default_rng(1), 200)
     expected = np.array([cost(of.from_unit(point)) for point in new])
-    error = np.abs(np.log(model.predicted_cost(new, 1.0) / expected))
+    error = np.abs(model.log_pace(new) - np.log(expected))
     assert np.median(error) < 0.1
     assert np.sqrt(np.mean(error**2)) < 0.25 * np.log(expected).std()
-    epochs = np.arange(1, 201)
-    np.testing.assert_allclose(model.predicted_cost(new, epochs), model.predicted_cost(new, 1) * epochs)
 
 
 def test_a_paused_trial_whose_cost_is_not_known_is_predicted_from_its_configuration() -> None:
@@ -103,7 +101,7 @@ def test_the_unit_does_not_matter(factor: float) -> None:
     models = CostModel.fit(of, curves), CostModel.fit(of, scaled)
     assert models[0] is not None
     assert models[1] is not None
-    np.testing.assert_allclose(models[1].predicted_cost(new, 1), factor * models[0].predicted_cost(new, 1), rtol=1e-6)
+    np.testing.assert_allclose(models[1].log_pace(new), math.log(factor) + models[0].log_pace(new), atol=1e-6)
     np.testing.assert_allclose(*(log_prices(model, curves, new, 1.0) for model in models), atol=1e-6)
 
 
@@ -121,7 +119,7 @@ def test_what_is_free_for_once_is_very_cheap() -> None:
     curves[0].costs = [0.0, 0.0]
     model = CostModel.fit(of, curves)
     assert model is not None
-    paces = model.predicted_cost(curves, 1)
+    paces = np.exp(model.log_pace(curves))
     assert 0 < paces[0] < 1e-6 * paces[1:].min()
 
 
@@ -136,15 +134,14 @@ def test_one_trial_and_a_space_without_features_can_be_learned_from() -> None:
     of, curves = told(1)
     model = CostModel.fit(of, curves)
     assert model is not None
-    np.testing.assert_allclose(model.predicted_cost(of.sample(np.random.default_rng(1), 3), 1), cost(
-        of.from_unit(curves[0].point)
-    ))  # fmt: skip
+    told_pace = math.log(cost(of.from_unit(curves[0].point)))
+    np.testing.assert_allclose(model.log_pace(of.sample(np.random.default_rng(1), 3)), told_pace)
     only = ConfigurationSpace()
     only.add(Constant('x', 1))
     constant = Space(only)
     fitted = CostModel.fit(constant, [curve(0, constant.sample(np.random.default_rng(0), 1)[0], 2.0)])
     assert fitted is not None
-    np.testing.assert_allclose(fitted.predicted_cost(constant.sample(np.random.default_rng(0), 1), 5), 10)
+    np.testing.assert_allclose(fitted.log_pace(constant.sample(np.random.default_rng(0), 1)), math.log(2))
 
 
 # In decisions

@@ -21,15 +21,17 @@ from hpo4dl.execution.engines import LostCall
 from hpo4dl.execution.signals import Signals
 from hpo4dl.race.budget import Budget
 from hpo4dl.race.loop import Loop
-from hpo4dl.race.resuming import follow_journal, restore_checkpoints
+from hpo4dl.race.planner import Planner
+from hpo4dl.race.resuming import follow_journal
 from hpo4dl.race.retries import MAX_SHARED_LOSSES, Retries
 from hpo4dl.race.stopping import Deadline, StoppingRules
+from hpo4dl.race.storage import Storage
 from hpo4dl.records.checkpoints import Checkpoints
 from hpo4dl.records.disk_quota import DiskQuota
-from hpo4dl.records.identity import Identity
 from hpo4dl.records.journal import SCHEMA, Journal
 from hpo4dl.records.lock import Lock
 from hpo4dl.records.recorder import Recorder
+from hpo4dl.records.requests import Requests
 from hpo4dl.records.state import RunState
 from hpo4dl.trial import Attempt, Outcome
 
@@ -108,23 +110,21 @@ class Race:
     @contextmanager
     def loop(self) -> Iterator[Loop]:
         with Lock(self.folder) as lock:
+            recorder = Recorder(self.journal, lock, self.state, dict)
+            storage = Storage(self.checkpoints, DiskQuota(self.max_disk), recorder, self.optimizer)
+            retries = Retries(self.state, self.retry)
+            budget = Budget(self.budget, self.unit, self.max_epochs)
             yield Loop(
-                optimizer=self.optimizer,
-                recorder=Recorder(self.journal, lock, self.state, dict),
-                checkpoints=self.checkpoints,
-                quota=DiskQuota(self.max_disk),
+                planner=Planner(self.optimizer, budget, retries, storage, self.workers, self.least_gain),
+                storage=storage,
+                recorder=recorder,
+                retries=retries,
+                rules=StoppingRules(Deadline(self.limit, math.inf, self.clock), budget, None, 'type this'),
                 workers=self.workers,
-                retries=Retries(self.state, self.retry),
-                rules=StoppingRules(
-                    Deadline(self.limit, math.inf, self.clock),
-                    Budget(self.budget, self.unit, self.max_epochs),
-                    None,
-                    'type this',
-                ),
                 signals=self.signals,
                 observe=self._observe,
+                requests=Requests(self.folder),
                 trial_timeout=self.trial_timeout,
-                least_gain=self.least_gain,
             )
 
     def run(self) -> str:
@@ -464,11 +464,11 @@ def test_a_step_that_did_not_begin_is_remembered_and_not_asked_for_again(tmp_pat
             'time_limit: 3.0 seconds are left, the next call takes 5.0, it is predicted: type this',
             False,
         )
-        assert loop.asked == new(1, 5)
+        assert loop.planner.asked == new(1, 5)
         assert [entry for entry in race.log if entry[0] == 'ask'] == [('ask', 0), ('ask', 1)]
         loop.rules = StoppingRules(Deadline(None, math.inf, race.clock), Budget(None, 'epochs', 9), None, '')
         assert loop.run().reason == NOTHING_LEFT
-        assert loop.asked is None
+        assert loop.planner.asked is None
     assert [entry for entry in race.log if entry[0] == 'ask'] == [('ask', 0), ('ask', 1), ('ask', None)]
     assert race.state.trials[1].epoch == 5
 
@@ -691,7 +691,7 @@ def test_random_races(
         killed_after = len(list(race.journal))
         race = random_race(folder, chance, arguments)
         with race.loop() as loop:
-            restore_checkpoints(loop, folder, Identity('a' * 32, 'r'), goes_on=True, salvage=False)
+            loop.storage.take_up(goes_on=True, salvage=False)
             loop.run()
     check_journal(race, killed_after)
     check_disk(race)

@@ -11,11 +11,13 @@ import pytest
 from fakes import OurLock, ScriptedOptimizer
 
 from hpo4dl import JournalError, StorageError, Trial
-from hpo4dl.race.resuming import claim_checkpoints, follow_journal, restore_checkpoints
+from hpo4dl.race.resuming import claim_checkpoints, follow_journal
+from hpo4dl.race.storage import Storage
 from hpo4dl.records.checkpoints import Checkpoints
+from hpo4dl.records.disk_quota import DiskQuota
 from hpo4dl.records.identity import MARK, Identity, make_marked, read_identity
 from hpo4dl.records.journal import SCHEMA, Journal, encode_line
-from hpo4dl.records.state import Checkpoint, Observation, RunningStep, RunState
+from hpo4dl.records.state import Checkpoint, Observation, RunState
 
 RUN = {'event': 'run', 'schema': SCHEMA, 'run': 'r', 'time': 0.0}
 
@@ -158,26 +160,21 @@ def test_a_copy_does_not_take_the_originals_checkpoints(tmp_path: Path) -> None:
 
 
 class Part:
-    """What `restore_checkpoints` needs of a loop."""
+    """A storage whose recorder and optimizer this is."""
 
     def __init__(self, tmp_path: Path, keep: str = 'alive', mode: str = 'copy') -> None:
         self.run = tmp_path
-        self.identity = Identity('a' * 32, 'r')
         self.state = RunState(minimize=True)
         self.checkpoints = Checkpoints(tmp_path / 'checkpoints', tmp_path / 'best_trial', keep, mode)
         self.dead: set[int] = set()
         self.evicted: list[tuple[int, str]] = []
-        self.pruned = 0
 
-    def needs_checkpoint(self, trial_id: int) -> bool:
+    def is_alive(self, trial_id: int) -> bool:
         return trial_id not in self.dead
 
     def evict(self, trial_id: int, reason: str) -> None:
         self.evicted.append((trial_id, reason))
         del self.state.checkpoints[trial_id]
-
-    def prune(self) -> None:
-        self.pruned += 1
 
     def stored(self, trial_id: int, attempt: int, on_disk: bool = True) -> None:
         self.state.checkpoints[trial_id] = Checkpoint(attempt, 7)
@@ -187,7 +184,7 @@ class Part:
             (folder / 'weights').write_text(f'attempt {attempt}')
 
     def restore(self, goes_on: bool = True, salvage: bool = False) -> None:
-        restore_checkpoints(self, self.run, self.identity, goes_on, salvage)
+        Storage(self.checkpoints, DiskQuota(None), self, self).take_up(goes_on, salvage)
 
     @property
     def names(self) -> set[str]:
@@ -201,9 +198,11 @@ def test_what_is_acknowledged_is_kept_and_the_rest_removed(tmp_path: Path) -> No
     part.stored(0, 4)  # the journal's last word
     part.stored(5, 6)
     del part.state.checkpoints[5]
+    part.stored(7, 8)
+    part.dead = {7}
     part.restore()
     assert part.names == {'checkpoints/trial_0/attempt_4', 'checkpoints/trial_1/attempt_2'}
-    assert part.pruned == 1
+    assert set(part.state.checkpoints) == {0, 1}
 
 
 def test_checkpoints_that_are_missing_stop_the_race_before_anything_is_removed(tmp_path: Path) -> None:
@@ -214,7 +213,6 @@ def test_checkpoints_that_are_missing_stop_the_race_before_anything_is_removed(t
     with pytest.raises(StorageError, match=r'the checkpoints of trials \[1\] are gone'):
         part.restore()
     assert part.names == {'checkpoints/trial_0/attempt_3', 'checkpoints/trial_0/attempt_9'}
-    assert part.pruned == 0
 
 
 def test_checkpoints_that_are_missing_are_trained_again_where_that_is_asked_for(tmp_path: Path) -> None:
@@ -244,13 +242,6 @@ def test_a_run_that_has_ended_needs_nothing_and_makes_no_folder(tmp_path: Path) 
     part.restore(goes_on=False)
     assert part.evicted == []
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_run_that_goes_on_has_a_folder_with_its_mark(tmp_path: Path) -> None:
-    part = Part(tmp_path)
-    part.state.running[0] = RunningStep(Trial(0, {}, 0, 1), Trial(0, {}, 0, 1), 0, 0)
-    part.restore()
-    assert (tmp_path / 'checkpoints' / MARK).read_text().splitlines() == ['a' * 32, str(tmp_path)]
 
 
 @pytest.mark.parametrize(('attempt', 'is_published'), [(3, True), (4, False)])

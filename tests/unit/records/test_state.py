@@ -231,6 +231,13 @@ def test_elapsed_time_leaves_out_pauses_and_what_lies_between_a_kill_and_the_cal
     assert state.last_time == 9003.0
 
 
+@pytest.mark.parametrize('event', [{'event': 'resume'}, {'event': 'salvage', 'lines': [], 'file': '', 'dropped': []}])
+def test_elapsed_time_leaves_out_the_pause_of_a_kill_between_two_calls(event: dict[str, Any]) -> None:
+    state = folded(start(0, 0, 0, 1, time=101.0), result(0, 0, {1: 1.0}, time=105.0), {**event, 'time': 5000.0})
+    state.apply(start(0, 1, 1, 2, time=5002.0))
+    assert state.elapsed == 4.0 + 2.0
+
+
 def test_a_clock_that_is_set_back_takes_no_time_away() -> None:
     state = folded(start(0, 0, 0, 1, time=50.0), result(0, 0, {1: 1.0}, time=40.0), start(0, 1, 1, 2, time=43.0))
     assert state.elapsed == 3.0

@@ -27,8 +27,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo4dl import ArgumentError
-from hpo4dl.space.declaration import as_space, read_declaration, read_space_file, to_toml
+from hpo4dl.space.declaration import as_space
 from hpo4dl.space.serialization import write_space
+from hpo4dl.tools.space_files import read_declaration, read_space_file, to_toml
 
 DECLARED: dict[str, Any] = {
     'lr': {'float': [1e-5, 1e-1], 'log': True, 'default': 1e-3},

@@ -1,0 +1,80 @@
+"""The parts of a race that a tuner's arguments ask for: the optimizer, and the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+from .checks import check_count, check_flag
+from .errors import ArgumentError
+from .execution.engines import Workers, slots_for
+from .execution.pickling import check_picklable
+from .execution.processes import check_devices
+from .execution.worker import TrainsAttempts
+from .observers import check_place
+from .optimizers.base import BaseOptimizer
+from .optimizers.protocol import Forecasts, Optimizer
+from .optimizers.registry import OPTIMIZERS, check_agrees
+from .settings import Settings
+from .space.unit_cube import Space
+from .trial import Objective
+
+
+def build_optimizer(settings: Settings, space: Space) -> BaseOptimizer:
+    """The optimizer that the settings name, knowing nothing yet."""
+    special: dict[str, Any] = {}
+    if settings.optimizer == 'dyhpo':
+        special = {'num_configurations': settings.num_configurations, 'device': settings.device}
+    elif settings.optimizer == 'hyperband' and {settings.max_budget, settings.time_limit, settings.target} == {None}:
+        special = {'rounds': 1}  # nothing else bounds it
+    return OPTIMIZERS[str(settings.optimizer)](
+        space,
+        settings.max_epochs,
+        minimize=settings.minimize,
+        seed=settings.seed,
+        initial_configurations=[space.restore(plain) for plain in settings.initial_configurations],
+        **special,
+    )
+
+
+def chosen_optimizer(given: Any, settings: Settings, space: Space) -> Optimizer:
+    """The optimizer that the settings name, else the given one; ArgumentError where that does not fit the settings."""
+    chosen: Optimizer = given if settings.optimizer is None else build_optimizer(settings, space)
+    if chosen is given and isinstance(chosen, BaseOptimizer):
+        check_agrees(chosen, settings.max_epochs, settings.minimize, space)
+    if settings.stop_when_gain_below is not None and not isinstance(chosen, Forecasts):
+        accepted = f'None: {type(chosen).__name__} expects nothing, DyHPO does'
+        raise ArgumentError('stop_when_gain_below', settings.stop_when_gain_below, accepted)
+    return chosen
+
+
+def check_fits(objective_function: Objective, space: Space) -> None:
+    """Raises ArgumentError where an objective function that is a program has placeholders that the space has not."""
+    if isinstance(objective_function, TrainsAttempts):
+        objective_function.check_names(space.names)
+
+
+def workers_of(
+    objective_function: Objective,
+    trial_timeout: float | None,
+    executor: Any,
+    num_workers: int,
+    devices: Sequence[str] | None,
+    devices_per_trial: int,
+    trials_per_device: int,
+    fresh_process: bool,
+) -> Workers:
+    """The workers that these arguments of `Tuner` ask for; raises ArgumentError."""
+    n, is_fresh = check_count('num_workers', num_workers), check_flag('fresh_process', fresh_process)
+    if executor is not None and devices is not None:
+        raise ArgumentError('devices', devices, 'None with an executor: its engine gives its workers theirs')
+    if executor is not None and is_fresh:
+        raise ArgumentError('fresh_process', is_fresh, 'False with an executor: that makes its own workers')
+    per_trial = check_count('devices_per_trial', devices_per_trial)
+    seen = check_devices(devices, n, per_trial, check_count('trials_per_device', trials_per_device))
+    own_process = executor is None and (n > 1 or seen is not None or trial_timeout is not None or is_fresh)
+    check_place(objective_function, n if own_process else 0)
+    if own_process or isinstance(executor, ProcessPoolExecutor):
+        check_picklable(objective_function)
+    return Workers(slots_for(executor, n, seen, own_process, is_fresh), objective_function)
