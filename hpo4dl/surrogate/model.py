@@ -202,8 +202,6 @@ def encode(inputs: Inputs, l_x: Tensor, mean: Tensor, psi: CurveEncoder | None) 
     first, *distinct = deduplicate(inputs.trial, inputs.t)
     names = (inputs.trial, *distinct, inputs.x[first], inputs.curve, inputs.length, inputs.t)
     trial, trial_index, t, epoch_index, x, *rows = (torch.as_tensor(array, device=l_x.device) for array in names)
-    if psi is None:
-        code = t.new_zeros(len(inputs.t), 1)
-        return KernelInputs(trial, trial_index, epoch_index, x / l_x, t, code, mean + code[:, 0])
-    code = psi(*rows, inputs.max_epochs)
-    return KernelInputs(trial, trial_index, epoch_index, x / l_x, t, code, mean + code @ psi.out)
+    code = t.new_zeros(len(inputs.t), 1) if psi is None else psi(*rows, inputs.max_epochs)
+    trend = code[:, 0] if psi is None else code @ psi.out
+    return KernelInputs(trial, trial_index, epoch_index, x / l_x, t, code, mean + trend)
