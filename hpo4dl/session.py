@@ -72,7 +72,7 @@ class Session:
             try:
                 stop = loop.run() if finish is None else loop.finish(finish)
                 self.stopped = stop.reason
-                loop.recorder.stop(stop.reason, loop.planner.expected_gain(), loop.planner.expected_metric())
+                loop.storage.recorder.stop(stop.reason, loop.planner.expected_gain(), loop.planner.expected_metric())
                 if stop.is_final:
                     loop.storage.checkpoints.end()
                 self._is_current, self._asked = True, loop.planner.asked
@@ -116,7 +116,7 @@ class Session:
         trains_on = finish is not None  # keep_checkpoints='best' may have removed the folder when the race ended
         if not self._is_current:
             if self.state.attempts and self.state.stopped is None:
-                loop.recorder.resume()
+                loop.storage.recorder.resume()
             races_on = loop.rules.now(self.state, self._signals.received, self.workers.broken()) is None
             loop.storage.take_up(races_on and finish is None, self.salvage)
             trains_on = trains_on or races_on
@@ -148,8 +148,6 @@ class Session:
         return Loop(
             planner=Planner(self.optimizer, budget, retries, storage, self.workers, least_gain, self._asked),
             storage=storage,
-            recorder=recorder,
-            retries=retries,
             rules=StoppingRules(deadline, budget, settings.target, how_to_resume, failures),
             workers=self.workers,
             signals=self._signals,

@@ -1,6 +1,6 @@
 """The loop: ask the optimizer which trial to train to which epoch, have it trained, record the result, tell it.
 
-    stop = Loop(planner, storage, recorder, retries, rules, workers, ...).run()
+    stop = Loop(planner, storage, rules, workers, ...).run()
 
 The order of what happens to a result is the whole guarantee: it counts from the moment that it is in the journal; then
 its folder becomes the trial's checkpoint, then the incumbent's copy is made, then the optimizer is told.
@@ -18,14 +18,12 @@ from ..errors import ArgumentError, StorageError
 from ..execution.engines import POLL, Call, LostCall, Workers
 from ..execution.signals import Signals
 from ..optimizers.protocol import Optimizer, TakesRequests, tell
-from ..records.recorder import Recorder
 from ..records.requests import Requests
 from ..records.state import RunState
 from ..text import one_line
 from ..trial import Outcome, Trial
 from .budget import to_finish, unfinished
 from .planner import Planned, Planner
-from .retries import Retries
 from .stopping import Stop, StoppingRules
 from .storage import Storage
 
@@ -45,8 +43,6 @@ class Loop:
 
     planner: Planner
     storage: Storage
-    recorder: Recorder
-    retries: Retries
     rules: StoppingRules
     workers: Workers
     signals: Signals
@@ -60,7 +56,7 @@ class Loop:
 
     @property
     def state(self) -> RunState:
-        return self.recorder.state
+        return self.storage.state
 
     @property
     def optimizer(self) -> Optimizer:
@@ -84,7 +80,7 @@ class Loop:
         self.planner.is_race = False
         self.storage.prune()
         if not unfinished(state, max_epochs):
-            self.recorder.finish(to_finish(self.optimizer, state, top))
+            self.storage.recorder.finish(to_finish(self.optimizer, state, top))
         self.storage.bring_back(unfinished(state, max_epochs))
         if self.planner.asked is not None and self.planner.asked.id in state.finishing:
             self.planner.asked = None
@@ -100,7 +96,7 @@ class Loop:
                 return stop
             if not workers.has_room():
                 return Stop('every worker is occupied by a call that was given up (trial_timeout)', False)
-            if self.retries.must_isolate(workers.running):
+            if self.planner.retries.must_isolate(workers.running):
                 return None
             begin = time.perf_counter()
             planned = self.planner.next()
@@ -122,12 +118,12 @@ class Loop:
         if starts_at < wanted.previous_epoch and self.storage.checkpoints.keep != 'none':
             logger.warning('trial %d is trained again from its start: its checkpoint was evicted', wanted.id)
         overhead = time.perf_counter() - begin
-        step = self.recorder.start(wanted, epoch, starts_at, planned.by)
+        step = self.storage.recorder.start(wanted, epoch, starts_at, planned.by)
         step.overhead = overhead
         self.storage.keep_quota(len(self.workers.running) + 1)
         trial = replace(wanted, previous_epoch=starts_at, epoch=epoch, point=None)
         if not self.workers.submit(self.storage.checkpoints.begin(step.attempt, trial, older)):
-            self.retries.again(wanted.id, first=True)  # the executor is broken
+            self.planner.retries.again(wanted.id, first=True)  # the executor is broken
         return None
 
     def _take_requests(self) -> None:
@@ -153,7 +149,7 @@ class Loop:
         if kind == 'enqueue':
             if asked is None:
                 optimizer.enqueue(self.state.restore(request['configuration'], None))
-                self.recorder.enqueue(request['configuration'])
+                self.storage.recorder.enqueue(request['configuration'])
             return asked is None
         if kind != 'give_up':
             raise ValueError(f'no such kind of request: {kind!r}')
@@ -165,7 +161,7 @@ class Loop:
         elif trial_id in self.state.running or (asked is not None and asked.id == trial_id):
             return False  # it is about to be trained
         elif self.state.trials[trial_id].failed is None:
-            self.recorder.give_up(trial_id, GIVEN_UP)
+            self.storage.recorder.give_up(trial_id, GIVEN_UP)
             optimizer.give_up(trial_id, GIVEN_UP)
             self.storage.prune()
         return True
@@ -194,16 +190,16 @@ class Loop:
         older = self.storage.last_attempt(trial_id)
         outcome = self.rules.budget.charged(outcome, step, self.state)
         if outcome.failed is not None:
-            blamed = self.retries.is_blamed(step, attributable)
-            if self.retries.grants(step, blamed, outcome.failed):
-                self.recorder.lost(step, outcome.failed, blamed)
+            blamed = self.planner.retries.is_blamed(step, attributable)
+            if self.planner.retries.grants(step, blamed, outcome.failed):
+                self.storage.recorder.lost(step, outcome.failed, blamed)
                 checkpoints.discard(trial_id, step.attempt, older)
-                self.retries.again(trial_id)
+                self.planner.retries.again(trial_id)
                 logger.warning('trial %d: the call will be made again: %s', trial_id, outcome.failed)
                 return
         if outcome.folder is not None:
             checkpoints.accept(trial_id, step.attempt, outcome.folder)
-        finished = self.recorder.result(step, outcome)
+        finished = self.storage.recorder.result(step, outcome)
         if self.storage.last_attempt(trial_id) == step.attempt:
             checkpoints.adopt(trial_id, step.attempt, older)
         else:

@@ -7,6 +7,7 @@ r"""The append-only record of a run: one JSON object a line, the truth from whic
     {"event": "evict", "trial": 7, "reason": "max_disk"}      its checkpoint is about to be removed
     {"event": "enqueue", "configuration": {"lr": 0.1}}      somebody asked for it
     {"event": "give_up", "trial": 8, "reason": "..."}      somebody asked that it is trained no further
+    {"event": "resume"}      after a kill: the time since the line before it was a pause
     {"event": "salvage", "file": "journal.damaged-1.jsonl", "lines": [12]}      those lines of that file are gone
     {"event": "finish", "trials": [3, 7]}      after the race, they are trained to the end
     {"event": "stop", "reason": "...", "expected_gain": 0.002}

@@ -78,7 +78,7 @@ def test_what_was_forced_is_explained(tmp_path: Path) -> None:
     tuner = tune(tmp_path, Quadratic(), optimizer='dyhpo', max_budget=2 * END)
     tuner.run()
     step = by(tuner.run_folder).index('reserve') + 1
-    text = explanation_text(explain(tuner.run_folder, step))
+    text = ' '.join(explanation_text(explain(tuner.run_folder, step)).split())
     assert 'the rest of the budget was kept to train the most promising one to the end' in text
     assert 'the race started' in explanation_text(explain(tuner.run_folder, 1))
 

@@ -130,6 +130,18 @@ def test_a_module_imports_what_its_wing_may(module: str) -> None:
         assert RULES.wing(target) in RULES.allowed[RULES.wing(module)] | late, f'{module} imports {target}'
 
 
+def test_no_class_of_the_core_is_a_house() -> None:
+    """Some 200 lines, blank ones and the documentation of the class left out, are what a reader keeps in mind."""
+    for module, path in MODULES.items():
+        source = path.read_text(encoding='utf-8')
+        lines = source.splitlines()
+        for node in ast.walk(ast.parse(source)) if RULES.ring[RULES.wing(module)] < 3 else ():
+            if isinstance(node, ast.ClassDef):
+                length = sum(bool(line.strip()) for line in lines[node.lineno - 1 : node.end_lineno])
+                length -= len((ast.get_docstring(node) or '').splitlines())
+                assert length <= 220, f'{module}.{node.name}: {length} lines'
+
+
 def test_no_imports_go_round_in_a_circle() -> None:
     graph = {module: {t for t, ours, at_top in imports(module) if ours and at_top} for module in MODULES}
     graphlib.TopologicalSorter(graph).prepare()

@@ -117,8 +117,6 @@ class Race:
             yield Loop(
                 planner=Planner(self.optimizer, budget, retries, storage, self.workers, self.least_gain),
                 storage=storage,
-                recorder=recorder,
-                retries=retries,
                 rules=StoppingRules(Deadline(self.limit, math.inf, self.clock), budget, None, 'type this'),
                 workers=self.workers,
                 signals=self.signals,
