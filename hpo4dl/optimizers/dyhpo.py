@@ -11,8 +11,7 @@
      looks, sure and large gains take turns. While no EI exceeds `min_ei`, the horizon grows by `horizon_factor`.
    - 'next': the published rule (Algorithm 1): over the incumbent of the next epoch, one epoch ahead.
 4. Insurance ('random'). Every `sobol_every`-th trial is the next Sobol point: where the model is wrong, it would not
-   look. In a short race the trial that is predicted to end best is trained to the end now and then: values may rise
-   only where a learning-rate schedule ends.
+   look.
 
 `Policy` has the constants. Values of curves, and targets, which the transform makes of them, are larger where better.
 """
@@ -128,8 +127,8 @@ class DyHPO(BaseOptimizer):
         self.costs: CostModel | None = None
         """What training costs, as of the last fit; None: no costs were told."""
         self._builder = InputBuilder(self.space, self.max_epochs, self.seed, self.policy)
-        self._is_short = max_epochs < self.policy.short_race
-        self._initial_epochs = 1 if self._is_short or horizon == 'next' else self.policy.initial_epochs
+        is_long = horizon == 'random' and max_epochs >= self.policy.short_race
+        self._initial_epochs = self.policy.initial_epochs if is_long else 1
         self._tells = 0
         self._next_fit = 2
         self._n_warmup = self.policy.n_warmup
@@ -254,27 +253,11 @@ class DyHPO(BaseOptimizer):
         return self._start(self._initial_epochs)
 
     def _scheduled_step(self) -> Trial | None:
-        """The next step that EI has no say in: of the warm-up, to a complete trial, or a Sobol point at its turn."""
+        """The next step where the model has no say: of the warm-up, or a Sobol point when it is its turn."""
         trial = self._warmup_step()
-        if trial is None and self.horizon == 'random':
-            trial = self._completing_step()
-            if trial is None and len(self.curves) % self.policy.sobol_every == 0:
-                trial = self._start(self._initial_epochs, self._sobol_point())
+        if trial is None and self.horizon == 'random' and len(self.curves) % self.policy.sobol_every == 0:
+            return self._start(self._initial_epochs, self._sobol_point())
         return trial
-
-    def _completing_step(self) -> Trial | None:
-        """The next epoch of the trial that is predicted to end best; None while enough are complete, or it is running.
-
-        A trial that failed in its second half counts as complete, so that a race in which all do looks elsewhere.
-        """
-        curves = self.curves.values()
-        trained = sum(curve.epoch for curve in curves) / (self.max_epochs * self.policy.complete_after)
-        complete = sum(c.epoch >= self.max_epochs * (1.0 if c.failed is None else 0.5) for c in curves)
-        alive = [trial_id for trial_id in self.curves if self.is_alive(trial_id)]
-        if not self._is_short or trained < 2**complete or not alive:
-            return None
-        best = self.curves[alive[int(self.predicted_ends(alive).argmax())]]
-        return None if best.trial_id in self.running else self._next_epoch(best)
 
     def _warmup_step(self) -> Trial | None:
         """The next step of the warm-up; None when it is over, or waits for running trials."""

@@ -31,9 +31,6 @@ class Policy:
     better."""
     short_race: int = 40
     """(random) Where `max_epochs` is smaller, new trials begin with one epoch. Measured: 2 is worse on tables of 27."""
-    complete_after: float = 1.5
-    """(random) In such a race, a trial is trained to the end once so many times `max_epochs` were trained, and one more
-    whenever that has doubled. Measured: 2 is no worse, but at 50 epochs. Where a training is long, it is worse."""
 
     horizon_range: tuple[float, float] = (0.0, 1.0)
     """(random) The horizon is max_epochs^u, u uniform in this range (Rakotoarison et al. 2024). Measured:

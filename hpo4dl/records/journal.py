@@ -233,7 +233,8 @@ class Journal:
 
 def encode_line(event: Event) -> bytes:
     """The event as one line, its checksum last."""
-    body = json.dumps(event, ensure_ascii=True, allow_nan=False)[:-1]
+    # Separators are given, so that an objective which changes the defaults of `json` does not change the format.
+    body = json.dumps(event, ensure_ascii=True, allow_nan=False, separators=(', ', ': '))[:-1]
     return f'{body}, "crc": "{zlib.crc32(body.encode()):08x}"}}\n'.encode()
 
 

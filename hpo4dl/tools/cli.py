@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.command(options)
         sys.stdout.flush()
     except HPO4DLError as error:
-        print('\n'.join([f'hpo4dl: {error}', *getattr(error, '__notes__', [])]), file=sys.stderr)
+        lines = [line for text in (f'hpo4dl: {error}', *getattr(error, '__notes__', [])) for line in text.splitlines()]
+        print('\n'.join(map(escape, lines)), file=sys.stderr)  # paths and names may come from others
         return 1
     except BrokenPipeError:  # `hpo4dl report RUN | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

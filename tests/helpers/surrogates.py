@@ -47,10 +47,7 @@ class Predicted:
         self.believed = running.trial.tolist()
         return self
 
-    def predict(self, t, t_new=None):
-        if t_new is None:  # rows, as `Surrogate` is asked
-            mean = np.array([self.means.get(i, self.new) for i in t.trial.tolist()])
-            return mean, self.std(mean)
+    def predict(self, t, t_new):
         self.horizons = {*t.tolist(), t_new}
         mean = np.array([self.means.get(i, self.new) for i in self.asked] + [self.new] * self.n_new)
         exact = self.std(mean)

@@ -605,26 +605,3 @@ def test_ordered_and_weighted_categories_are_raced() -> None:
         }
     )
     assert len(race(make(mixed), 17, arbitrary)) == 17
-
-
-@pytest.mark.parametrize(('max_epochs', 'complete'), [(27, [0, 1, 2]), (40, [0, 0, 0])])
-def test_a_short_race_completes_a_trial_now_and_then(max_epochs: int, complete: list[int]) -> None:
-    # From 1.5 and 3 times `max_epochs` on one more is due, which takes less than `max_epochs` epochs.
-    optimizer = make_unlearning(max_epochs=max_epochs)
-    counts = []
-    for times in (1.5, 2.5, 4.0):
-        while sum(curve.epoch for curve in optimizer.curves.values()) < times * max_epochs:
-            tell(optimizer, optimizer.ask(), lambda t, e: 0.1 * e / (e + 50) - 0.001 * (t.id % 7))  # never worth a look
-        counts.append(sum(curve.epoch >= max_epochs for curve in optimizer.curves.values()))
-    assert counts == complete
-
-
-def test_a_short_race_in_which_all_fail_late_goes_on_with_others() -> None:
-    optimizer = make_unlearning(max_epochs=9)
-    for _ in range(60):
-        trial = optimizer.ask()
-        if trial.epoch >= 6:
-            optimizer.tell(trial, failed='diverged')
-        else:
-            tell(optimizer, trial, smooth)
-    assert len(optimizer.curves) > 20

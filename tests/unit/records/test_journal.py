@@ -47,6 +47,13 @@ def test_a_line_is_read_as_it_was_written_and_any_json_reader_reads_it(event: di
     assert int(crc, 16) == zlib.crc32(line[: line.rindex(b', "crc"')])
 
 
+def test_a_line_does_not_depend_on_what_the_objective_did_to_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = encode_line(START)
+    monkeypatch.setattr(json.JSONEncoder, 'item_separator', ';')
+    monkeypatch.setattr(json.JSONEncoder, 'key_separator', '=')
+    assert encode_line(START) == usual
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_a_byte_that_changed_is_noticed(data: st.DataObject) -> None:
