@@ -35,6 +35,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
+def storage_errors(folder: Path) -> Iterator[None]:
+    """Makes a StorageError of what a file system refuses where nobody has said more of it: to look at a file, say."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f'{folder}: cannot be worked in: {error}; what was reported before is safe') from error
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file beside `path`, which takes its place, on the disk, when the block ends; else it is removed.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from .errors import EveryTrialFailedError, ExecutorError, JournalError
 from .execution.engines import Workers
 from .execution.signals import Signals
+from .files import storage_errors
 from .observers import Observers
 from .optimizers.protocol import Optimizer
 from .parts import build_optimizer
@@ -62,19 +63,23 @@ class Session:
         """A step that the optimizer decided on and that has not begun."""
         self._is_current = False
         """Whether optimizer and state are where the journal ends."""
+        self._has_raced = False
+        """Whether the optimizer may have been asked, maybe for a step that never came into the journal."""
 
     def run(self, finish: int | None = None) -> Incumbent:
         """Race until a stop, or train so many trials to the end; arguments and errors as of `Tuner`'s methods."""
         deadline = Deadline(self.settings.time_limit, allocation_left())
-        with Lock(self.run_folder, self.take_over) as lock, self._signals.watched(), closing(self._journal):
+        lock, refused = Lock(self.run_folder, self.take_over), partial(storage_errors, self.run_folder)
+        with refused(), lock, self._signals.watched(), closing(self._journal):
             loop = self._take_up(lock, deadline, finish)
             self.observers.begin(self.run_folder, self.state)
             try:
-                stop = loop.run() if finish is None else loop.finish(finish)
-                self.stopped = stop.reason
-                loop.storage.recorder.stop(stop.reason, loop.planner.expected_gain(), loop.planner.expected_metric())
-                if stop.is_final:
-                    loop.storage.checkpoints.end()
+                with refused():
+                    stop = loop.run() if finish is None else loop.finish(finish)
+                    self.stopped, planner = stop.reason, loop.planner
+                    loop.storage.recorder.stop(stop.reason, planner.expected_gain(), planner.expected_metric())
+                    if stop.is_final:
+                        loop.storage.checkpoints.end()
                 self._is_current, self._asked = True, loop.planner.asked
             except BaseException as error:
                 self.observers.interrupted(error, self.how_to_go_on())
@@ -123,12 +128,12 @@ class Session:
         if trains_on:
             make_marked(loop.storage.checkpoints.folder, self.identity, self.run_folder)
         loop.requests.forget_stops()
-        self._is_current = False
+        self._is_current, self._has_raced = False, True
         return loop
 
     def _forget(self) -> None:
         """Go back to the beginning, where an earlier `run` was left by an exception, between any two steps."""
-        if self.state.attempts:
+        if self.state.attempts or self._has_raced:
             if self.settings.optimizer is None:
                 raise JournalError(f'{self.run_folder}: `run` was left by an exception: go on with Tuner.resume')
             self.optimizer = build_optimizer(self.settings, self.space)

@@ -106,7 +106,8 @@ class Lock:
             yield
         finally:
             if self._read(beside) == self._own:
-                beside.unlink(missing_ok=True)
+                with suppress(OSError):  # nobody will ask for it again
+                    beside.unlink()
 
     def _refuse_if_held(self, there: str) -> None:
         own = this_process()
@@ -159,7 +160,8 @@ def make_whole(path: Path, text: str) -> bool:
         except FileExistsError:
             return False
     finally:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):  # the lock itself counts
+            new.unlink()
 
 
 def this_process() -> dict[str, str | int | None]:

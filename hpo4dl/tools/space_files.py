@@ -14,6 +14,7 @@ from typing import Any
 from ConfigSpace import ConfigurationSpace
 
 from ..errors import ArgumentError
+from ..files import read_regular
 from ..space.declaration import as_space
 from ..text import one_line
 
@@ -21,10 +22,10 @@ from ..text import one_line
 def read_declaration(path: Path) -> dict[str, Any]:
     """Return what a TOML or JSON file holds, unchecked; raise ArgumentError about `space` where it cannot be read."""
     try:
-        text = path.read_text(encoding='utf-8')
+        text = read_regular(path).decode()
         toml = 'tomllib' if sys.version_info >= (3, 11) else 'tomli'
         content = json.loads(text) if path.suffix == '.json' else importlib.import_module(toml).loads(text)
-    except (OSError, ValueError, ImportError) as error:  # both parsers' errors are ValueErrors
+    except (OSError, ValueError, ImportError, RecursionError) as error:  # both parsers' errors are ValueErrors
         raise ArgumentError('space', str(path), f'a TOML or JSON file ({one_line(error)})') from error
     if not isinstance(content, dict):
         raise ArgumentError('space', str(path), 'a file with a table of hyperparameters')

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -33,6 +34,7 @@ from objectives import Quadratic
 from races import tune
 
 from hpo4dl import HPO4DLError, Tuner
+from hpo4dl.files import remove_tree
 from hpo4dl.tools.cli import main as command_line
 
 VALUES: list[Any] = [
@@ -42,7 +44,8 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 RAW = [b'', b'\0', b'\0' * 5000, b'[' * 100_000, b'\xff\xfe{}', b'\xef\xbb\xbf{}', b'{', b'null', b'[]', b'9' * 5000]
 JSON_FILES = ['settings.json', 'hyperparameters.json', 'configuration_space.json', 'lock']
-FILES = ['journal.jsonl', *JSON_FILES]
+REQUEST = 'requests/00000000000000000001_0.json'
+FILES = ['journal.jsonl', *JSON_FILES, REQUEST, 'requests']
 SECONDS = 60
 """Longer is a hang."""
 
@@ -56,6 +59,8 @@ def made(folder: Path) -> list[Path]:
             tuner.run()
         owner = {'host': 'elsewhere', 'boot': 'x', 'namespace': 'y', 'pid': 1, 'birth': '1', 'token': 'z'}
         (tuner.run_folder / 'lock').write_text(json.dumps(owner))
+        (tuner.run_folder / REQUEST).parent.mkdir(exist_ok=True)
+        (tuner.run_folder / REQUEST).write_text('{"kind": "enqueue", "configuration": {"x": 1.5}}')
         runs.append(tuner.run_folder)
     return runs
 
@@ -83,8 +88,8 @@ def damage(run: Path, rng: random.Random) -> str:
     """Damage one file; says how."""
     name = rng.choice(FILES + ['journal.jsonl'] * 4)
     path, way = run / name, rng.random()
-    if way < 0.1:
-        path.unlink()
+    if way < 0.1 or path.is_dir():
+        remove_tree(path)
         kind = rng.choice(['fifo', 'folder', '/dev/zero', '/nowhere', 'gone'])
         if kind == 'fifo':
             os.mkfifo(path)
@@ -123,7 +128,11 @@ COMMANDS = [
     ['report', 'RUN'], ['report', 'RUN', '--json'], ['plot', 'RUN', '--html', '-o', 'OUT'], ['compare', 'RUN', 'RUN'],
     ['explain', 'RUN'], ['replay', 'RUN'], ['export', 'RUN', '--to', 'csv'], ['export', 'RUN', '--to', 'json'],
     ['export', 'RUN', '--to', 'configspace'], ['export', 'RUN', '--to', 'deepcave', '-o', 'OUT'],
-    ['plot', 'RUN', '-o', 'OUT.svg'], ['resume'], ['salvage'],
+    ['plot', 'RUN', '-o', 'OUT.svg'], ['resume'], ['salvage'], ['finish'], ['list', 'PLACE'],
+    ['enqueue', 'RUN', '--x', '1.5'], ['enqueue', 'RUN', '--x', '\x1b[31m'], ['stop', 'RUN'],
+    ['stop', 'RUN', '--trial', '1'],
+    ['report', 'RUN', '--failures'], ['compare', 'RUN', 'RUN', '-o', 'OUT.svg'], ['explain', 'RUN', '-o', 'OUT.svg'],
+    ['space', '--space', 'RUN/configuration_space.json'],
 ]  # fmt: skip
 
 
@@ -143,16 +152,16 @@ def bounded() -> Iterator[None]:
 
 def tried(run: Path, command: list[str], place: Path) -> str | None:
     """What was wrong with what a command did; None: nothing."""
-    out = io.StringIO()
-    words = [{'RUN': str(run), 'OUT': str(place / 'out')}.get(word, word) for word in command]
-    words = [word.replace('OUT.svg', str(place / 'out.svg')) for word in words]
+    out, names = io.StringIO(), {'RUN': str(run), 'OUT': str(place / 'out'), 'PLACE': str(place)}
+    words = [re.sub('^(RUN|OUT|PLACE)', lambda found: names[found[0]], word) for word in command]
     try:
         with bounded(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            if words[0] in ('resume', 'salvage'):
+            if words[0] in ('resume', 'salvage', 'finish'):
                 salvage = words[0] == 'salvage'
-                how = {'salvage': salvage, 'take_over': salvage}
-                Tuner.resume(run, Quadratic(), max_budget=27, progress=False, **how).run()
+                how = {'salvage': salvage, 'take_over': words[0] != 'resume'}
+                tuner = Tuner.resume(run, Quadratic(), max_budget=27, progress=False, **how)
+                tuner.finish(2) if words[0] == 'finish' else tuner.run()
             else:
                 command_line(words)
     except HPO4DLError as error:
