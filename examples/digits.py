@@ -178,11 +178,11 @@ def main() -> None:
     for name, value in incumbent['configuration'].items():
         print(f'  {name:<13} {value:.4g}' if isinstance(value, float) else f'  {name:<13} {value}')
     print(f'Its accuracy on the test images: {incumbent["test"]:.3f}')
+    race = options.output_dir / f'{options.optimizer}_seed{options.seed}'
+    print(f'\nPictures of the first race (with matplotlib): hpo4dl plot {shlex.quote(str(race))} -o race.png')
     print(f'\nTest accuracy after {options.max_budget} epochs, mean of {options.seeds} seeds:')
     for optimizer, incumbents in found.items():
         print(f'  {optimizer:<13} {statistics.mean(i["test"] for i in incumbents):.3f}')
-    race = options.output_dir / f'{options.optimizer}_seed{options.seed}'
-    print(f'\nPictures of the first race (with matplotlib): hpo4dl plot {shlex.quote(str(race))} -o race.png')
 
 
 if __name__ == '__main__':
