@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import statistics
 import time
 from pathlib import Path
@@ -180,6 +181,8 @@ def main() -> None:
     print(f'\nTest accuracy after {options.max_budget} epochs, mean of {options.seeds} seeds:')
     for optimizer, incumbents in found.items():
         print(f'  {optimizer:<13} {statistics.mean(i["test"] for i in incumbents):.3f}')
+    race = options.output_dir / f'{options.optimizer}_seed{options.seed}'
+    print(f'\nPictures of the first race (with matplotlib): hpo4dl plot {shlex.quote(str(race))} -o race.png')
 
 
 if __name__ == '__main__':

@@ -45,8 +45,8 @@ class Tuner:
             `metric`, and whatever else is to be recorded.
         configuration_space: what to search: ConfigSpace's, or a dictionary such as `{'lr': {'float': [1e-5, 0.1]}}`.
         max_epochs: epochs of one configuration at most.
-        max_budget: epochs to train in all, or what `cost` counts; None: another stop is needed, but for Hyperband,
-            which then goes once round its brackets.
+        max_budget: epochs to train in all, or what `cost` counts; None: give another stop. Hyperband needs none: it
+            then ends after its last bracket.
         output_path: where the run's own folder is made; default 'hpo4dl_results'.
         optimizer: 'dyhpo' (default), 'hyperband', 'asha', 'random', or an object such as `DyHPO(...)`.
         minimize: whether smaller metrics are better; default False.

@@ -126,12 +126,12 @@ def best_so_far(run: Run) -> list[float]:
     return [o.metric for o in steps[max(len(early) - 1, 0) :]]
 
 
-def marked_values(h: Hyperparameter, run: Run, n: float) -> list[float]:
+def marked_values(h: Hyperparameter, run: Run) -> list[float]:
     """Return the values of a number to be labeled: round ones, or those of an integer that took few, well apart."""
     raced = {float(trial.configuration[h.name]) for trial in run.trials.values() if h.name in trial.configuration}
     axis = value_axis(h, run)
     if not (h.integer and len(raced) <= FEW):
-        return axis.ticks(n, h.integer) or [axis.low, axis.high]
+        return axis.ticks(5, h.integer) or [axis.low, axis.high]
     values = sorted(raced)
     return [v for i, v in enumerate(values) if i == 0 or axis.position(v) - axis.position(values[i - 1]) > 0.1]
 
@@ -139,15 +139,16 @@ def marked_values(h: Hyperparameter, run: Run, n: float) -> list[float]:
 def zoom_metrics(run: Run) -> list[float]:
     """Return the metrics that the race of the best six is about: they span what these differ by, and as much again.
 
-    At least the best quarter of all that these trials have, since the best of many noisy values lie close together.
+    At least the better four fifths of the last quarters of their curves: where metrics are noisy, these spread wider.
     """
     ranked = run.ranked()[:FINALISTS]
     best, sixth = ranked[0].best, ranked[-1].best
     assert best is not None
     assert sixth is not None
     seen = [metric for trial in ranked for metric in trial.metrics.values()]
-    quarter = sorted(seen, reverse=not run.minimize)[(len(seen) - 1) // 4]
-    limit = (max if run.minimize else min)(2 * sixth.metric - best.metric, quarter)
+    late = [m for trial in ranked for epoch, m in trial.metrics.items() if epoch > 0.75 * max(trial.metrics)]
+    common = sorted(late, reverse=not run.minimize)[int(0.8 * (len(late) - 1))]
+    limit = (max if run.minimize else min)(2 * sixth.metric - best.metric, common)
     return [metric for metric in seen if best.metric != sixth.metric and not run.is_better(limit, metric)] or seen
 
 
@@ -270,6 +271,7 @@ def page_data(run: Run) -> dict[str, Any]:
     unit, unit_seconds = time_unit(run.elapsed)
     counted = epoch_label(run, 'trials trained to at least this epoch')
     every = [metric for trial in ranked for metric in trial.metrics.values()]
+    named = {'label': f'best {run.metric_name}'}
     finalists = max(trial.epoch for trial in ranked[:FINALISTS])
     data['charts'] = {
         'many': len(ranked) > MANY,
@@ -280,8 +282,8 @@ def page_data(run: Run) -> dict[str, Any]:
         'metrics': _metrics(run, every, 10),
         'zoom_epochs': _epochs(finalists, 'epoch of the trial'),
         'zoom': _metrics(run, zoom_metrics(run), 8),
-        'best': _metrics(run, best, 6),
-        'improvements': _metrics(run, best_so_far(run), 7),
+        'best': _metrics(run, best, 6) | named,
+        'improvements': _metrics(run, best_so_far(run), 7) | named,
         'spent': _drawn(Axis(0, run.epochs_spent or 1), 6, 'epochs trained, over all trials'),
         'seconds': {
             **_drawn(Axis(0, run.elapsed / unit_seconds or 1), 6, f'time that the run worked ({unit})'),
@@ -312,8 +314,7 @@ def _epochs(last: int, label: str) -> dict[str, Any]:
 def _scatter(h: Hyperparameter, run: Run, ranked: Sequence[TrialRecord]) -> dict[str, Any]:
     trials = [trial for trial in ranked[::-1] if h.name in trial.configuration]
     if h.kind == 'number':
-        axis: dict[str, Any] = _drawn(value_axis(h, run).widened(0.03), 3)
-        axis['ticks'] = marked_values(h, run, 4)
+        axis: dict[str, Any] = {**asdict(value_axis(h, run).widened(0.03)), 'ticks': marked_values(h, run)}
         x = [trial.configuration[h.name] for trial in trials]
     else:
         axis = {'low': -0.5, 'high': len(h.values) - 0.5, 'names': h.values}

@@ -209,7 +209,7 @@ def trials_by_epoch(axes: Axes, run: Run) -> None:
 
     count = charts.trials_by_epoch(run)
     last = max(charts.last_epoch(run), 1)
-    axes.bar(range(1, last + 1), count[:last], width=0.9 if last <= 100 else 1.0, color=BLUE)
+    axes.bar(range(1, last + 1), count[:last], width=0.9 if last <= 40 else 1.0, color=BLUE)
     epoch_axis(axes, charts.last_epoch(run), charts.epoch_label(run))
     if max(count) > 50:
         axes.set_yscale('log')
@@ -291,7 +291,7 @@ def metric_by(axes: Axes, run: Run, hyperparameter: Hyperparameter) -> None:
         axis = charts.value_axis(h, run)
         if axis.log:
             axes.set_xscale('log')
-        plain_ticks(axes.xaxis, charts.marked_values(h, run, 5))
+        plain_ticks(axes.xaxis, charts.marked_values(h, run))
         if axis.low < axis.high:
             axes.set_xlim(axis.widened(0.03).low, axis.widened(0.03).high)
     else:

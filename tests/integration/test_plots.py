@@ -139,6 +139,24 @@ def test_the_race_of_the_best_fills_its_own_panel(tmp_path: Path) -> None:
     assert (line.get_xdata()[0], line.get_ydata()[0]) == (4, pytest.approx(best)), 'the dot is where the best is'
 
 
+def test_the_race_of_noisy_metrics_is_not_cut_through(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    noisy = [[*np.linspace(3, 0.5, 20), *random.uniform(0.1, 0.5, 60)] for _ in range(6)]
+    curves = [({'x': float(i)}, metrics, None) for i, metrics in enumerate(noisy)]
+    run = read_run(written(tmp_path / 'run', curves))
+    axis = charts.metric_axis(run, charts.zoom_metrics(run))
+    late = np.array(noisy)[:, 60:]
+    assert (late < axis.high).mean() >= 0.75
+    assert axis.high < 0.6, 'the beginning is not part of it'
+
+
+def test_an_axis_of_numbers_has_two_ticks_at_least(tmp_path: Path) -> None:
+    curves = [({'momentum': x, 'lr': 10 * x}, [x], None) for x in (0.1, 0.5, 0.99)]
+    run = read_run(written(tmp_path / 'run', curves))
+    for scatter in charts.page_data(run)['charts']['scatters']:
+        assert len(scatter['x']['ticks']) >= 2
+
+
 def test_one_scale_of_colors_has_one_meaning(tmp_path: Path) -> None:
     run = read_run(tuned(tmp_path))
     figure = plots.draw(run)
