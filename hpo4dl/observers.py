@@ -5,7 +5,6 @@ This module alone reaches ring 3, inside functions: a core copy has no narrator,
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,13 +14,13 @@ from .errors import ArgumentError, MissingPartError
 from .progress import Callback, Event
 from .race.stopping import Deadline
 from .records.state import RunState
-from .text import brief
+from .text import Log, brief
 from .trial import Trial
 
 if TYPE_CHECKING:
     from .analysis.run import Run as Run
 
-logger = logging.getLogger(__name__)
+logger = Log(__name__)
 
 
 class Narrates(Protocol):

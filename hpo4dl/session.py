@@ -88,7 +88,8 @@ class Session:
                 self.workers.close()
                 self.observers.close()
                 write_table(self.run_folder, self.settings.minimize, self.space.restore)
-        self.observers.end(self.run_folder, self.how_to_go_on(stop))
+        with refused():
+            self.observers.end(self.run_folder, self.how_to_go_on(stop))
         incumbent = self.state.incumbent_row()
         if incumbent is None:
             raise self._nothing_found(stop)

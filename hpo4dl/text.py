@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import traceback
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    Adapter = logging.LoggerAdapter[logging.Logger]
+else:
+    Adapter = logging.LoggerAdapter
+
+
+class Log(Adapter):
+    """The logger of that name, whose handlers and filters are the user's: what they raise ends no run."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(logging.getLogger(name), {})
+
+    def log(self, level: int, msg: object, *args: object, **keywords: Any) -> None:
+        """Log, from one call further up than this; what a handler raises is told on stderr, as `logging` tells it."""
+        try:
+            super().log(level, msg, *args, **{'stacklevel': 2, **keywords})
+        except Exception:
+            with suppress(Exception):
+                traceback.print_exc()
 
 
 def truncate(text: str, width: int) -> str:
@@ -15,7 +39,7 @@ def brief(value: object, length: int = 200) -> str:
     """Return `repr(value)`, cut to `length` characters; never raises."""
     try:
         text = repr(value)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = f'<{type(value).__name__} whose repr raises {type(error).__name__}>'
     return truncate(text, length)
 
@@ -24,7 +48,7 @@ def one_line(error: BaseException) -> str:
     """Return an exception as one line: its type and message; never raises."""
     try:
         message = ' '.join(str(error).split())
-    except Exception:
+    except (Exception, SystemExit):
         message = '(its message cannot be read)'
     return f'{type(error).__name__}: {message}'[:1000]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..progress import Event
 from ..records.state import RunState
+from ..text import Log
 from .advice import Advisor
 from .display import Bar, Line, Pace, event_line, is_watched, progress_display
 from .failures import FailureLog
@@ -23,7 +24,7 @@ from .run import read_run
 GONE = (OSError, ValueError, AttributeError)
 """What is raised by a terminal that was closed, a stream that was, and one that is None."""
 
-logger = logging.getLogger(__name__)
+logger = Log(__name__)
 
 
 class Narrator:

@@ -10,7 +10,6 @@ no other with it.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import ArgumentError, ExecutorError
-from ..text import brief, one_line
+from ..text import Log, brief, one_line
 from ..trial import Attempt, Objective, Outcome
 from .pickling import is_about_pickling, pickling_error
 from .processes import GRACE, WorkerProcess
@@ -32,7 +31,7 @@ POLL = 0.05
 MAX_STARTUP_FAILURES = 3
 """Consecutive executors that break, or calls that are lost, before any call has begun, after which we give up."""
 
-logger = logging.getLogger(__name__)
+logger = Log(__name__)
 
 
 @dataclass(eq=False)

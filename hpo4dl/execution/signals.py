@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -10,9 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from ..text import Log
+
 STOPPING = ('SIGINT', 'SIGTERM', 'SIGUSR1')
 
-logger = logging.getLogger(__name__)
+logger = Log(__name__)
 
 
 class Signals:

@@ -16,7 +16,6 @@ copy still writes, the tuner's own second call works in a folder of its own.
 from __future__ import annotations
 
 import concurrent.futures
-import logging
 import math
 import os
 import shutil
@@ -31,7 +30,7 @@ from typing import Any
 
 from ..checks import check_choice, check_number, check_path
 from ..errors import ArgumentError, ExecutorError
-from ..text import one_line
+from ..text import Log, one_line
 
 LOOK = 1.0
 """Seconds between two looks for the result of a job."""
@@ -41,7 +40,7 @@ ENDED = {'BOOT_FAIL', 'CANCELLED', 'COMPLETED', 'DEADLINE', 'FAILED', 'NODE_FAIL
 ENDED |= {'REVOKED', 'TIMEOUT'}
 """The states in which a job does not run, and will not."""
 
-logger = logging.getLogger(__name__)
+logger = Log(__name__)
 
 
 class SlurmExecutor:

@@ -8,7 +8,6 @@ its folder becomes the trial's checkpoint, then the incumbent's copy is made, th
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from ..execution.signals import Signals
 from ..optimizers.protocol import Optimizer, TakesRequests, tell
 from ..records.requests import Requests
 from ..records.state import RunState
-from ..text import one_line
+from ..text import Log, one_line
 from ..trial import Outcome, Trial
 from .budget import to_finish, unfinished
 from .planner import Planned, Planner
@@ -31,7 +30,7 @@ GIVEN_UP = 'given up: hpo4dl stop --trial'
 PATIENCE = 0.5
 """Seconds that may pass until a signal, or the end of the time, is noticed."""
 
-logger = logging.getLogger(__name__)
+logger = Log(__name__)
 
 Observer = Callable[[Trial, Mapping[int, float], 'str | None', RunState, int], None]
 """Is told of every result: the step, its metrics, why it failed, the state, and how many calls are running."""

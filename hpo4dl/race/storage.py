@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from ..records.checkpoints import Checkpoints
 from ..records.disk_quota import DiskQuota
 from ..records.recorder import Recorder
 from ..records.state import RunState
+from ..text import Log
 
-logger = logging.getLogger(__name__)
+logger = Log(__name__)
 
 
 @dataclass

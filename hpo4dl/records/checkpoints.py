@@ -22,7 +22,6 @@ killed may leave it half written, or ahead of the journal: the objective functio
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 import secrets
@@ -32,6 +31,7 @@ from pathlib import Path
 
 from ..errors import HPO4DLError, StorageError
 from ..files import copy_tree, remove_tree, swap, sync_folder, sync_tree, tree_size
+from ..text import Log
 from ..trial import Attempt, Trial
 from .identity import MARK
 
@@ -45,7 +45,7 @@ OURS = {
 KEEP = ('all', 'alive', 'best', 'none')
 MODES = ('copy', 'in-place')
 
-logger = logging.getLogger(__name__)
+logger = Log(__name__)
 
 
 class Checkpoints:

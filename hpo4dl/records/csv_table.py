@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 from pathlib import Path
 from typing import Any
 
 from ..errors import HPO4DLError
 from ..files import write_text
+from ..text import Log
 from .journal import Journal
 from .state import Restore, RunState
 
-logger = logging.getLogger(__name__)
+logger = Log(__name__)
 
 
 def write_table(run_folder: Path, minimize: bool, restore: Restore) -> None:

@@ -21,7 +21,6 @@ the tuner's process, which holds the `Lock`. Whoever else reads a journal change
 from __future__ import annotations
 
 import json
-import logging
 import os
 import secrets
 import time
@@ -33,7 +32,7 @@ from typing import Any
 
 from ..errors import JournalError, RunLockedError, StorageError
 from ..files import open_regular, swap, sync_folder, write_text
-from ..text import brief
+from ..text import Log, brief
 from .events import Event, fault_of
 
 SCHEMA = 2
@@ -45,7 +44,7 @@ NO_FOLLOW = getattr(os, 'O_NOFOLLOW', 0)
 NO_WAIT = getattr(os, 'O_NONBLOCK', 0)
 """To open a pipe waits for nobody."""
 
-logger = logging.getLogger(__name__)
+logger = Log(__name__)
 
 
 class Journal:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import logging
 import os
 import secrets
 import socket
@@ -28,14 +27,14 @@ from pathlib import Path
 
 from ..errors import RunLockedError, StorageError
 from ..files import open_regular, read_regular, write_text
-from ..text import escape
+from ..text import Log, escape
 
 SETTLING = 0.1
 """Seconds to wait before checking that a lock that was taken over is still ours."""
 MAX_BYTES = 10_000
 """More is no lock of ours."""
 
-logger = logging.getLogger(__name__)
+logger = Log(__name__)
 
 
 class Lock:

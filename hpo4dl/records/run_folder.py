@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import platform
 import re
@@ -20,9 +19,10 @@ from ConfigSpace import ConfigurationSpace
 from ..errors import ArgumentError, JournalError
 from ..files import read_json, read_regular, sync_folder, write_text
 from ..space.serialization import describe, read_space, write_space
+from ..text import Log
 from .identity import Identity, mark
 
-logger = logging.getLogger(__name__)
+logger = Log(__name__)
 
 
 def make_run_folder(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import Any
 
 from ..errors import JournalError, StorageError
 from ..files import read_regular, replacing
+from ..text import Log
 from .events import Event
 from .journal import SCHEMA, Journal, check_event, decode_line, encode_line
 
-logger = logging.getLogger(__name__)
+logger = Log(__name__)
 
 
 def salvage_journal(journal: Journal) -> None:

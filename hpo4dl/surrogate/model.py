@@ -12,7 +12,6 @@ since a race has too few to learn it from, and it also gives the prior mean; and
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import fields, replace
 from typing import Any
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError
 from torch import Tensor
 
+from ..text import Log
 from ..trial import Array
 from .adam import Adam
 from .curve_encoder import CurveEncoder, pretrained
@@ -31,7 +31,7 @@ from .kernels import Inputs, Kernel, KernelInputs, deduplicate
 from .policy import SurrogatePolicy
 from .prediction import CandidatePosterior, ConditionedGP
 
-logger = logging.getLogger(__name__)
+logger = Log(__name__)
 
 
 class Surrogate:

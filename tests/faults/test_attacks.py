@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import multiprocessing
 import os
@@ -224,3 +225,35 @@ def test_too_few_open_files_are_an_error_of_ours(tmp_path: Path, room: int) -> N
     """
     told = in_another_process(code, tmp_path, room, env={'PYTHONPATH': os.pathsep.join(sys.path)})
     assert 'open files' in told, told
+
+
+class Raising(logging.Handler):
+    """As one of a user, whose server is gone."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise ConnectionError(record.getMessage())
+
+
+@pytest.mark.parametrize('raises', ['handler', 'filter'])
+def test_a_handler_of_logging_that_raises_ends_no_run(tmp_path: Path, capsys, raises: str) -> None:
+    """What is told on stderr meanwhile is `logging`'s way."""
+    logger, handler = logging.getLogger('hpo4dl'), Raising() if raises == 'handler' else logging.StreamHandler()
+    if raises == 'filter':
+        handler.addFilter(lambda record: 1 / 0)
+    calls = []
+
+    def objective(configuration, epoch, previous_epoch, checkpoint_path):
+        calls.append(epoch)
+        return curve(configuration['x'], epoch, previous_epoch) if len(calls) != 3 else None
+
+    before = logger.level
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    try:
+        tuner = tune(tmp_path, objective, max_budget=15, retry=1)
+        tuner.run()
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+    assert tuner.epochs_spent == 15
+    assert ('ConnectionError' if raises == 'handler' else 'ZeroDivisionError') in capsys.readouterr().err

@@ -28,6 +28,11 @@ class Unspeakable(Exception):
     __repr__ = __str__
 
 
+class Leaves(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
 def results(tuner: Tuner) -> list[dict]:
     return events_of(tuner.run_folder, 'result')
 
@@ -42,6 +47,7 @@ def results(tuner: Tuner) -> list[dict]:
         (GeneratorExit(), 'GeneratorExit'),
         (Surprise('mine'), 'Surprise: mine'),
         (Unspeakable(), 'Unspeakable: (its message cannot be read)'),
+        (Leaves(), 'Leaves: (its message cannot be read)'),
         (OSError(2, 'no such data'), 'FileNotFoundError: [Errno 2] no such data'),
         (Exception('x' * 10**6), 'Exception: xxx'),
     ],
