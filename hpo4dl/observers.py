@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .checks import check_flag, check_list
 from .errors import ArgumentError, MissingPartError
+from .log import Log
 from .progress import Callback, Event
 from .race.stopping import Deadline
 from .records.state import RunState
-from .text import Log, brief
+from .text import brief
 from .trial import Trial
 
 if TYPE_CHECKING:

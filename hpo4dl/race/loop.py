@@ -16,10 +16,11 @@ from typing import Any
 from ..errors import ArgumentError, StorageError
 from ..execution.engines import POLL, Call, LostCall, Workers
 from ..execution.signals import Signals
+from ..log import Log
 from ..optimizers.protocol import Optimizer, TakesRequests, tell
 from ..records.requests import Requests
 from ..records.state import RunState
-from ..text import Log, one_line
+from ..text import one_line
 from ..trial import Outcome, Trial
 from .budget import to_finish, unfinished
 from .planner import Planned, Planner

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import StorageError
+from ..log import Log
 from ..optimizers.protocol import Optimizer, Prioritizes
 from ..records.checkpoints import Checkpoints
 from ..records.disk_quota import DiskQuota
 from ..records.recorder import Recorder
 from ..records.state import RunState
-from ..text import Log
 
 logger = Log(__name__)
 

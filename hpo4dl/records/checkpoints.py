@@ -31,7 +31,7 @@ from pathlib import Path
 
 from ..errors import HPO4DLError, StorageError
 from ..files import copy_tree, remove_tree, swap, sync_folder, sync_tree, tree_size
-from ..text import Log
+from ..log import Log
 from ..trial import Attempt, Trial
 from .identity import MARK
 

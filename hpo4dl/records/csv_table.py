@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import HPO4DLError
 from ..files import write_text
-from ..text import Log
+from ..log import Log
 from .journal import Journal
 from .state import Restore, RunState
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError
 from torch import Tensor
 
-from ..text import Log
+from ..log import Log
 from ..trial import Array
 from .adam import Adam
 from .curve_encoder import CurveEncoder, pretrained
