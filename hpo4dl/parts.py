@@ -12,10 +12,10 @@ from .execution.engines import Workers, slots_for
 from .execution.pickling import check_picklable
 from .execution.processes import check_devices
 from .execution.worker import TrainsAttempts
-from .observers import check_place
 from .optimizers.base import BaseOptimizer
 from .optimizers.protocol import Forecasts, Optimizer
 from .optimizers.registry import OPTIMIZERS, check_agrees
+from .periphery import check_place
 from .settings import Settings
 from .space.unit_cube import Space
 from .trial import Objective

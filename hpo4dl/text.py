@@ -1,9 +1,6 @@
-"""Values and errors as text for people, in messages and log lines, and the names of functions."""
+"""Values and errors as text for people, in messages and log lines."""
 
 from __future__ import annotations
-
-import os
-import sys
 
 
 def truncate(text: str, width: int) -> str:
@@ -32,14 +29,3 @@ def one_line(error: BaseException) -> str:
 def escape(value: object) -> str:
     """Return `value` as one line of text that is safe on a terminal: characters that do not print are escaped."""
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode('ascii') for c in str(value))
-
-
-def importable(function: object) -> str:
-    """Return the name by which another process imports a function: MODULE:NAME or FILE.py:NAME; empty: by none."""
-    name, module = getattr(function, '__qualname__', ''), sys.modules.get(getattr(function, '__module__', None) or '')
-    if not name or '<' in name or getattr(module, name.partition('.')[0], None) is None:
-        return ''
-    if module is None or module.__name__ != '__main__':
-        return f'{module.__name__}:{name}' if module is not None else ''
-    file = getattr(module, '__file__', None)
-    return f'{os.path.relpath(file)}:{name}' if file else ''

@@ -12,10 +12,11 @@ from ConfigSpace import ConfigurationSpace
 
 from .checks import check_count, check_flag, check_objective_function, check_path
 from .errors import ArgumentError
-from .observers import Observers, first_configurations, results
+from .observers import Observers
 from .optimizers.protocol import Optimizer
 from .optimizers.registry import check_optimizer
 from .parts import check_fits, chosen_optimizer, workers_of
+from .periphery import first_configurations, results
 from .progress import Callback
 from .records.identity import Identity, make_marked, read_identity
 from .records.journal import SCHEMA, Journal
@@ -28,7 +29,7 @@ from .space.unit_cube import Space
 from .trial import Incumbent, Objective
 
 if TYPE_CHECKING:
-    from .observers import Run
+    from .periphery import Run
 
 OptimizerName = Literal['dyhpo', 'hyperband', 'asha', 'random']
 Keep = Literal['alive', 'all', 'best', 'none']

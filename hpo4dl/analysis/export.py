@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError, HPO4DLError, StorageError
-from ..extras import import_extra
+from ..integrations.extras import import_extra
 from ..records.state import TrialRecord
 from ..text import escape
 from .run import Hyperparameter, Run, is_number, to_json

@@ -31,7 +31,6 @@ from hpo4dl.records.disk_quota import DiskQuota
 from hpo4dl.records.journal import SCHEMA, Journal
 from hpo4dl.records.lock import Lock
 from hpo4dl.records.recorder import Recorder
-from hpo4dl.records.requests import Requests
 from hpo4dl.records.state import RunState
 from hpo4dl.trial import Attempt, Outcome
 
@@ -121,7 +120,7 @@ class Race:
                 workers=self.workers,
                 signals=self.signals,
                 observe=self._observe,
-                requests=Requests(self.folder),
+                take_requests=lambda loop: None,
                 trial_timeout=self.trial_timeout,
             )
 
