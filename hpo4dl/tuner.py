@@ -125,7 +125,7 @@ class Tuner:
         name: str | None = None,
         metric_name: str = 'metric',
     ) -> None:
-        given = dict(locals())  # most of them are settings of the same name
+        arguments = dict(locals())  # by name: `Settings.checked` takes those that are settings
         check_objective_function(objective_function)
         check_optimizer(optimizer)
         configspace: ConfigurationSpace = as_space(configuration_space)
@@ -141,8 +141,8 @@ class Tuner:
             space.to_unit(configuration, 'initial_configurations')
         plain_first = [space.plain(configuration) for configuration in first]
         plain_candidates = None if candidates is None else [space.plain(candidate) for candidate in candidates]
-        given |= {'optimizer': known, 'initial_configurations': plain_first, 'candidates': plain_candidates}
-        settings = Settings.checked(given)
+        plain = {'optimizer': known, 'initial_configurations': plain_first, 'candidates': plain_candidates}
+        settings = Settings.checked(arguments | plain)
         chosen = chosen_optimizer(optimizer, settings, space)
         observers = Observers(callbacks, progress, settings.max_budget, settings.cost, quiet)
         processes = (devices, devices_per_trial, trials_per_device, fresh_process)
@@ -200,7 +200,6 @@ class Tuner:
             ArgumentError: an argument cannot be used.
             JournalError: the folder holds no run, or a damaged one.
         """
-        given = dict(locals()) | {'optimizer': None}  # those that are settings, too, replace the run's own
         check_objective_function(objective_function)
         check_flag('take_over', take_over)
         check_flag('salvage', salvage)
@@ -214,7 +213,9 @@ class Tuner:
         identity.checkpoint_folder(folder, stored.storage_path)
         if configuration_space is None:
             configuration_space = read_configuration_space(folder)
-        settings = stored.replaced(given)
+        stops = {'max_budget': max_budget, 'time_limit': time_limit, 'target': target, 'retry': retry}
+        stops |= {'stop_when_gain_below': stop_when_gain_below, 'trial_timeout': trial_timeout, 'max_disk': max_disk}
+        settings = stored.replaced(stops)
         space = Space.restored(as_space(configuration_space), settings.candidates)
         check_fits(objective_function, space)
         chosen = chosen_optimizer(optimizer, settings, space)

@@ -182,7 +182,7 @@ class DyHPO(BaseOptimizer):
     def predicted_ends(self, trial_ids: Sequence[int]) -> Array:
         """(n,) predicted targets of n trials at `max_epochs`; the best values as long as none can be predicted."""
         if self.transform is None:
-            return np.array([self.checkpoint_priority(trial_id) for trial_id in trial_ids])
+            return np.array([max(self.curves[trial_id].values, default=-math.inf) for trial_id in trial_ids])
         curves = [self.curves[trial_id] for trial_id in trial_ids]
         inputs = self._builder.inputs(self.transform, curves, [self.max_epochs] * len(curves))
         return self.surrogate.predict(inputs)[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import StorageError
 from ..log import Log
-from ..optimizers.protocol import Optimizer, Prioritizes
+from ..optimizers.protocol import Optimizer
 from ..records.checkpoints import Checkpoints
 from ..records.disk_quota import DiskQuota
 from ..records.recorder import Recorder
@@ -107,9 +107,7 @@ class Storage:
         self.prune()
 
     def _priority(self, trial_id: int) -> tuple[bool, float]:
-        """Whose checkpoint is to stay: trials that may be asked for again, the most promising ones longest."""
-        if isinstance(self.optimizer, Prioritizes):
-            return self.optimizer.is_alive(trial_id), self.optimizer.checkpoint_priority(trial_id)
+        """Whose checkpoint is to stay: trials that may be asked for again, and the best ones, longest."""
         best = self.state.trials[trial_id].best
         value = -math.inf if best is None else best.metric
         return self.optimizer.is_alive(trial_id), -value if self.state.minimize else value
