@@ -20,7 +20,7 @@ from ..log import Log
 from ..optimizers.protocol import Optimizer, TakesRequests, tell
 from ..records.state import RunState
 from ..trial import Outcome, Trial
-from .budget import to_finish, unfinished
+from .finishing import to_finish, unfinished
 from .planner import Planned, Planner
 from .stopping import Stop, StoppingRules
 from .storage import Storage

@@ -41,12 +41,12 @@ class Storage:
         return trial_id in self.state.running or is_asked_for
 
     def prune(self, told: int | None = None) -> None:
-        """Remove checkpoints that are not needed: of the trial just told, and now and then of all.
+        """Remove checkpoints that are not needed: of the trial just told, and now and then of all."""
 
-        Those of trials that are finished after the race stay.
-        """
-        keeps = lambda trial_id: trial_id in self.state.finishing or self.needs(trial_id)  # noqa: E731
-        for trial_id in self.checkpoints.unneeded(self.state.checkpoints, keeps, told):
+        def is_needed(trial_id: int) -> bool:
+            return trial_id in self.state.finishing or self.needs(trial_id)
+
+        for trial_id in self.checkpoints.unneeded(self.state.checkpoints, is_needed, told):
             del self.state.checkpoints[trial_id]
             self.checkpoints.drop(trial_id)
 
