@@ -26,8 +26,8 @@ def build_optimizer(settings: Settings, space: Space) -> BaseOptimizer:
     special: dict[str, Any] = {}
     if settings.optimizer == 'dyhpo':
         special = {'num_configurations': settings.num_configurations, 'device': settings.device}
-    elif settings.optimizer == 'hyperband' and {settings.max_budget, settings.time_limit, settings.target} == {None}:
-        special = {'rounds': 1}  # nothing else bounds it
+    elif settings.optimizer == 'hyperband' and not settings.is_bounded():
+        special = {'rounds': 1}
     return OPTIMIZERS[str(settings.optimizer)](
         space,
         settings.max_epochs,

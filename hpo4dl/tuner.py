@@ -18,6 +18,7 @@ from .optimizers.registry import check_optimizer
 from .parts import check_fits, chosen_optimizer, workers_of
 from .periphery import first_configurations, results
 from .progress import Callback
+from .records.checkpoints import Keep, Mode
 from .records.identity import Identity, make_marked, read_identity
 from .records.journal import SCHEMA, Journal
 from .records.run_folder import make_run_folder, read_configuration_space, write_run
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from .periphery import Run
 
 OptimizerName = Literal['dyhpo', 'hyperband', 'asha', 'random']
-Keep = Literal['alive', 'all', 'best', 'none']
-Mode = Literal['copy', 'in-place']
 Unit = Literal['epochs', 'seconds', 'reported']
 
 
@@ -210,12 +209,12 @@ class Tuner:
         if stored.optimizer is not None and optimizer is not None:
             raise ArgumentError('optimizer', optimizer, f'None: the run was started with {stored.optimizer!r}')
         identity = read_identity(folder) or Identity.new(folder.name)
-        identity.checkpoint_folder(folder, stored.storage_path)
+        identity.checkpoint_folder(folder, stored.storage_path)  # raises where a link lies there
         if configuration_space is None:
             configuration_space = read_configuration_space(folder)
-        stops = {'max_budget': max_budget, 'time_limit': time_limit, 'target': target, 'retry': retry}
-        stops |= {'stop_when_gain_below': stop_when_gain_below, 'trial_timeout': trial_timeout, 'max_disk': max_disk}
-        settings = stored.replaced(stops)
+        changed: dict[str, Any] = {'max_budget': max_budget, 'time_limit': time_limit, 'target': target, 'retry': retry}
+        changed |= {'stop_when_gain_below': stop_when_gain_below, 'trial_timeout': trial_timeout, 'max_disk': max_disk}
+        settings = stored.replaced(changed)
         space = Space.restored(as_space(configuration_space), settings.candidates)
         check_fits(objective_function, space)
         chosen = chosen_optimizer(optimizer, settings, space)

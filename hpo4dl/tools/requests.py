@@ -15,13 +15,15 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, StorageError
 from ..files import read_json, write_text
 from ..log import Log
-from ..race.loop import Loop
 from ..text import one_line
+
+if TYPE_CHECKING:
+    from ..race.loop import Loop
 
 FOLDER = 'requests'
 
