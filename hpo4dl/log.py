@@ -5,15 +5,10 @@ from __future__ import annotations
 import logging
 import traceback
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    Adapter = logging.LoggerAdapter[logging.Logger]
-else:
-    Adapter = logging.LoggerAdapter
+from typing import Any
 
 
-class Log(Adapter):
+class Log(logging.LoggerAdapter):  # type: ignore[type-arg]  # Python 3.10's takes none
     """The logger of that name, whose handlers and filters are the user's: what they raise ends no run."""
 
     def __init__(self, name: str) -> None:

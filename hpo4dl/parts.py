@@ -24,9 +24,10 @@ from .trial import Objective
 def build_optimizer(settings: Settings, space: Space) -> BaseOptimizer:
     """The optimizer that the settings name, knowing nothing yet."""
     special: dict[str, Any] = {}
+    bounds = (settings.max_budget, settings.time_limit, settings.target)
     if settings.optimizer == 'dyhpo':
         special = {'num_configurations': settings.num_configurations, 'device': settings.device}
-    elif settings.optimizer == 'hyperband' and not settings.is_bounded():
+    elif settings.optimizer == 'hyperband' and all(bound is None for bound in bounds):
         special = {'rounds': 1}
     return OPTIMIZERS[str(settings.optimizer)](
         space,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .checks import check_list
 from .errors import MissingPartError
@@ -18,22 +18,14 @@ from .race.loop import Loop
 from .records.state import RunState
 
 if TYPE_CHECKING:
+    from .analysis.narrator import Narrator
     from .analysis.run import Run as Run
 
 logger = Log(__name__)
 
 
-class Narrates(Protocol):
-    """Tells people of a race, from its first line to its last."""
-
-    def begin(self, run_folder: Path, state: RunState) -> None: ...
-    def result(self, event: Event, state: RunState) -> None: ...
-    def close(self) -> None: ...
-    def end(self, run_folder: Path, how_to_go_on: str) -> None: ...
-
-
 class LogLines:
-    """What a core copy tells: that which is worth a line in a log."""
+    """The narrator of a core copy, which tells what is worth a line in a log; methods as `Narrator`'s."""
 
     def begin(self, run_folder: Path, state: RunState) -> None:
         logger.info('the run is in %s', run_folder)
@@ -49,13 +41,13 @@ class LogLines:
         logger.info('%s', how_to_go_on)
 
 
-def narrator(progress: bool | None, quiet: bool) -> Narrates:
+def narrator(progress: bool | None, quiet: bool) -> Narrator | LogLines:
     """Who tells people of a race: `progress` and `quiet` as in `Tuner`."""
-    try:
+    with suppress(MissingPartError):
         from .analysis.narrator import Narrator
-    except MissingPartError:
-        return LogLines()
-    return Narrator(progress, quiet)
+
+        return Narrator(progress, quiet)
+    return LogLines()
 
 
 def check_place(objective_function: object, processes: int) -> None:
@@ -68,22 +60,22 @@ def check_place(objective_function: object, processes: int) -> None:
 
 def taker_of_requests(run_folder: Path) -> Callable[[Loop], None]:
     """What does in a loop what other shells ask for, see `Requests`; in a core copy, nothing."""
-    try:
+    with suppress(MissingPartError):
         from .tools.requests import Requests
-    except MissingPartError:
-        return lambda loop: None
-    requests = Requests(run_folder)
-    requests.forget_stops()
-    return requests.take
+
+        requests = Requests(run_folder)
+        requests.forget_stops()
+        return requests.take
+    return lambda loop: None
 
 
 def command_to_go_on(run_folder: Path, function: object) -> str | None:
     """The command that goes on with a run, of this function, see `going_on.py`; None: there is none."""
-    try:
+    with suppress(MissingPartError):
         from .tools.going_on import command_to_go_on
-    except MissingPartError:
-        return None
-    return command_to_go_on(run_folder, function)
+
+        return command_to_go_on(run_folder, function)
+    return None
 
 
 def write_table(run_folder: Path, state: RunState) -> None:

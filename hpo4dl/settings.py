@@ -80,10 +80,6 @@ class Settings:
             checks['max_budget'] = lambda name, value: None if value is None else check_count(name, value)
         return cls(**{name: check(name, given[name]) for name, check in checks.items()})
 
-    def is_bounded(self) -> bool:
-        """Whether a budget, a time or a target ends the race, if its optimizer does not."""
-        return not (self.max_budget is None and self.time_limit is None and self.target is None)
-
     def replaced(self, given: Mapping[str, Any]) -> Settings:
         """The same, but for those of the arguments that are settings and not None; raises ArgumentError."""
         return Settings.checked(asdict(self) | {name: value for name, value in given.items() if value is not None})
