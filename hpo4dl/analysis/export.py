@@ -117,17 +117,24 @@ def write_parquet(run: Run, path: Path) -> None:
     pyarrow, parquet = import_extra('pyarrow', 'parquet'), import_extra('pyarrow.parquet', 'parquet')
     table = rows(run)
     names = list(dict.fromkeys(key for row in table for key in row))
-    columns = {name: of_one_type([row.get(name) for row in table]) for name in names}
+    columns = {in_unicode(name): of_one_type([row.get(name) for row in table]) for name in names}
     content = io.BytesIO()
     parquet.write_table(pyarrow.table(columns), content)
     write_output(path, content.getvalue())
 
 
+def in_unicode(text: str) -> str:
+    """Return the text with what no file can hold, halves of pairs, as backslashes."""
+    return text.encode(errors='backslashreplace').decode()
+
+
 def of_one_type(values: Sequence[Any]) -> list[Any]:
     """Return the values if they are all booleans, all text or all numbers, else each of them as JSON."""
     given = [value for value in values if value is not None]
-    if all(isinstance(value, bool) for value in given) or all(isinstance(value, str) for value in given):
+    if all(isinstance(value, bool) for value in given):
         return list(values)
+    if all(isinstance(value, str) for value in given):
+        return [None if value is None else in_unicode(value) for value in values]
     if all(is_number(value) for value in given):
         small = all(isinstance(value, int) and abs(value) < 2**63 for value in given)
         return list(values) if small else [None if value is None else float(value) for value in values]

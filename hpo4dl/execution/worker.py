@@ -185,7 +185,7 @@ def call_objective(
     finally:
         sys.setrecursionlimit(max(deepest, sys.getrecursionlimit()))  # our own code needs it
         os.umask(os.umask(0o077) & 0o077)  # and all rights on the files that we make
-    outcome.seconds = time.perf_counter() - begin
+    outcome.seconds = max(0.0, time.perf_counter() - begin)  # the function may have replaced the clock
     return outcome
 
 

@@ -39,6 +39,8 @@ SCHEMA = 2
 READABLE = (1, SCHEMA)
 """Schemas that can be resumed: 1 has no "point"."""
 NAME = 'journal.jsonl'
+ENCODER, DECODER = json.JSONEncoder(allow_nan=False, separators=(', ', ': ')), json.JSONDecoder()
+"""Of our own: an objective function may replace those of `json`, or their defaults."""
 NO_FOLLOW = getattr(os, 'O_NOFOLLOW', 0)
 """What is written to is never reached by a link, which may lead anywhere."""
 NO_WAIT = getattr(os, 'O_NONBLOCK', 0)
@@ -244,8 +246,7 @@ def above_streams(descriptor: int) -> int:
 
 def encode_line(event: Event) -> bytes:
     """The event as one line, its checksum last."""
-    # Separators are given, so that an objective which changes the defaults of `json` does not change the format.
-    body = json.dumps(event, ensure_ascii=True, allow_nan=False, separators=(', ', ': '))[:-1]
+    body = ENCODER.encode(event)[:-1]
     return f'{body}, "crc": "{zlib.crc32(body.encode()):08x}"}}\n'.encode()
 
 
@@ -255,7 +256,7 @@ def parse_line(line: bytes) -> Any:
     if crc != b'"%08x"}' % zlib.crc32(body):
         return None
     try:
-        return json.loads(body + b'}')
+        return DECODER.decode((body + b'}').decode())
     except (ValueError, RecursionError):
         return None
 

@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):  # which is `hpo4dl report RUN | head`
-            print(f'hpo4dl: what was asked for cannot be written: {escape(error)}', file=sys.stderr)
+            print(f'hpo4dl: the system refuses it: {escape(error)}', file=sys.stderr)
             return 1
     except KeyboardInterrupt as error:
         print('\n'.join(['', *getattr(error, '__notes__', [])]), file=sys.stderr)
