@@ -50,7 +50,10 @@ class Call:
     given_up: bool = False
 
     def is_done(self) -> bool:
-        return bool(self.future.done())
+        try:
+            return bool(self.future.done())
+        except Exception:  # nothing will ever come of it: its client is gone, say; `result` tells
+            return True
 
     def has_begun(self) -> bool:
         """Looks for the file that the worker makes; on shared file systems it may be seen late."""

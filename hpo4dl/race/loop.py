@@ -148,7 +148,7 @@ class Loop:
         self.planner.started(planned)
         if starts_at < wanted.previous_epoch and self.storage.checkpoints.keep != 'none':
             logger.warning('trial %d is trained again from its start: its checkpoint was evicted', wanted.id)
-        overhead = time.perf_counter() - begin
+        overhead = max(0.0, time.perf_counter() - begin)
         step = self.storage.recorder.start(wanted, epoch, starts_at, planned.by)
         step.overhead = overhead
         self.storage.keep_quota(len(self.workers.running) + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -25,5 +26,7 @@ def importable(function: object) -> str:
         return ''
     if module is None or module.__name__ != '__main__':
         return f'{module.__name__}:{name}' if module is not None else ''
-    file = getattr(module, '__file__', None)
-    return f'{os.path.relpath(file)}:{name}' if file else ''
+    file = getattr(module, '__file__', None) or ''
+    with suppress(OSError, ValueError):  # the folder that we are in was removed; or it is on another drive
+        file = os.path.relpath(file)
+    return f'{file}:{name}' if file else ''

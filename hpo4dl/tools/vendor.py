@@ -67,7 +67,11 @@ def vendor(destination: Path, core: bool = False) -> str:
     copy = destination.absolute() / 'hpo4dl'
     if copy == PACKAGE:
         raise ArgumentError('destination', str(destination), 'a folder other than that of this very package')
-    if copy.exists():
+    try:
+        is_there = copy.exists()
+    except (OSError, ValueError) as error:  # too long; a NUL in it
+        raise StorageError(f'{copy}: cannot be looked at: {error}') from error
+    if is_there:
         changed = changed_files(copy)
         if changed:
             raise ArgumentError('destination', str(destination), f'no changed copy: {", ".join(changed[:5])}')
