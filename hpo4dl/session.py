@@ -98,7 +98,8 @@ class Session:
     def how_to_go_on(self, stop: Stop | None = None) -> str:
         """The last line of a run, for people: the command, or the call, that goes on with it after that stop."""
         path, function = str(self.run_folder), importable(self.workers.objective_function)
-        more = ' --max-budget N' if stop is not None and stop.is_final else ''
+        needs_more = stop is not None and stop.is_final and self.state.incumbent is not None
+        more = ' --max-budget N' if needs_more else ''
         if (self.run_folder / 'command.json').is_file():  # of `hpo4dl run`
             return f'hpo4dl: to go on: hpo4dl resume {shlex.quote(path)}{more}'
         if function and self.settings.optimizer and self.workers.is_this_process() and __package__ == 'hpo4dl':
