@@ -39,7 +39,7 @@ class EveryTrialFailedError(HPO4DLError, RuntimeError):
 
 
 class MissingPartError(HPO4DLError, ImportError):
-    """What was called for is not in this copy of the package, which `hpo4dl vendor --core` made."""
+    """What was asked for is not in this copy of the package, which `hpo4dl vendor --core` made."""
 
 
 class ExecutorError(HPO4DLError, RuntimeError):

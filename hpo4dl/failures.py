@@ -12,7 +12,7 @@ KINDS = {
     r'|error: argument|No such option|Could not override|wrong argument|SyntaxError',
     'no result': r'^no result',
     'time limit': r'trial_timeout|time limit|TIMEOUT|DEADLINE',
-    'diverged': r'not a finite number',
+    'diverged': r'\b(nan|inf)\b.*not a finite number',
     'lost worker': r'its worker died|the executor lost the call|killed: |ended without a result|broken by another',
 }
 """By kind, in the order in which they are looked for."""

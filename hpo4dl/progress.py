@@ -15,7 +15,7 @@ class Event:
     trial: Trial
     """The step that was trained."""
     metrics: dict[int, float]
-    """Its usable metrics by epoch."""
+    """By epoch: the metrics that this call gave."""
     failed: str | None
     """Why the trial is not trained further, if it failed."""
     incumbent: Incumbent | None
@@ -25,7 +25,7 @@ class Event:
     max_budget: float | None
     """What may be spent in all, in `unit`; None: without a limit, as after the race."""
     seconds: float
-    """Wall clock since `run` began."""
+    """Of wall clock, since `run` began."""
     running: int = 0
     """Calls of the objective function that are running now."""
     unit: str = 'epochs'
@@ -35,6 +35,7 @@ class Event:
 
     @property
     def counts_epochs(self) -> bool:
+        """Whether `spent` counts epochs."""
         return self.unit == 'epochs' or self.max_budget is None
 
     @property

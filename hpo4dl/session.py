@@ -67,7 +67,8 @@ class Session:
         """Race until a stop, or train so many trials to the end; arguments and errors as of `Tuner`'s methods."""
         with storage_errors(self.run_folder):
             stop = self._race(finish)
-            self.observers.people.end(self.run_folder, self._how_to_go_on(stop.is_final))
+            needs_more = stop.is_final and self.state.incumbent is not None
+            self.observers.people.end(self.run_folder, self._how_to_go_on(needs_more))
         incumbent = self.state.incumbent_row()
         if incumbent is None:
             raise self._nothing_found(stop)
@@ -95,13 +96,13 @@ class Session:
                 write_table(self.run_folder, self.state)
         return stop
 
-    def _how_to_go_on(self, is_final: bool = False) -> str:
-        """The last line of a run, for people: what to type to go on with it, after a stop that was its end or not."""
+    def _how_to_go_on(self, needs_more: bool = False) -> str:
+        """The last line of a run, for people: what to type to go on with it, perhaps with a larger budget."""
         is_named = self.settings.optimizer is not None and self.workers.is_this_process()
         command = command_to_go_on(self.run_folder, self.workers.objective_function if is_named else None)
         if command is not None:
-            return f'hpo4dl: to go on: {command}{" --max-budget N" if is_final else ""}'
-        more = ', max_budget=N' if is_final else ''
+            return f'hpo4dl: to go on: {command}{" --max-budget N" if needs_more else ""}'
+        more = ', max_budget=N' if needs_more else ''
         return f'hpo4dl: to go on: Tuner.resume({str(self.run_folder)!r}, objective_function{more}).run()'
 
     def _take_up(self, lock: Lock, deadline: Deadline, finish: int | None) -> Loop:

@@ -31,7 +31,9 @@ class Trial:
     """One step of a trial: train `configuration` on from `previous_epoch` (0: from scratch) to `epoch`."""
 
     id: int
+    """The number of the configuration in the race, from 0."""
     configuration: Configuration
+    """The values of its active hyperparameters, by name."""
     previous_epoch: int
     epoch: int
     point: Array | None = field(default=None, repr=False, compare=False)

@@ -58,12 +58,13 @@ class Tuner:
         target: a metric that ends the race when it is reached.
         stop_when_gain_below: ends the race when training the most promising trial to the end is expected to improve
             the best metric by less, in its units; of optimizers that tell (`DyHPO.expected_gain`).
-        initial_configurations: raced first.
-        candidates: restricts the race to these configurations.
+        initial_configurations: dictionaries, which are raced first, in this order.
+        candidates: dictionaries, to which the race is restricted.
         cost: what `max_budget` counts, and what DyHPO weighs gain against: 'epochs' (default), 'seconds' that calls
             take, or 'reported': what the objective function returns as `cost` with each epoch, in any unit.
         warm_start: the folder of a previous run, whose best configurations are raced first, see `warm_start`.
-        keep_checkpoints: 'alive' (default), 'all', 'best', or 'none': each call trains from epoch 1, see `Checkpoints`.
+        keep_checkpoints: whose stay on the disk: of trials that may go on ('alive', the default), of 'all', after the
+            race of the 'best' alone, or of 'none': each call trains from epoch 1.
         executor: where calls are made: None (here, or in processes of this machine), an object with PEP 3148's
             `submit`, or a callable that makes one, so that a broken one can be made anew.
         num_workers: calls at a time; default 1, in this process. With more and no executor: that many processes.
@@ -232,17 +233,17 @@ class Tuner:
 
     @property
     def settings(self) -> Settings:
-        """What the run was started or resumed with."""
+        """What the run was started or resumed with: the arguments, as attributes of the same names."""
         return self._session.settings
 
     @property
     def optimizer(self) -> Optimizer:
-        """What decides."""
+        """What decides: a `DyHPO`, `Hyperband`, `ASHA`, `RandomSearch`, or the object that was given."""
         return self._session.optimizer
 
     @property
     def stopped(self) -> str | None:
-        """Why `run` ended; None as long as it did not."""
+        """Why `run` ended, a text such as 'max_budget: 100'; None as long as it did not."""
         return self._session.stopped
 
     @property
@@ -277,8 +278,8 @@ class Tuner:
 
         Returns:
             The incumbent, a dictionary: `configuration`, `configuration_id`, `epoch`, `metric`, which are attributes,
-            too; what else the objective function returned with it; and `time`, `overhead_time`, `total_time` (seconds
-            an epoch).
+            too; what else the objective function returned with it; and what its epoch took, in seconds: `time`,
+            `overhead_time` (of the decision), `total_time`.
 
         Raises:
             ArgumentError: the objective function cannot be sent to the executor's workers.
@@ -296,7 +297,7 @@ class Tuner:
         others); the incumbent's is among them. They stay the same when an interrupted call of `finish` is made again.
 
         Args:
-            top: how many; those that are trained to the end already count.
+            top: how many, default 3; those that are trained to the end already count.
 
         Returns:
             The incumbent, as `run`; its checkpoint is in `best_trial`.

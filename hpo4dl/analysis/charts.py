@@ -110,9 +110,9 @@ def metric_ticks(run: Run, metrics: Sequence[float], n: float) -> list[float]:
     return found if len(found) > 1 else sorted({axis.low, axis.high})
 
 
-def epoch_ticks(last: int, n: float) -> list[float]:
-    """Return epochs to be labeled, the first one among them."""
-    return sorted({1.0, *Axis(1, max(last, 1)).ticks(n, whole=True)})
+def epoch_ticks(last: int, n: float, first: int = 1) -> list[float]:
+    """Return epochs to be labeled, epoch 1 among them where it is shown."""
+    return sorted({*([1.0] if first == 1 else []), *Axis(first, max(last, first)).ticks(n, whole=True)})
 
 
 def metric_label(run: Run) -> str:
@@ -151,6 +151,13 @@ def zoom_metrics(run: Run) -> list[float]:
     common = sorted(late, reverse=not run.minimize)[int(0.8 * (len(late) - 1))]
     limit = (max if run.minimize else min)(2 * sixth.metric - best.metric, common)
     return [metric for metric in seen if best.metric != sixth.metric and not run.is_better(limit, metric)] or seen
+
+
+def zoom_epochs(run: Run) -> tuple[int, int]:
+    """Return the first and the last epoch at which the best six have such metrics."""
+    shown = {*zoom_metrics(run)}
+    epochs = [e for trial in run.ranked()[:FINALISTS] for e, metric in trial.metrics.items() if metric in shown]
+    return min(epochs), max(epochs)
 
 
 def value_axis(h: Hyperparameter, run: Run) -> Axis:
@@ -273,7 +280,7 @@ def page_data(run: Run) -> dict[str, Any]:
     counted = epoch_label(run, 'trials trained to at least this epoch')
     every = [metric for trial in ranked for metric in trial.metrics.values()]
     named = {'label': f'best {run.metric_name}'}
-    finalists = max(trial.epoch for trial in ranked[:FINALISTS])
+    begin, end = zoom_epochs(run)
     data['charts'] = {
         'many': len(ranked) > MANY,
         'last': last,
@@ -281,7 +288,7 @@ def page_data(run: Run) -> dict[str, Any]:
         'curve_opacity': curve_opacity(len(ranked)),
         'epochs': _epochs(last, epoch_label(run)),
         'metrics': _metrics(run, every, 10),
-        'zoom_epochs': _epochs(finalists, 'epoch of the trial'),
+        'zoom_epochs': _epochs(end, 'epoch of the trial', begin),
         'zoom': _metrics(run, zoom_metrics(run), 8),
         'best': _metrics(run, best, 6) | named,
         'improvements': _metrics(run, best_so_far(run), 7) | named,
@@ -308,8 +315,9 @@ def _metrics(run: Run, metrics: Sequence[float], n: float) -> dict[str, Any]:
     return {**asdict(metric_axis(run, metrics)), 'ticks': metric_ticks(run, metrics, n), 'label': metric_label(run)}
 
 
-def _epochs(last: int, label: str) -> dict[str, Any]:
-    return {**asdict(Axis(0.7, max(last, 2) + 0.3)), 'ticks': epoch_ticks(last, 9), 'label': label}
+def _epochs(last: int, label: str, first: int = 1) -> dict[str, Any]:
+    axis = Axis(first - 0.3, max(last, first + 1) + 0.3)
+    return {**asdict(axis), 'ticks': epoch_ticks(last, 9, first), 'label': label}
 
 
 def _scatter(h: Hyperparameter, run: Run, ranked: Sequence[TrialRecord]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from typing import Any
@@ -129,10 +130,11 @@ def event_line(event: Event, width: int) -> str:
 
 
 def newest(event: Event) -> str:
-    """The newest result; of a failure, its type: a warning says the rest."""
+    """The newest result; of a failure, its type, where it has one: a warning says the rest."""
     what = f'trial {event.trial.id} epoch {event.trial.epoch}: '
     if event.failed is not None:
-        return what + event.failed.partition(':')[0][:24]
+        kind = event.failed.partition(':')[0]
+        return what + (kind if re.fullmatch(r'[\w. ]{1,24}', kind) else 'failed')
     return what + ', '.join(f'{metric:.5g}' for metric in list(event.metrics.values())[-1:])
 
 

@@ -73,7 +73,7 @@ def draw(run: Run, importance: Importance | None = None) -> Figure:
         title = f'{run.name}  ·  {how}  ·  {len(run.trials)} trials, {run.epochs_spent} epochs'
         figure.suptitle(label(title, 140), x=0.01, ha='left', weight='bold', size=12)
         strips: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
-        curves, best = strips[0].subplots(1, 2, width_ratios=[1.6, 1])
+        curves, best = strips[0].subplots(1, 2, width_ratios=[1.2, 1])
         learning_curves(curves, run)
         finalists(best, run)
         middle = strips[1].subplots(1, 4 if importance else 3)
@@ -202,7 +202,8 @@ def finalists(axes: Axes, run: Run) -> None:
         color, width = (RED, 2.2) if place == 0 else (BLUE, 1.1)
         axes.plot(list(trial.metrics), list(trial.metrics.values()), color=color, linewidth=width)
         axes.plot(trial.best.epoch, trial.best.metric, 'o', color=color, markersize=6 if place == 0 else 3.5)
-    epoch_axis(axes, max(trial.epoch for trial in ranked), 'epoch of the trial')
+    first, last = charts.zoom_epochs(run)
+    epoch_axis(axes, last, 'epoch of the trial', first)
     metric_axis(axes, run, charts.zoom_metrics(run), note=False)
     axes.set_title(f'The best {len(ranked)}, closer' if len(ranked) > 1 else 'The only trial with a metric')
 
@@ -375,11 +376,11 @@ def palette() -> Colormap:
     return ListedColormap(colormaps['cividis_r'](np.linspace(0.2, 1, 256)))
 
 
-def epoch_axis(axes: Axes, last: int, text: str) -> None:
+def epoch_axis(axes: Axes, last: int, text: str, first: int = 1) -> None:
     """Set up the horizontal axis of a trial's epochs, from the first to the last."""
-    axes.set_xlim(0.5, max(last, 1) + 0.5)
+    axes.set_xlim(first - 0.5, max(last, first) + 0.5)
     axes.set_xlabel(text)
-    plain_ticks(axes.xaxis, charts.epoch_ticks(last, 8))
+    plain_ticks(axes.xaxis, charts.epoch_ticks(last, 8, first))
 
 
 def add_lines(axes: Axes, lines: Iterable[Array], **style: Any) -> None:

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ConfigSpace import ConfigurationSpace
 
@@ -19,6 +18,7 @@ from ..race.finishing import next_step, unfinished
 from ..race.resuming import follow_request
 from ..records.journal import Journal
 from ..records.run_folder import read_configuration_space
+from ..records.runs import find_run
 from ..records.state import FINISH, RunState
 from ..settings import Settings
 from ..space.unit_cube import Space
@@ -67,7 +67,7 @@ def decisions(
 
     The caller brings the optimizer past each decision, by `ask` or by `replay`, before it takes the next one.
     """
-    folder = Path(check_path('run_folder', run_folder))
+    folder = find_run(check_path('run_folder', run_folder))
     settings = Settings.read(folder)
     if configuration_space is None:
         configuration_space = read_configuration_space(folder)
@@ -103,7 +103,7 @@ def forget_unneeded(state: RunState, optimizer: Optimizer, needed: Collection[in
 
 def who_decided(run_folder: str | os.PathLike[str]) -> list[str | None]:
     """Return who took each of a run's decisions, see `RunningStep.by`; errors as in `replay`."""
-    folder = Path(check_path('run_folder', run_folder))
+    folder = find_run(check_path('run_folder', run_folder))
     state = RunState(Settings.read(folder).minimize)
     return [change.asked.by for change in state.follow(Journal(folder)) if change.asked is not None]
 
@@ -118,7 +118,7 @@ def replay(
     Decisions depend on the seed and on that order alone, however many workers there were. Nothing is written.
 
     Args:
-        run_folder: the folder of the run, which may still be going on.
+        run_folder: the folder of the run, which may still be going on; 'last': the newest one below the current folder.
         optimizer: a fresh object like the one the run was started with, if that was an object.
         configuration_space: where the installed ConfigSpace cannot read the one in the folder.
 

@@ -48,16 +48,14 @@ class Hyperparameter:
 
 @dataclass(repr=False)
 class Run(RunState):
-    """What a run's folder holds: the state that its journal says, its settings, and every epoch.
-
-    `trials` by their number, `incumbent`, `curve(trial)`, `ranked()`, `best_checkpoint`, `to_pandas()`, `plot()`. In a
-    notebook it shows itself as a table.
-    """
+    """What a run's folder holds, as it was when it was read. In a notebook it shows itself as a table."""
 
     folder: Path = Path()
+    """Absolute."""
     settings: dict[str, Any] = field(default_factory=dict)
     """What the tuner was started with; empty if the file is missing."""
     environment: dict[str, Any] = field(default_factory=dict)
+    """The versions of Python and packages, then."""
     hyperparameters: list[Hyperparameter] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
     """Every epoch with a metric, in the order of the journal."""
@@ -86,13 +84,17 @@ class Run(RunState):
         return folder if folder.is_dir() else None
 
     def curve(self, trial: int) -> dict[int, float]:
-        """Return the metrics of a trial by epoch; raises ArgumentError if there is no such trial."""
+        """Return the metrics of a trial, by epoch.
+
+        Raises:
+            ArgumentError: there is no such trial.
+        """
         if trial not in self.trials:
             raise ArgumentError('trial', trial, f'one of the {plural(len(self.trials), "trial")} of {self.name}')
         return dict(self.trials[trial].metrics)
 
     def to_pandas(self) -> Any:
-        """Return a pandas DataFrame: a row an epoch, then a row a failed trial; `configuration.NAME` are columns.
+        """Return a pandas DataFrame: a row an epoch, and at the end a row for each trial that failed.
 
         Raises:
             HPO4DLError: pandas is not installed.
@@ -139,7 +141,7 @@ class Run(RunState):
         return found
 
     def epochs_saved(self) -> int:
-        """Return how many more epochs training all trials that did not fail to the end would have taken."""
+        """Return how many more epochs it would have taken to train all trials to the end, but for those that failed."""
         return sum(max(0, self.max_epochs - t.epoch) for t in self.trials.values() if t.failed is None and t.metrics)
 
     def bounds(self, h: Hyperparameter) -> tuple[float, float]:
@@ -164,7 +166,10 @@ class Run(RunState):
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:
-    """Read a run's folder; 'last' is the newest one below the current folder. Nothing is written.
+    """Read a run's folder, whether the run goes on or not. Nothing is written.
+
+    Args:
+        folder: the run's; 'last': the newest one below the current folder.
 
     Raises:
         JournalError: there is no journal, or one of another schema.

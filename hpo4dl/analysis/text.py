@@ -51,7 +51,8 @@ def format_table(rows: Sequence[Sequence[str]], width: int) -> list[str]:
     """
     sizes = [max(map(len, column)) for column in zip(*rows)]
     beside = sum(sizes[:-1]) + 2 * (len(sizes) - 1)
-    indent = beside if beside <= width - 30 else 4  # else it has lines of its own
+    fits = beside + sizes[-1] <= width or beside <= width - 30
+    indent = beside if fits else 4  # else it has lines of its own
     lines = []
     for row in rows:
         inner = [cell.rjust(size) for cell, size in zip(row[1:-1], sizes[1:-1])]

@@ -164,15 +164,16 @@ def command_objective(
     time_limit: float | None = None,
     grace: float = 10.0,
 ) -> CommandObjective:
-    """An objective function that runs a program, for `Tuner` with any executor.
+    """Return an objective function that runs a program: for `Tuner`, with any executor. docs/shell.md has more.
 
     Args:
         command: the program and its arguments, with placeholders such as '{lr}', '{epoch}', '{checkpoint_path}'.
-        metric: its name in the lines of the output; None: the only number beside the epoch.
-        pattern: a regular expression with the groups `epoch` and `metric`, for lines of another form.
+        metric: its name in the lines of the output; default None: the only number beside the epoch.
+        pattern: a regular expression with the groups `epoch` and `metric`; default None: lines such as
+            'epoch=3 loss=0.2', or JSON.
         first_epoch: the number that the program gives its first epoch; default 1.
-        time_limit: seconds that a call may take; what was told until then counts.
-        grace: seconds between SIGTERM and SIGKILL; default 10.
+        time_limit: seconds that a call may take, default None: any; what was told until then counts.
+        grace: seconds from SIGTERM to SIGKILL, where a call is ended; default 10.
 
     Raises:
         ArgumentError: an argument cannot be used.

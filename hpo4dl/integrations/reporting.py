@@ -11,12 +11,12 @@ RESULTS = 'HPO4DL_RESULTS'
 
 
 def report_epoch(epoch: int, metric: Any, **more: Any) -> None:
-    """Tell the metric of an epoch, from a script that `hpo4dl run` or `command_objective` started.
+    """Tells the metric of an epoch, from a script that `hpo4dl run` or `command_objective` started.
 
     Elsewhere it does nothing. Of several processes of one training (torchrun), the one of rank 0 tells.
 
     Args:
-        epoch: which epoch has ended, from 1.
+        epoch: the one that has ended; they count from 1.
         metric: a number, or a tensor of one element.
         more: kept with the result: other metrics, a note.
     """

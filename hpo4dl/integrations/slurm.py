@@ -53,9 +53,10 @@ class SlurmExecutor:
         time: the time limit of a job: minutes, or a text as sbatch has it ('1-12:00:00').
         patience: seconds to wait for the result of a job that has ended; default 60.
         cluster: 'slurm' (default), or 'local': processes of this machine, to try it without Slurm.
+        python: the command that starts Python in a job; default: the Python that runs here.
         parameters: of the job, as submitit's `SlurmExecutor` has them: `partition='gpu'`, `gpus_per_node=1`,
             `cpus_per_task=8`, `mem='32GB'`, `account=...`, `setup=['module load cuda']`; or whatever sbatch accepts,
-            `additional_parameters={'reservation': 'mine'}`. `python=...` is the command that starts Python there.
+            `additional_parameters={'reservation': 'mine'}`.
 
     Raises:
         ArgumentError: an argument cannot be used.

@@ -32,7 +32,7 @@ NAME = 'checkpoint.pt'
 
 
 def save_checkpoint(checkpoint_path: str | os.PathLike[str], /, **parts: Any) -> None:
-    """Save the parts and the random state, atomically: a kill leaves the older checkpoint or the new one, whole.
+    """Saves the parts and the random state in one file. A kill leaves the older file or the new one, whole.
 
     Args:
         checkpoint_path: the folder that the objective function was given.
@@ -55,10 +55,10 @@ def save_checkpoint(checkpoint_path: str | os.PathLike[str], /, **parts: Any) ->
 
 
 def load_checkpoint(checkpoint_path: str | os.PathLike[str], /, **parts: Any) -> dict[str, Any]:
-    """Restore what `save_checkpoint` saved, and the random state.
+    """Restores what `save_checkpoint` saved, the random state of Python, NumPy and torch included.
 
     Args:
-        checkpoint_path: the folder that the objective function was given, or a run's `best_trial`.
+        checkpoint_path: the folder that the objective function was given, or `tuner.results().best_checkpoint`.
         parts: the objects to restore, by the names that they were saved by. What is None, or is not named, is left.
 
     Returns:

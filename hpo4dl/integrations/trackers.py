@@ -33,7 +33,7 @@ class TensorBoard:
     """Writes a folder that `tensorboard --logdir` shows: each trial is a run, also on the page of hyperparameters.
 
     Args:
-        folder: where; each trial gets a folder of its own below it, the race one called 'race'.
+        folder: what to write into: a folder a trial, and one called 'race'.
 
     Raises:
         HPO4DLError: TensorBoard is not installed.
@@ -79,7 +79,7 @@ class MLflow:
     """Writes MLflow runs: one for the race, and nested in it one a trial, with its configuration as parameters.
 
     Args:
-        name: of the race's run, such as the name of the run's folder: found again by it when the race is resumed.
+        name: of the race's run, such as the name of the run's folder. A race that is resumed is found again by it.
         experiment: the experiment's name; made if it is not there. Default 'hpo4dl'.
         tracking_uri: where MLflow keeps its runs; default: as MLflow is configured.
 

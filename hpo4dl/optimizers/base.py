@@ -13,7 +13,7 @@ import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
@@ -28,15 +28,15 @@ Metric = TypeVar('Metric', float, NDArray[np.float64])
 
 
 class BaseOptimizer:
-    """The state of a race and its ask-and-tell interface; subclasses decide.
+    """What all optimizers share: their arguments, and asking and telling. Subclasses decide.
 
     Args:
-        configuration_space: what to search, or a `Space` of it (with its candidates, if any).
+        configuration_space: what to search, as in `Tuner`.
         max_epochs: epochs of one configuration at most, >= 1.
         minimize: whether smaller metrics are better; default False.
-        seed: an integer >= 0; None draws one, which `seed` then holds.
-        initial_configurations: raced first, in this order.
-        candidates: restricts the race to these configurations.
+        seed: a whole number >= 0; None draws one, which the attribute `seed` then holds.
+        initial_configurations: dictionaries, which are raced first, in this order.
+        candidates: dictionaries, to which the race is restricted.
 
     Raises:
         ArgumentError: an argument is not as above.
@@ -44,7 +44,7 @@ class BaseOptimizer:
 
     def __init__(
         self,
-        configuration_space: ConfigurationSpace | Space,
+        configuration_space: ConfigurationSpace | dict[str, Any] | Space,
         max_epochs: int,
         *,
         minimize: bool = False,
@@ -69,7 +69,10 @@ class BaseOptimizer:
         return f'<{type(self).__name__}: {len(self.curves)} trials, {self.asks} steps asked for>'
 
     def ask(self) -> Trial | None:
-        """The next step to train, or None when there is none now: nothing is left, or only what is running."""
+        """The next step to train; None: nothing is left, or nothing before a running step is told.
+
+        Several steps may be asked for before the first of them is told: that is how workers race in parallel.
+        """
         trial = self._decide()
         if trial is None:
             return None
@@ -77,7 +80,7 @@ class BaseOptimizer:
         return replace(trial, configuration=copied(trial.configuration))
 
     def replay(self, trial: Trial) -> None:
-        """Take note that `trial` was asked for: what `ask` does beside deciding. For resuming from a journal."""
+        """Takes note, in the place of `ask`, that `trial` was asked for, to go on with a race that was recorded."""
         if trial.id not in self.curves:
             known = trial.point
             point = self.space.to_unit(trial.configuration) if known is None else self.space.check_point(known)
@@ -101,9 +104,9 @@ class BaseOptimizer:
             trial: what `ask` returned.
             metrics: one value an epoch from `trial.previous_epoch + 1` on, or a mapping from epoch to value.
                 A value that is not finite makes the trial failed; the values before it count.
-            failed: why the trial is not to be trained further, if so.
-            costs: what training took from each of these epochs to the next, in any unit: one value a metric, or a
-                mapping from epoch to value. DyHPO then weighs what a step may gain against what it takes.
+            failed: in words, why the trial is not to be trained further; default None: it may be.
+            costs: what training to each of these epochs took from the one before, in any unit: one value a metric, or
+                a mapping from epoch to value. DyHPO then weighs what a step may gain against what it takes.
 
         Raises:
             ArgumentError: the trial is not running, an epoch was not asked for, a metric is not a number, a cost is
@@ -147,7 +150,7 @@ class BaseOptimizer:
         return curve.failed is None and curve.epoch < self.max_epochs
 
     def enqueue(self, configuration: Mapping[str, object]) -> None:
-        """Start this configuration before others, but for `initial_configurations`; nothing where it was started.
+        """Starts this configuration next, after `initial_configurations`; nothing, if it was started already.
 
         Raises:
             ArgumentError: the space does not allow it.
@@ -157,7 +160,7 @@ class BaseOptimizer:
             self._initial = deque(unique([*self._initial, point]))
 
     def give_up(self, trial_id: int, reason: str) -> None:
-        """Ask for a paused trial no more."""
+        """Asks for a paused trial no more."""
         curve = self.curves[trial_id]
         curve.failed = reason
         self._learn(self._continue(curve, curve.epoch))

@@ -27,6 +27,7 @@ class Observation:
     """One epoch of one trial."""
 
     trial: int
+    """Its number."""
     epoch: int
     metric: float
     info: Mapping[str, Any]
@@ -36,9 +37,9 @@ class Observation:
     elapsed: float
     """Seconds that the run had worked then, pauses between two runs of a tuner left out."""
     seconds: float
-    """Duration of its call, an even share of it."""
+    """What its call took, divided by the epochs of the call."""
     overhead: float
-    """Duration of the decision before that call, an even share of it."""
+    """What the decision before that call took, in seconds, divided likewise."""
     cost: float | None = None
     """What training took from the trial's epoch before to this one; None where the run counts epochs."""
 
@@ -55,6 +56,7 @@ class TrialRecord:
     """One trial: its configuration and what came of it."""
 
     id: int
+    """Its number, from 0."""
     configuration: Configuration
     """Empty if the journal's line with it is damaged, and reading is lenient."""
     point: Array | None = None
@@ -62,7 +64,9 @@ class TrialRecord:
     metrics: dict[int, float] = field(default_factory=dict)
     """By epoch."""
     failed: str | None = None
+    """Why it is not trained further, if it is not."""
     traceback: str | None = None
+    """Of the exception that it failed by."""
     spent: int = 0
     """Epochs that its calls were asked for."""
     cost: float = 0
@@ -75,7 +79,7 @@ class TrialRecord:
     """When its first call began, and its last one ended, in seconds since 1970."""
     ended: float = 0.0
     best: Observation | None = None
-    """Without the further keys, which may be many: a race of thousands of trials keeps those of its incumbent alone."""
+    """Its best epoch, with an empty `info`: a race of thousands of trials keeps that of its incumbent alone."""
 
     @property
     def epoch(self) -> int:
@@ -151,14 +155,17 @@ class RunState:
     """All that a run's journal says, but for the user's further keys of every epoch, which `Change` hands on."""
 
     minimize: bool
+    """Whether smaller metrics are better."""
     restore: Restore = lambda plain, point: dict(plain)
     lenient: bool = False
     """Take what fits and make up the rest, to read damaged journals; else `apply` raises."""
     trials: dict[int, TrialRecord] = field(default_factory=dict)
+    """By number, as `running` and `checkpoints`."""
     running: dict[int, RunningStep] = field(default_factory=dict)
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
-    """By trial, as `trials` and `running`; not there if there is none, or it was evicted."""
+    """Of trials that have one that was not evicted."""
     incumbent: Observation | None = None
+    """The best epoch so far; None: no call gave a metric."""
     incumbent_attempt: int = -1
     epochs_spent: int = 0
     """Epochs trained, over all trials; a failed step counts with what it was asked for."""
@@ -178,7 +185,7 @@ class RunState:
     """Reasons, as long as there is no incumbent."""
     last_traceback: str = ''
     stopped: str | None = None
-    """Why it ended."""
+    """Why it ended, as `Tuner.stopped`; None: it goes on, or was killed."""
     expected_gain: float | None = None
     """What training the most promising trial to the end was then expected to improve the metric by, where known."""
     expected_metric: float | None = None

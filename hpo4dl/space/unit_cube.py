@@ -53,7 +53,9 @@ class Space:
     """Columns that `features` returns."""
 
     def __init__(
-        self, configuration_space: ConfigurationSpace, candidates: Sequence[Mapping[str, object]] | None = None
+        self,
+        configuration_space: ConfigurationSpace | dict[str, Any],
+        candidates: Sequence[Mapping[str, object]] | None = None,
     ) -> None:
         configuration_space = as_space(configuration_space)
         if not isinstance(configuration_space, ConfigurationSpace) or len(configuration_space) == 0:

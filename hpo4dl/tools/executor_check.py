@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import HPO4DLError
+from ..checks import check_count, check_number
+from ..errors import ArgumentError, HPO4DLError
 from ..execution.engines import ExecutorSlot, LostCall, Workers, slots_for
 from ..text import brief, one_line
 from ..trial import Attempt, Configuration, Objective, Outcome, Trial
@@ -34,20 +35,29 @@ class ExecutorCheck:
 def check_executor(
     executor: Any, num_workers: int = 2, folder: str | None = None, kill: bool = False, seconds: float = 60
 ) -> list[ExecutorCheck]:
-    """Make the calls that a tuner would make, and print one line per check.
+    """Make the calls that a tuner would make, and print one line a check.
 
     Args:
         executor: as in `Tuner`.
-        num_workers: calls at a time.
+        num_workers: calls at a time; default 2.
         folder: a folder that workers and this process share; default: a temporary folder of this machine.
-        kill: also kill a worker during a call; an executor object, unlike one made by a callable, may break for good.
-        seconds: time limit of each check's calls.
+        kill: also kill a worker during a call, default False. Some executors are broken then; one that a callable makes
+            is made anew.
+        seconds: that the calls of a check may take; default 60.
 
     Returns:
         The checks; the executor can be used if all their problems are None.
+
+    Raises:
+        ArgumentError: an argument cannot be used.
     """
+    check_number('seconds', seconds, positive=True)
+    if folder is not None and not os.path.isdir(folder):
+        raise ArgumentError('folder', folder, 'a folder that exists')
+    if executor is None:
+        raise ArgumentError('executor', None, 'an object with `submit`, as concurrent.futures has them, or its maker')
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        (slot,) = slots_for(executor, num_workers, None, own_process=False)
+        (slot,) = slots_for(executor, check_count('num_workers', num_workers), None, own_process=False)
         run = Checks(slot, Path(name), seconds)
         checks: list[tuple[str, Callable[[], str | None]]] = [
             ('many small calls, each with its own result', run.many_small_calls),

@@ -27,6 +27,7 @@ from ..checks import check_count
 from ..errors import ArgumentError
 from ..execution.worker import call_objective
 from ..integrations.torch_checkpoint import random_state, set_random_state
+from ..space.declaration import as_space
 from ..space.unit_cube import Space
 from ..trial import Configuration, Objective, Outcome, Trial
 
@@ -51,7 +52,7 @@ class ObjectiveCheck:
     weights: bool | None = None
     """Whether the first step after the break started from the weights that the last step before it left."""
     optimizer: bool | None = None
-    """The same of the optimizer's state, such as momentum."""
+    """Whether the optimizer's state, such as momentum, went on likewise."""
     scheduler: bool | None = None
     """Whether that step had the learning rate, and other settings, of the same step without a break."""
     random_state: bool | None = None
@@ -63,8 +64,9 @@ class ObjectiveCheck:
     traceback: str | None = None
     """Of the exception that the objective function raised, if it raised one."""
     seconds_per_epoch: float | None = None
+    """Of training, on average."""
     checkpoint_bytes: int | None = None
-    """Bytes of the checkpoint at the end."""
+    """How large the checkpoint was at the end."""
 
     @property
     def ok(self) -> bool:
@@ -93,23 +95,22 @@ PARTS = ('weights', 'optimizer', 'scheduler', 'random_state')
 
 def check_objective(
     objective_function: Objective,
-    configuration_space: ConfigurationSpace,
+    configuration_space: ConfigurationSpace | dict[str, Any],
     *,
     configuration: Mapping[str, object] | None = None,
     epochs: int = 2,
     seed: int = 0,
     storage_path: str | os.PathLike[str] | None = None,
 ) -> ObjectiveCheck:
-    """Train `epochs` and as many again through a checkpoint, and compare with twice as many without a break.
+    """Train 2 + 2 epochs through a checkpoint and 4 epochs without a break, and compare: does it restore everything?
 
     All trainings run in this process and start from the same random state; the caller's is restored at the end. Where
     the two disagree before the break, the first part is trained once more, to see whether it is repeatable at all.
 
     Args:
-        objective_function: as in `Tuner`.
-        configuration_space: as in `Tuner`.
-        configuration: what to train; default: the space's default configuration.
-        epochs: before the break, and after it; default 2.
+        objective_function, configuration_space: as in `Tuner`.
+        configuration: a dictionary, what to train; default: the space's default configuration.
+        epochs: how many before the break, and after it; default 2.
         seed: of the random state that the trainings begin with; default 0.
         storage_path: where the checkpoints lie as long as it takes; default: the system's folder for temporary files.
 
@@ -120,7 +121,7 @@ def check_objective(
         raise ArgumentError('objective_function', objective_function, 'a function')
     space = Space(configuration_space)
     if configuration is None:
-        configuration = dict(configuration_space.get_default_configuration())
+        configuration = dict(as_space(configuration_space).get_default_configuration())
     configuration = space.from_unit(space.to_unit(configuration))
     found = ObjectiveCheck(configuration, check_count('epochs', epochs))
     seed = check_count('seed', seed, least=0)

@@ -13,6 +13,7 @@ from ConfigSpace import ConfigurationSpace
 from ..analysis.run import read_run
 from ..checks import check_count
 from ..errors import ArgumentError, JournalError
+from ..space.declaration import as_space
 from ..space.transforms import Number, SmallInteger, UnitTransform, native
 from ..space.unit_cube import Space
 from ..trial import Configuration
@@ -20,10 +21,10 @@ from ..trial import Configuration
 
 @dataclass(frozen=True)
 class WarmStart:
-    """What a previous run gives to a new one; `str` of it says what carries over, for people."""
+    """What an earlier run gives to a new one. Printed, it says what carries over."""
 
     configurations: list[Configuration]
-    """Legal in the new space, the best one of the previous run first."""
+    """Legal in the new space, the best one of the earlier run first."""
     notes: list[str]
     """For every hyperparameter of the new space and the old one, what became of its values."""
 
@@ -34,27 +35,29 @@ class WarmStart:
 
 def warm_start(
     run_folder: str | os.PathLike[str],
-    configuration_space: ConfigurationSpace,
+    configuration_space: ConfigurationSpace | dict[str, Any],
     count: int = 10,
     candidates: Sequence[Mapping[str, object]] | None = None,
 ) -> WarmStart:
-    """Read a run's folder; `Tuner(..., initial_configurations=warm_start(RUN, space).configurations)` uses it.
+    """Return the best configurations of an earlier run, fit for `Tuner(..., initial_configurations=...)`.
 
     A value that the new space allows is kept. A number that it does not allow becomes the nearest one that it does. An
     unknown category, and what was inactive or not there, becomes the default. What the new space does not have, or has
     inactive, is dropped; so are configurations that it forbids, and those that have become the same.
 
     Args:
-        run_folder: the folder of the previous run, finished or not. Nothing in it is changed.
-        configuration_space: what the new run is to search.
+        run_folder: the folder of the earlier run, which may go on. Nothing in it is changed. 'last': the newest one
+            below the current folder.
+        configuration_space: what the new run is to search, as in `Tuner`.
         count: configurations at most, default 10; trials that failed are left out.
-        candidates: what the new run is restricted to; others are dropped.
+        candidates: what the new run is restricted to, as in `Tuner`; others are dropped.
 
     Raises:
         ArgumentError: an argument cannot be used.
         JournalError: the folder holds no run.
     """
-    space = Space(configuration_space, candidates)
+    configspace: ConfigurationSpace = as_space(configuration_space)
+    space = Space(configspace, candidates)
     allowed = set() if candidates is None or space.all_points is None else {p.tobytes() for p in space.all_points}
     check_count('count', count)
     run = read_run(run_folder)
@@ -65,7 +68,7 @@ def warm_start(
     found: dict[bytes, Configuration] = {}
     forbidden = repeated = 0
     for old in ranked:
-        carried = {name: carried_value(space, name, old, configuration_space[name].default_value) for name in became}
+        carried = {name: carried_value(space, name, old, configspace[name].default_value) for name in became}
         configuration = space.only_active({name: value for name, (value, _) in carried.items()})
         for name, (_, what) in carried.items():
             became[name].append(what if name in configuration else 'inactive')

@@ -219,6 +219,25 @@ def test_labels_never_overprint_or_leave_the_chart(tmp_path: Path, make, width: 
     assert result['together'] == []
 
 
+@needs_chromium
+def test_table_of_seven_hyperparameters_needs_no_sideways_scrolling(tmp_path: Path) -> None:
+    names = ['learning_rate', 'weight_decay', 'optimizer', 'batch_size', 'num_layers', 'momentum', 'dropout']
+    curves = [(dict.fromkeys(names, 0.00012346 * (i + 1)), [0.123456, 0.01 * i], None) for i in range(20)]
+    run = written(tmp_path / 'run', [*curves, ({}, [0.3], 'RuntimeError: CUDA out of memory. Tried to allocate 2 GiB')])
+    (tmp_path / 'page.html').write_text(page(read_run(run)), encoding='utf-8')
+    act = """() => { const box = document.querySelector('.scroll');
+      document.body.textContent = JSON.stringify([box.clientWidth, box.scrollWidth]); }"""
+    text = (tmp_path / 'page.html').read_text(encoding='utf-8').replace('</body>', f'<script>({act})()</script></body>')
+    (tmp_path / 'page.html').write_text(text, encoding='utf-8')
+    shown, needed = json.loads(
+        re.search(r'<body>(.*)</body>', browse((tmp_path / 'page.html').as_uri(), '--window-size=1400,900'), re.DOTALL)[
+            1
+        ]
+    )
+    assert needed <= shown
+    assert shown > 1200
+
+
 def test_every_label_of_a_metric_axis_is_one_that_occurred_or_lies_between(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for i in range(20):

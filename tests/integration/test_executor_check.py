@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo4dl import check_executor
+from hpo4dl import ArgumentError, check_executor
 
 
 def forks() -> ProcessPoolExecutor:
@@ -17,6 +17,12 @@ def forks() -> ProcessPoolExecutor:
 
 def problems(checks) -> dict[str, str]:
     return {check.name: check.problem for check in checks if check.problem is not None}
+
+
+@pytest.mark.parametrize('wrong', [{'num_workers': 0}, {'seconds': 'a'}, {'folder': '/nowhere'}, {'executor': None}])
+def test_wrong_arguments_are_named(wrong: dict) -> None:
+    with pytest.raises(ArgumentError, match=next(iter(wrong))):
+        check_executor(**{'executor': lambda: ThreadPoolExecutor(2), **wrong})
 
 
 @pytest.mark.filterwarnings('ignore:.*multi-threaded, use of fork.*:DeprecationWarning')

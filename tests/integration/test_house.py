@@ -19,6 +19,7 @@ from packaging.version import Version
 
 import hpo4dl
 from hpo4dl import Tuner
+from hpo4dl.optimizers.base import BaseOptimizer
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / 'hpo4dl'
@@ -228,12 +229,23 @@ def test_the_front_page_is_one_page() -> None:
     assert len(text('README.md').splitlines()) <= 130
 
 
-def test_page_of_parameters_is_what_the_docstrings_say() -> None:
-    make = runpy.run_path(str(ROOT / 'docs' / 'make_parameters.py'))
-    assert text('docs/parameters.md') == make['text'](), 'run `python docs/make_parameters.py`'
-    assert list(make['arguments'](Tuner)) == list(inspect.signature(Tuner).parameters)
-    resumed = [name for names in make['arguments'](Tuner.resume) for name in names.split(', ')]
-    assert sorted(resumed) == sorted(inspect.signature(Tuner.resume).parameters)
+def test_pages_made_from_docstrings_are_what_these_say() -> None:
+    make = runpy.run_path(str(ROOT / 'docs' / 'make_reference.py'))
+    for name, page in make['pages']().items():
+        assert text(f'docs/{name}') == page, 'run `python docs/make_reference.py`'
+
+
+def test_reference_has_every_public_name_and_its_arguments() -> None:
+    make = runpy.run_path(str(ROOT / 'docs' / 'make_reference.py'))
+    assert {*hpo4dl.__all__} <= {*re.findall('^### (.*)$', text('docs/reference.md'), re.MULTILINE)}
+    entries = [entry[0] if isinstance(entry, tuple) else entry for part in make['SECTIONS'].values() for entry in part]
+    functions = [Tuner.resume, Tuner.finish, *(entry for entry in entries if make['arguments'](entry))]
+    assert len(functions) > 15
+    for function in functions:
+        named = [name for names in make['arguments'](function) for name in names.split(', ')]
+        known = {*inspect.signature(function).parameters} - {'self'}
+        shared = {*inspect.signature(BaseOptimizer).parameters} if 'race' in known else {*()}
+        assert sorted(named) == sorted(known - {'race'} | shared), function
 
 
 def test_linters_are_pinned_once() -> None:

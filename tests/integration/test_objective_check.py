@@ -238,6 +238,11 @@ def test_the_given_configuration_is_trained() -> None:
     assert check.configuration == {'lr': 0.02}
 
 
+def test_a_space_may_be_a_dictionary() -> None:
+    check = check_objective(training(), {'lr': {'float': [0.001, 0.1], 'default': 0.03}})
+    assert check.configuration == {'lr': pytest.approx(0.03)}
+
+
 @pytest.mark.parametrize(
     'arguments', [{'configuration': {'lr': 5}}, {'epochs': 0}, {'seed': -1}, {'storage_path': '/nowhere'}]
 )

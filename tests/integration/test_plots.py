@@ -113,6 +113,7 @@ def test_ticks_are_round_and_on_the_axis() -> None:
     assert charts.Axis(0.3, 30, log=True).ticks(5, whole=True) == [1, 2, 5, 10, 20]
     assert charts.epoch_ticks(27, 6) == [1, 5, 10, 15, 20, 25]
     assert charts.epoch_ticks(1, 6) == [1]
+    assert charts.epoch_ticks(27, 6, first=14) == [15, 20, 25]
 
 
 def test_integers_have_whole_ticks(tmp_path: Path) -> None:
@@ -149,6 +150,9 @@ def test_the_race_of_noisy_metrics_is_not_cut_through(tmp_path: Path) -> None:
     late = np.array(noisy)[:, 60:]
     assert (late < axis.high).mean() >= 0.75
     assert axis.high < 0.6, 'the beginning is not part of it'
+    first, last = charts.zoom_epochs(run)
+    assert all(min(metrics[: first - 1]) > axis.high for metrics in noisy), 'nor are its epochs'
+    assert (last, charts.page_data(run)['charts']['zoom_epochs']['low']) == (80, first - 0.3)
 
 
 def test_an_axis_of_numbers_has_two_ticks_at_least(tmp_path: Path) -> None:

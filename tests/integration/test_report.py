@@ -14,6 +14,7 @@ from runs import HOSTILE, content, hostile, large, tuned, written
 from hpo4dl import JournalError
 from hpo4dl.analysis.report import comparison_text, report_text
 from hpo4dl.analysis.run import read_run, to_json
+from hpo4dl.analysis.text import format_table
 from hpo4dl.records.journal import encode_line
 from hpo4dl.records.lock import process_start_time as birth
 from hpo4dl.text import escape
@@ -131,6 +132,12 @@ def test_who_works_on_it(tmp_path: Path) -> None:
     ]:
         (folder / 'lock').write_text(json.dumps(owner))
         assert read_run(folder).status() == said
+
+
+def test_configurations_stand_beside_the_numbers_where_all_of_them_fit() -> None:
+    rows = [['', 'metric', 'configuration'], ['incumbent' + '.' * 42, '0.1', 'lr=0.05461, w=31']]
+    assert len(format_table(rows, 80)) == 2
+    assert len(format_table([rows[0], [*rows[1][:2], rows[1][2] + ', k=1234567']], 80)) == 4
 
 
 def test_no_run_is_an_error_that_helps(tmp_path: Path) -> None:

@@ -156,12 +156,15 @@ def test_scalars_of_numpy_and_torch_are_numbers(tmp_path: Path, number) -> None:
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_every_failure_is_bounded_and_named(tmp_path: Path, name: str) -> None:
+def test_every_failure_is_bounded_and_named(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     def objective(configuration, epoch, previous_epoch, checkpoint_path):
         raise RuntimeError('no CUDA here')
 
     with pytest.raises(EveryTrialFailedError, match=r'10 times .*no CUDA here'):
         tune(tmp_path, objective, optimizer=name, max_budget=1000).run()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith('hpo4dl: to go on:')
+    assert 'budget' not in last, 'most of it is left'
 
 
 @pytest.mark.parametrize('name', NAMES)

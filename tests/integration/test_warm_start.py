@@ -98,6 +98,11 @@ def test_count_takes_the_best(folder: Path) -> None:
     assert warm_start(folder, conditional(lr(), width()), count=1).configurations == approx(GOOD[:1])
 
 
+def test_a_space_may_be_a_dictionary(folder: Path) -> None:
+    start = warm_start(folder, {'lr': {'float': [0.05, 0.15]}}, count=1)
+    assert start.configurations == [{'lr': pytest.approx(0.05)}]
+
+
 def test_numbers_out_of_range_become_the_nearest_allowed(folder: Path) -> None:
     start = warm_start(folder, conditional(lr(0.05, 0.15), width(32, 128)))
     assert [(c['lr'], c['width']) for c in start.configurations] == [

@@ -28,6 +28,7 @@ REASONS = {
     'given up: hpo4dl stop --trial': 'given up',
     'killed: SIGSEGV': 'lost worker',
     'the metric of epoch 3 is nan, not a finite number': 'diverged',
+    "the metric of epoch 3 is '0.5', not a finite number": 'error',
     'no result: which of a, b is the metric? (--metric NAME)': 'no result',
     'ValueError: too small': 'error',
     'exit status 1: it printed nothing': 'error',

@@ -37,6 +37,11 @@ def test_what_is_newest_is_never_what_is_cut(width: int, failed: str | None) -> 
         assert width < 79 or 'best 0.12512' in line
 
 
+@pytest.mark.parametrize('failed', ['returned None; accepted: a dict', 'the metric of epoch 5 is None, not a number'])
+def test_a_failure_without_a_type_is_told_in_a_whole_word(failed: str) -> None:
+    assert event_line(event(5, 0.5, failed=failed), 60).startswith('5/100 epochs | trial 9 epoch 5: failed')
+
+
 def test_the_bar_counts_epochs_and_forgets_those_of_earlier_runs() -> None:
     tqdm = pytest.importorskip('tqdm')
     made, text = [], io.StringIO()
