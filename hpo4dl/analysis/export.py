@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError, HPO4DLError, StorageError
-from ..extras import import_extra
 from ..files import read_regular
+from ..integrations.extras import import_extra
 from ..records.state import TrialRecord
 from ..text import escape, one_line
 from .run import Hyperparameter, Run, is_number, to_json

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ArgumentError, HPO4DLError
-from ..extras import import_extra
+from ..integrations.extras import import_extra
 from ..text import escape, truncate
 from ..trial import Array
 from . import charts

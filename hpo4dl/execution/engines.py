@@ -20,7 +20,8 @@ from functools import partial
 from typing import Any
 
 from ..errors import ArgumentError, ExecutorError
-from ..text import Log, brief, one_line
+from ..log import Log
+from ..text import brief, one_line
 from ..trial import Attempt, Objective, Outcome
 from .pickling import is_about_pickling, pickling_error
 from .processes import GRACE, WorkerProcess

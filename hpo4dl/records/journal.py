@@ -32,7 +32,8 @@ from typing import Any
 
 from ..errors import JournalError, RunLockedError, StorageError
 from ..files import open_regular, swap, sync_folder, write_text
-from ..text import Log, brief
+from ..log import Log
+from ..text import brief
 from .events import Event, fault_of
 
 SCHEMA = 2

@@ -27,7 +27,8 @@ from pathlib import Path
 
 from ..errors import RunLockedError, StorageError
 from ..files import open_regular, read_regular, remove_forgotten, write_text
-from ..text import Log, escape
+from ..log import Log
+from ..text import escape
 
 SETTLING = 0.1
 """Seconds to wait before checking that a lock that was taken over is still ours."""

@@ -19,8 +19,8 @@ PERIPHERY = ('analysis', 'integrations', 'tools')
 """Sub-packages that tuning and resuming do not need: a core copy has a file of the same name that says so."""
 
 LACKS = (
-    'analysis/, integrations/ and tools/: no report, plots, page, export, explain or replay; no warm start; no checks '
-    'of objective functions and executors; no Slurm, trackers or save_checkpoint; no command line'
+    'analysis/, integrations/ and tools/: no report, table, plots, page, export, explain or replay; no warm start; no '
+    'checks of objective functions and executors; no Slurm, trackers or save_checkpoint; no command line'
 )
 STUB = f'''"""Not in this copy of the package: it is a core copy, which `hpo4dl vendor --core` made."""
 
