@@ -90,7 +90,7 @@ def limits(run: Run, metrics: Sequence[float]) -> Axis:
 
 def extremes(run: Run, metrics: Sequence[float]) -> Axis:
     """Return `limits`, drawn in to metrics that occurred."""
-    metrics = [min(max(metric, -1e300), 1e300) for metric in metrics]  # so that their differences are finite
+    metrics = [min(max(metric, -1e250), 1e250) for metric in metrics]  # so that what is computed is finite
     axis = limits(run, metrics)
     shown = [metric for metric in metrics if axis.low <= metric <= axis.high]
     low, high = min(shown), max(shown)

