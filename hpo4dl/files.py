@@ -6,9 +6,11 @@ import ctypes
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,6 +64,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_forgotten(folder: Path) -> None:
+    """Remove the new files of `replacing`, and of locks, that kills left in a folder an hour ago, or earlier."""
+    for path in folder.glob('.*'):
+        with suppress(OSError):
+            is_old = stat.S_ISREG(path.lstat().st_mode) and time.time() - path.lstat().st_mtime > 3600
+            if is_old and re.fullmatch(r'\..+\.[0-9a-f]{16}\.new|\.lock\.[0-9a-f]{16}', path.name):
+                path.unlink()
 
 
 @contextmanager

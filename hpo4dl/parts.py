@@ -12,10 +12,10 @@ from .execution.engines import Workers, slots_for
 from .execution.pickling import check_picklable
 from .execution.processes import check_devices
 from .execution.worker import TrainsAttempts
-from .observers import check_place
 from .optimizers.base import BaseOptimizer
 from .optimizers.protocol import Forecasts, Optimizer
 from .optimizers.registry import OPTIMIZERS, check_agrees
+from .periphery import check_place
 from .settings import Settings
 from .space.unit_cube import Space
 from .trial import Objective
@@ -24,10 +24,11 @@ from .trial import Objective
 def build_optimizer(settings: Settings, space: Space) -> BaseOptimizer:
     """The optimizer that the settings name, knowing nothing yet."""
     special: dict[str, Any] = {}
+    bounds = (settings.max_budget, settings.time_limit, settings.target)
     if settings.optimizer == 'dyhpo':
         special = {'num_configurations': settings.num_configurations, 'device': settings.device}
-    elif settings.optimizer == 'hyperband' and {settings.max_budget, settings.time_limit, settings.target} == {None}:
-        special = {'rounds': 1}  # nothing else bounds it
+    elif settings.optimizer == 'hyperband' and all(bound is None for bound in bounds):
+        special = {'rounds': 1}
     return OPTIMIZERS[str(settings.optimizer)](
         space,
         settings.max_epochs,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from .files import storage_errors
 from .observers import Observers
 from .optimizers.protocol import Optimizer
 from .parts import build_optimizer
+from .periphery import command_to_go_on, taker_of_requests, write_table
 from .race.budget import Budget
 from .race.loop import Loop
 from .race.planner import Planner
@@ -23,17 +23,14 @@ from .race.retries import Retries
 from .race.stopping import Deadline, Stop, StoppingRules, allocation_left
 from .race.storage import Storage
 from .records.checkpoints import Checkpoints
-from .records.csv_table import write_table
 from .records.disk_quota import DiskQuota
 from .records.identity import Identity, make_marked
 from .records.journal import Journal
 from .records.lock import Lock
 from .records.recorder import Recorder
-from .records.requests import Requests
 from .records.state import RunState
 from .settings import Settings
 from .space.unit_cube import Space
-from .text import importable
 from .trial import Incumbent, Trial
 
 
@@ -68,44 +65,45 @@ class Session:
 
     def run(self, finish: int | None = None) -> Incumbent:
         """Race until a stop, or train so many trials to the end; arguments and errors as of `Tuner`'s methods."""
-        deadline = Deadline(self.settings.time_limit, allocation_left())
-        lock, refused = Lock(self.run_folder, self.take_over), partial(storage_errors, self.run_folder)
-        with refused(), lock, self._signals.watched(), closing(self._journal):
-            loop = self._take_up(lock, deadline, finish)
-            self.observers.begin(self.run_folder, self.state)
-            try:
-                with refused():
-                    stop = loop.run() if finish is None else loop.finish(finish)
-                    self.stopped, planner = stop.reason, loop.planner
-                    loop.storage.recorder.stop(stop.reason, planner.expected_gain(), planner.expected_metric())
-                    if stop.is_final:
-                        loop.storage.checkpoints.end()
-                self._is_current, self._asked = True, loop.planner.asked
-            except BaseException as error:
-                self.observers.interrupted(error, self.how_to_go_on())
-                raise
-            finally:
-                self.workers.close()
-                self.observers.close()
-                write_table(self.run_folder, self.settings.minimize, self.space.restore)
-        with refused():
-            self.observers.end(self.run_folder, self.how_to_go_on(stop))
+        with storage_errors(self.run_folder):
+            stop = self._race(finish)
+            is_over = stop.is_final and self.state.incumbent is not None
+            self.observers.people.end(self.run_folder, self._how_to_go_on(is_over))
         incumbent = self.state.incumbent_row()
         if incumbent is None:
             raise self._nothing_found(stop)
         return incumbent
 
-    def how_to_go_on(self, stop: Stop | None = None) -> str:
-        """The last line of a run, for people: the command, or the call, that goes on with it after that stop."""
-        path, function = str(self.run_folder), importable(self.workers.objective_function)
-        needs_more = stop is not None and stop.is_final and self.state.incumbent is not None
-        more = ' --max-budget N' if needs_more else ''
-        if (self.run_folder / 'command.json').is_file():  # of `hpo4dl run`
-            return f'hpo4dl: to go on: hpo4dl resume {shlex.quote(path)}{more}'
-        if function and self.settings.optimizer and self.workers.is_this_process() and __package__ == 'hpo4dl':
-            return f'hpo4dl: to go on: hpo4dl resume {shlex.quote(path)} {shlex.quote(function)}{more}'
-        more = ', max_budget=N' if more else ''
-        return f'hpo4dl: to go on: Tuner.resume({path!r}, objective_function{more}).run()'
+    def _race(self, finish: int | None) -> Stop:
+        """Hold the run's lock from where its journal ends to a stop."""
+        deadline, lock = Deadline(self.settings.time_limit, allocation_left()), Lock(self.run_folder, self.take_over)
+        with lock, self._signals.watched(), closing(self._journal):
+            loop = self._take_up(lock, deadline, finish)
+            self.observers.people.begin(self.run_folder, self.state)
+            try:
+                stop = loop.run() if finish is None else loop.finish(finish)
+                self.stopped, planner = stop.reason, loop.planner
+                loop.storage.recorder.stop(stop.reason, planner.expected_gain(), planner.expected_metric())
+                if stop.is_final:
+                    loop.storage.checkpoints.end()
+                self._is_current, self._asked = True, loop.planner.asked
+            except BaseException as error:
+                self.observers.interrupted(error, self._how_to_go_on())
+                raise
+            finally:
+                self.workers.close()
+                self.observers.people.close()
+                write_table(self.run_folder, self.state)
+        return stop
+
+    def _how_to_go_on(self, is_final: bool = False) -> str:
+        """The last line of a run, for people: what to type to go on with it, after a stop that was its end or not."""
+        is_named = self.settings.optimizer is not None and self.workers.is_this_process()
+        command = command_to_go_on(self.run_folder, self.workers.objective_function if is_named else None)
+        if command is not None:
+            return f'hpo4dl: to go on: {command}{" --max-budget N" if is_final else ""}'
+        more = ', max_budget=N' if is_final else ''
+        return f'hpo4dl: to go on: Tuner.resume({str(self.run_folder)!r}, objective_function{more}).run()'
 
     def _take_up(self, lock: Lock, deadline: Deadline, finish: int | None) -> Loop:
         """The loop, with optimizer, state and checkpoints where the journal ends."""
@@ -129,7 +127,6 @@ class Session:
             trains_on = trains_on or races_on
         if trains_on:
             make_marked(loop.storage.checkpoints.folder, self.identity, self.run_folder)
-        loop.requests.forget_stops()
         self._is_current, self._has_raced = False, True
         return loop
 
@@ -160,7 +157,7 @@ class Session:
             signals=self._signals,
             observe=partial(self.observers.tell, deadline=deadline),
             trial_timeout=settings.trial_timeout,
-            requests=Requests(self.run_folder),
+            take_requests=taker_of_requests(self.run_folder),
         )
 
     def _nothing_found(self, stop: Stop) -> Exception:

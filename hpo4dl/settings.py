@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from .checks import check_choice, check_count, check_flag, check_name, check_number, check_path, check_seed, check_size
 from .errors import ArgumentError, JournalError
 from .optimizers.registry import OPTIMIZERS
 from .race.budget import UNITS
-from .records.checkpoints import KEEP, MODES
+from .records.checkpoints import Keep, Mode
 from .records.events import is_whole
 from .records.run_folder import read_settings
 from .surrogate.device import check_device
@@ -62,8 +62,8 @@ class Settings:
     target: float | None = argument(check_number, optional=True)
     initial_configurations: Sequence[dict[str, Any]] = argument(check_configurations)
     candidates: Sequence[dict[str, Any]] | None = argument(check_configurations, optional=True)
-    keep_checkpoints: str = argument(lambda name, value: check_choice(name, value, KEEP))
-    checkpoints: str = argument(lambda name, value: check_choice(name, value, MODES), default='copy')
+    keep_checkpoints: str = argument(lambda name, value: check_choice(name, value, get_args(Keep)))
+    checkpoints: str = argument(lambda name, value: check_choice(name, value, get_args(Mode)), default='copy')
     max_disk: int | None = argument(check_size, optional=True, default=None)
     """Bytes."""
     retry: int = argument(lambda name, value: check_count(name, value, least=0), default=0)

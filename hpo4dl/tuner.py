@@ -12,11 +12,13 @@ from ConfigSpace import ConfigurationSpace
 
 from .checks import check_count, check_flag, check_objective_function, check_path
 from .errors import ArgumentError
-from .observers import Observers, first_configurations, results
+from .observers import Observers
 from .optimizers.protocol import Optimizer
 from .optimizers.registry import check_optimizer
 from .parts import check_fits, chosen_optimizer, workers_of
+from .periphery import first_configurations, results
 from .progress import Callback
+from .records.checkpoints import Keep, Mode
 from .records.identity import Identity, make_marked, read_identity
 from .records.journal import SCHEMA, Journal
 from .records.run_folder import make_run_folder, read_configuration_space, write_run
@@ -28,11 +30,9 @@ from .space.unit_cube import Space
 from .trial import Incumbent, Objective
 
 if TYPE_CHECKING:
-    from .observers import Run
+    from .periphery import Run
 
 OptimizerName = Literal['dyhpo', 'hyperband', 'asha', 'random']
-Keep = Literal['alive', 'all', 'best', 'none']
-Mode = Literal['copy', 'in-place']
 Unit = Literal['epochs', 'seconds', 'reported']
 
 
@@ -125,7 +125,7 @@ class Tuner:
         name: str | None = None,
         metric_name: str = 'metric',
     ) -> None:
-        given = dict(locals())  # most of them are settings of the same name
+        arguments = dict(locals())  # by name: `Settings.checked` takes those that are settings
         check_objective_function(objective_function)
         check_optimizer(optimizer)
         configspace: ConfigurationSpace = as_space(configuration_space)
@@ -141,8 +141,8 @@ class Tuner:
             space.to_unit(configuration, 'initial_configurations')
         plain_first = [space.plain(configuration) for configuration in first]
         plain_candidates = None if candidates is None else [space.plain(candidate) for candidate in candidates]
-        given |= {'optimizer': known, 'initial_configurations': plain_first, 'candidates': plain_candidates}
-        settings = Settings.checked(given)
+        plain = {'optimizer': known, 'initial_configurations': plain_first, 'candidates': plain_candidates}
+        settings = Settings.checked(arguments | plain)
         chosen = chosen_optimizer(optimizer, settings, space)
         observers = Observers(callbacks, progress, settings.max_budget, settings.cost, quiet)
         processes = (devices, devices_per_trial, trials_per_device, fresh_process)
@@ -200,7 +200,6 @@ class Tuner:
             ArgumentError: an argument cannot be used.
             JournalError: the folder holds no run, or a damaged one.
         """
-        given = dict(locals()) | {'optimizer': None}  # those that are settings, too, replace the run's own
         check_objective_function(objective_function)
         check_flag('take_over', take_over)
         check_flag('salvage', salvage)
@@ -211,10 +210,12 @@ class Tuner:
         if stored.optimizer is not None and optimizer is not None:
             raise ArgumentError('optimizer', optimizer, f'None: the run was started with {stored.optimizer!r}')
         identity = read_identity(folder) or Identity.new(folder.name)
-        identity.checkpoint_folder(folder, stored.storage_path)
+        identity.checkpoint_folder(folder, stored.storage_path)  # raises where a link lies there
         if configuration_space is None:
             configuration_space = read_configuration_space(folder)
-        settings = stored.replaced(given)
+        changed: dict[str, Any] = {'max_budget': max_budget, 'time_limit': time_limit, 'target': target, 'retry': retry}
+        changed |= {'stop_when_gain_below': stop_when_gain_below, 'trial_timeout': trial_timeout, 'max_disk': max_disk}
+        settings = stored.replaced(changed)
         space = Space.restored(as_space(configuration_space), settings.candidates)
         check_fits(objective_function, space)
         chosen = chosen_optimizer(optimizer, settings, space)

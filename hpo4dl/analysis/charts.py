@@ -46,7 +46,7 @@ class Axis:
     def widened(self, share: float) -> Axis:
         """Return the axis with a margin on both sides, so that no point lies on the frame."""
         if self.log:
-            factor = (self.high / self.low) ** share
+            factor = math.exp(share * (math.log(self.high) - math.log(self.low)))
             return replace(self, low=self.low / factor, high=self.high * factor)
         margin = share * (self.high - self.low) or share * max(abs(self.low), 1e-9)
         return replace(self, low=self.low - margin, high=self.high + margin)
@@ -54,14 +54,14 @@ class Axis:
     def ticks(self, n: float, whole: bool = False) -> list[float]:
         """Return round values on the axis, some `n` of them."""
         if self.log:
-            digits = (1,) if self.high / self.low > 500 else (1, 2, 5)
+            digits = (1,) if self.high > 500 * self.low else (1, 2, 5)
             bottom, top = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
             powers = range(bottom, top + 1, max(1, math.ceil((top - bottom) / (2 * n))))
             values = [float(f'{digit}e{power}') for power in powers for digit in digits]
             values = [value for value in values if value.is_integer()] if whole else values
             return [value for value in values if 0.9999 * self.low <= value <= 1.0001 * self.high]
-        if not self.high > self.low:
-            return [self.low]
+        if not self.high - self.low > 1e-300:  # less cannot be divided
+            return sorted({self.low, self.high})
         rough = (self.high - self.low) / n
         power = 10.0 ** math.floor(math.log10(rough))
         step = next((digit * power for digit in (1, 2, 5) if digit * power >= rough), 10 * power)
@@ -90,6 +90,7 @@ def limits(run: Run, metrics: Sequence[float]) -> Axis:
 
 def extremes(run: Run, metrics: Sequence[float]) -> Axis:
     """Return `limits`, drawn in to metrics that occurred."""
+    metrics = [min(max(metric, -1e300), 1e300) for metric in metrics]  # so that their differences are finite
     axis = limits(run, metrics)
     shown = [metric for metric in metrics if axis.low <= metric <= axis.high]
     low, high = min(shown), max(shown)
@@ -173,7 +174,7 @@ def varying(run: Run) -> list[Hyperparameter]:
 
 def number_marks(axis: Axis, digits: int, whole: bool = False) -> list[tuple[float, Any]]:
     """Return both ends and the middle of an axis, or the whole number next to it, with the values there."""
-    middle = math.sqrt(axis.low * axis.high) if axis.log else (axis.low + axis.high) / 2
+    middle = math.sqrt(axis.low) * math.sqrt(axis.high) if axis.log else (axis.low + axis.high) / 2
     values = sorted({axis.low, round(middle), axis.high}) if whole else [axis.low, middle, axis.high]
     return [(axis.position(value), float(f'{value:.{digits}g}')) for value in values]
 

@@ -13,16 +13,19 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError, HPO4DLError, StorageError
-from ..extras import import_extra
+from ..files import read_regular
+from ..integrations.extras import import_extra
 from ..records.state import TrialRecord
-from ..text import escape
+from ..text import escape, one_line
 from .run import Hyperparameter, Run, is_number, to_json
+from .text import write_output
 
 FORMATS = ('csv', 'json', 'parquet', 'optuna', 'deepcave', 'configspace')
 ENDINGS = {'parquet': '.parquet', 'optuna': '.journal', 'deepcave': '-deepcave'}
@@ -60,8 +63,10 @@ def export(run: Run, to: str, output: str | None = None) -> str | None:
             text = {'csv': as_csv, 'json': as_json, 'configspace': as_configspace}[to](run)
             if output is None:
                 return text
-            Path(output).write_text(text, encoding='utf-8', newline='')
-    except OSError as error:
+            write_output(Path(output), text)
+    except (OSError, ValueError) as error:
+        if isinstance(error, HPO4DLError):
+            raise
         raise StorageError(f'{output}: cannot be written: {error}') from error
     return None
 
@@ -112,15 +117,24 @@ def write_parquet(run: Run, path: Path) -> None:
     pyarrow, parquet = import_extra('pyarrow', 'parquet'), import_extra('pyarrow.parquet', 'parquet')
     table = rows(run)
     names = list(dict.fromkeys(key for row in table for key in row))
-    columns = {name: of_one_type([row.get(name) for row in table]) for name in names}
-    parquet.write_table(pyarrow.table(columns), path)
+    columns = {in_unicode(name): of_one_type([row.get(name) for row in table]) for name in names}
+    content = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), content)
+    write_output(path, content.getvalue())
+
+
+def in_unicode(text: str) -> str:
+    """Return the text with what no file can hold, halves of pairs, as backslashes."""
+    return text.encode(errors='backslashreplace').decode()
 
 
 def of_one_type(values: Sequence[Any]) -> list[Any]:
     """Return the values if they are all booleans, all text or all numbers, else each of them as JSON."""
     given = [value for value in values if value is not None]
-    if all(isinstance(value, bool) for value in given) or all(isinstance(value, str) for value in given):
+    if all(isinstance(value, bool) for value in given):
         return list(values)
+    if all(isinstance(value, str) for value in given):
+        return [None if value is None else in_unicode(value) for value in values]
     if all(is_number(value) for value in given):
         small = all(isinstance(value, int) and abs(value) < 2**63 for value in given)
         return list(values) if small else [None if value is None else float(value) for value in values]
@@ -133,15 +147,23 @@ def write_study(run: Run, output: str) -> None:
     `output` is a storage URL, an SQLite file (.db), or else a file of Optuna's journal storage, which is fastest.
     """
     optuna = import_extra('optuna', 'optuna')
-    storage: Any = output if '://' in output else f'sqlite:///{output}'
-    if '://' not in output and not output.endswith(('.db', '.sqlite', '.sqlite3')):
-        backend = optuna.storages.journal.JournalFileBackend(output)
-        storage = optuna.storages.JournalStorage(backend)
+    storage: Any = output
+    if '://' not in output:
+        path = os.path.realpath(output)  # Optuna locks by a link, which it takes for the file
+        if os.path.lexists(path) and not os.path.isfile(path):
+            raise StorageError(f'{output}: cannot be written: not a regular file')
+        storage = f'sqlite:///{path}'
     direction = 'minimize' if run.minimize else 'maximize'
     try:
+        if '://' not in output and not output.endswith(('.db', '.sqlite', '.sqlite3')):
+            if os.path.exists(path) and read_regular(Path(path), 10) not in (b'', b'{"op_code"'):
+                raise ValueError('not a file of its journal storage')
+            storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
         study = create_study(storage=storage, study_name=run.name, direction=direction)
     except optuna.exceptions.DuplicatedStudyError as error:
         raise ArgumentError('output', output, f'a storage without a study {run.name!r}') from error
+    except Exception as error:  # whatever SQLAlchemy raises, or Optuna of a file that it did not write
+        raise StorageError(f'{output}: Optuna cannot write there: {one_line(error)}') from error
     study.set_user_attr('hpo4dl', json.dumps({'settings': run.settings, 'environment': run.environment}))
     distributions = {h.name: distribution(h, run) for h in run.hyperparameters}
     for trial in run.trials.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import HPO4DLError
-from ..extras import import_extra
+from ..integrations.extras import import_extra
 from ..text import escape
 from .export import create_study, distribution, study_trial
 from .run import Run

@@ -12,9 +12,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from ..log import Log
 from ..progress import Event
 from ..records.state import RunState
-from ..text import Log
 from .advice import Advisor
 from .display import Bar, Line, Pace, event_line, is_watched, progress_display
 from .failures import FailureLog

@@ -6,6 +6,7 @@ Each panel is a function that draws on given axes; `draw` puts all of them on on
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
 from collections.abc import Iterable, Sequence
@@ -15,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ArgumentError, HPO4DLError
-from ..extras import import_extra
+from ..integrations.extras import import_extra
 from ..text import escape, truncate
 from ..trial import Array
 from . import charts
 from .explain import Explanation
 from .importance import Importance
 from .run import Hyperparameter, Run, is_number
+from .text import write_output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -158,7 +160,9 @@ def save(figure: Figure, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='.*[Gg]lyph')  # a script that the font lacks shows as boxes
         try:
-            figure.savefig(path, dpi=150)
+            content = io.BytesIO()
+            figure.savefig(content, dpi=150, format=path.suffix[1:] or 'png')
+            write_output(path, content.getvalue())
         except (OSError, ValueError) as error:
             raise ArgumentError('output', str(path), f'a file that can be written, .png or .svg ({error})') from error
 

@@ -13,7 +13,8 @@ from ..checks import check_path
 from ..errors import ArgumentError, JournalError
 from ..optimizers.protocol import Optimizer, tell
 from ..parts import build_optimizer
-from ..race.budget import Budget, next_step, unfinished
+from ..race.budget import Budget
+from ..race.finishing import next_step, unfinished
 from ..race.resuming import follow_request
 from ..records.journal import Journal
 from ..records.run_folder import read_configuration_space

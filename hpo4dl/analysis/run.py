@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ..errors import ArgumentError, JournalError
-from ..extras import import_extra
 from ..failures import kind_of
 from ..files import read_json, read_regular
+from ..integrations.extras import import_extra
 from ..records.events import is_finite, is_whole
 from ..records.journal import NAME, READABLE, SCHEMA, decode_line
 from ..records.lock import process_start_time

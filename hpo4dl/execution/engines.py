@@ -20,7 +20,8 @@ from functools import partial
 from typing import Any
 
 from ..errors import ArgumentError, ExecutorError
-from ..text import Log, brief, one_line
+from ..log import Log
+from ..text import brief, one_line
 from ..trial import Attempt, Objective, Outcome
 from .pickling import is_about_pickling, pickling_error
 from .processes import GRACE, WorkerProcess
@@ -49,7 +50,10 @@ class Call:
     given_up: bool = False
 
     def is_done(self) -> bool:
-        return bool(self.future.done())
+        try:
+            return bool(self.future.done())
+        except Exception:  # nothing will ever come of it: its client is gone, say; `result` tells
+            return True
 
     def has_begun(self) -> bool:
         """Looks for the file that the worker makes; on shared file systems it may be seen late."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from ..text import Log
+from ..log import Log
 
 STOPPING = ('SIGINT', 'SIGTERM', 'SIGUSR1')
 

@@ -185,7 +185,7 @@ def call_objective(
     finally:
         sys.setrecursionlimit(max(deepest, sys.getrecursionlimit()))  # our own code needs it
         os.umask(os.umask(0o077) & 0o077)  # and all rights on the files that we make
-    outcome.seconds = time.perf_counter() - begin
+    outcome.seconds = max(0.0, time.perf_counter() - begin)  # the function may have replaced the clock
     return outcome
 
 
@@ -240,20 +240,17 @@ def parse_result(returned: object, trial: Trial) -> Outcome:
 
 
 def as_number(value: object) -> float | None:
-    """A real number as float: Python's, numpy's and torch's, tensors of one element included; else None."""
+    """A real number as float: whatever can be one, tensors of one element included, but no text; else None."""
     if np.ma.is_masked(value):  # its item would be 0
         return None
-    if hasattr(value, 'item') and not isinstance(value, numbers.Number):
-        try:
-            value = value.item()
-        except (ValueError, RuntimeError, TypeError):
-            return None
-    if isinstance(value, (numbers.Real, np.floating, np.integer)):
-        try:
-            return float(value)
-        except OverflowError:
-            return math.inf
-    return None
+    try:
+        number: Any = value.item() if hasattr(value, 'item') and not isinstance(value, numbers.Number) else value
+        is_real = hasattr(type(number), '__float__') and not isinstance(number, np.complexfloating)
+        return float(number) if is_real else None
+    except OverflowError:
+        return math.inf
+    except Exception:  # whatever its library raises
+        return None
 
 
 def extra_info(entry: Mapping[Any, Any]) -> dict[str, Any]:

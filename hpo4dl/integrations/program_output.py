@@ -129,6 +129,7 @@ class BoundedLog:
             if self._path.parent.is_symlink():  # in a run that was received, it may lead anywhere
                 return self
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.unlink(missing_ok=True)  # it may be another name of another's file, or a pipe
             self._file = open(self._path, 'w+b', buffering=0, opener=_without_following)
         return self
 
@@ -159,7 +160,7 @@ class BoundedLog:
 
 
 def _without_following(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, 'O_NOFOLLOW', 0), 0o666)
+    return os.open(path, flags | os.O_EXCL | getattr(os, 'O_NOFOLLOW', 0), 0o666)
 
 
 def telling_line(output: str) -> str:

@@ -30,7 +30,8 @@ from typing import Any
 
 from ..checks import check_choice, check_number, check_path
 from ..errors import ArgumentError, ExecutorError
-from ..text import Log, one_line
+from ..log import Log
+from ..text import one_line
 
 LOOK = 1.0
 """Seconds between two looks for the result of a job."""

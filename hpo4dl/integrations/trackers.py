@@ -19,9 +19,9 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from ..extras import import_extra
 from ..progress import Event
 from ..text import truncate
+from .extras import import_extra
 
 MAX_BATCH = 100
 """Metrics or parameters that MLflow takes at once."""

@@ -169,10 +169,6 @@ class BaseOptimizer:
         """A metric as a curve holds it, where larger is better; and a curve's value as the metric that was told."""
         return -metric if self.minimize else metric
 
-    def checkpoint_priority(self, trial_id: int) -> float:
-        """How promising a paused trial is, larger is more: its best value so far. The disk's room goes to the best."""
-        return max(self.curves[trial_id].values, default=-float('inf'))
-
     def _initial_point(self, configuration: Mapping[str, object]) -> NDArray[np.float64]:
         if self.space.all_points is None:
             return self.space.remember(configuration, 'initial_configurations')

@@ -39,6 +39,7 @@ from .acquisition import incumbent_at, log_expected_improvement
 from .base import BaseOptimizer
 from .cost_model import CostModel, log_prices
 from .hyperband import best_first, rung_epochs
+from .learning_rates import learning_rates
 from .output_transform import OutputTransform
 from .policy import Policy
 from .surrogate_inputs import InputBuilder
@@ -121,7 +122,8 @@ class DyHPO(BaseOptimizer):
         self.policy = Policy() if policy is None else policy
         if not isinstance(self.policy, Policy):
             raise ArgumentError('policy', policy, 'a Policy')
-        self.surrogate = Surrogate(self.space.n_features, self.policy.surrogate, device)
+        rates = learning_rates(self.space)
+        self.surrogate = Surrogate(self.space.n_features, self.policy.surrogate, device, rates)
         self.transform: OutputTransform | None = None
         """From values to targets, as of the last fit; None before any value."""
         self.costs: CostModel | None = None
@@ -182,7 +184,7 @@ class DyHPO(BaseOptimizer):
     def predicted_ends(self, trial_ids: Sequence[int]) -> Array:
         """(n,) predicted targets of n trials at `max_epochs`; the best values as long as none can be predicted."""
         if self.transform is None:
-            return np.array([self.checkpoint_priority(trial_id) for trial_id in trial_ids])
+            return np.array([max(self.curves[trial_id].values, default=-math.inf) for trial_id in trial_ids])
         curves = [self.curves[trial_id] for trial_id in trial_ids]
         inputs = self._builder.inputs(self.transform, curves, [self.max_epochs] * len(curves))
         return self.surrogate.predict(inputs)[0]

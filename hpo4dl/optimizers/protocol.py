@@ -63,14 +63,6 @@ class Predicts(Protocol):
         """(n,) what n trials that have a metric are predicted to come to at the end of training, larger is better."""
 
 
-@runtime_checkable
-class Prioritizes(Protocol):
-    """An optimizer that says whose checkpoint stays longest under `max_disk`; else the best metric of each does."""
-
-    def checkpoint_priority(self, trial_id: int) -> float:
-        """Priority of a paused trial's checkpoint; the smallest goes first."""
-
-
 def tell(
     optimizer: Optimizer, trial: Trial, metrics: Mapping[int, float], failed: str | None, costs: Mapping[int, float]
 ) -> None:

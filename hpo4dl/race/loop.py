@@ -16,12 +16,11 @@ from typing import Any
 from ..errors import ArgumentError, StorageError
 from ..execution.engines import POLL, Call, LostCall, Workers
 from ..execution.signals import Signals
+from ..log import Log
 from ..optimizers.protocol import Optimizer, TakesRequests, tell
-from ..records.requests import Requests
 from ..records.state import RunState
-from ..text import Log, one_line
 from ..trial import Outcome, Trial
-from .budget import to_finish, unfinished
+from .finishing import to_finish, unfinished
 from .planner import Planned, Planner
 from .stopping import Stop, StoppingRules
 from .storage import Storage
@@ -46,8 +45,8 @@ class Loop:
     workers: Workers
     signals: Signals
     observe: Observer
-    requests: Requests
-    """What other shells ask for."""
+    take_requests: Callable[[Loop], None]
+    """Does what other shells ask for, with `enqueue`, `give_up` and `told_to_stop`."""
     trial_timeout: float | None = None
     """Seconds after which a call is failed."""
     told_to_stop: str | None = None
@@ -64,7 +63,7 @@ class Loop:
     def run(self) -> Stop:
         """Train until a stop; says why. Raises as `Tuner.run`; ArgumentError if asked for a trial that is running."""
         while True:
-            self._take_requests()
+            self.take_requests(self)
             stop = self._fill()
             if stop is not None and not self.workers.running:
                 return stop
@@ -84,6 +83,39 @@ class Loop:
         if self.planner.asked is not None and self.planner.asked.id in state.finishing:
             self.planner.asked = None
         return self.run()
+
+    def enqueue(self, plain: Mapping[str, Any]) -> bool:
+        """Race this configuration, as a journal has it, next; False: not yet, a step that was decided on comes first.
+
+        Raises ArgumentError: the space does not allow it, or the optimizer takes none.
+        """
+        if self.planner.asked is not None:
+            return False
+        self._takes_requests().enqueue(self.state.restore(plain, None))
+        self.storage.recorder.enqueue(plain)
+        return True
+
+    def give_up(self, trial_id: int) -> bool:
+        """Train a trial no further, and end its call; False: not yet, it is about to be trained.
+
+        Raises ArgumentError: the optimizer gives up none; KeyError: there is no such trial.
+        """
+        optimizer, asked, call = self._takes_requests(), self.planner.asked, self.workers.running.get(trial_id)
+        if call is not None:
+            self.workers.give_up(call)
+            self._settle(call, Outcome(failed=GIVEN_UP))
+        elif trial_id in self.state.running or (asked is not None and asked.id == trial_id):
+            return False
+        elif self.state.trials[trial_id].failed is None:
+            self.storage.recorder.give_up(trial_id, GIVEN_UP)
+            optimizer.give_up(trial_id, GIVEN_UP)
+            self.storage.prune()
+        return True
+
+    def _takes_requests(self) -> TakesRequests:
+        if not isinstance(self.optimizer, TakesRequests):
+            raise ArgumentError('optimizer', self.optimizer, 'one with `enqueue` and `give_up`')
+        return self.optimizer
 
     def _fill(self) -> Stop | None:
         """Start calls as long as there is room; why nothing can be started now, None where a call must run alone."""
@@ -116,7 +148,7 @@ class Loop:
         self.planner.started(planned)
         if starts_at < wanted.previous_epoch and self.storage.checkpoints.keep != 'none':
             logger.warning('trial %d is trained again from its start: its checkpoint was evicted', wanted.id)
-        overhead = time.perf_counter() - begin
+        overhead = max(0.0, time.perf_counter() - begin)
         step = self.storage.recorder.start(wanted, epoch, starts_at, planned.by)
         step.overhead = overhead
         self.storage.keep_quota(len(self.workers.running) + 1)
@@ -124,46 +156,6 @@ class Loop:
         if not self.workers.submit(self.storage.checkpoints.begin(step.attempt, trial, older)):
             self.planner.retries.again(wanted.id, first=True)  # the executor is broken
         return None
-
-    def _take_requests(self) -> None:
-        """Do what other shells ask for; what would come between a decision and its step waits."""
-        for path, request in self.requests.pending():
-            try:
-                is_done = self._is_taken(request)
-            except (ArgumentError, KeyError, TypeError, ValueError) as error:
-                logger.warning('%s asks for what cannot be: %s', path, one_line(error))
-                is_done = True
-            if is_done:
-                path.unlink(missing_ok=True)
-
-    def _is_taken(self, request: Mapping[str, Any]) -> bool:
-        """Do what a request asks for; False: not yet. Raises where it asks for what cannot be."""
-        kind = request['kind']
-        if kind == 'stop':
-            self.told_to_stop = 'hpo4dl stop'
-            return True
-        optimizer, asked = self.optimizer, self.planner.asked
-        if not isinstance(optimizer, TakesRequests):
-            raise ArgumentError('optimizer', optimizer, 'one with `enqueue` and `give_up`')
-        if kind == 'enqueue':
-            if asked is None:
-                optimizer.enqueue(self.state.restore(request['configuration'], None))
-                self.storage.recorder.enqueue(request['configuration'])
-            return asked is None
-        if kind != 'give_up':
-            raise ValueError(f'no such kind of request: {kind!r}')
-        trial_id = request['trial']
-        call = self.workers.running.get(trial_id)
-        if call is not None:
-            self.workers.give_up(call)
-            self._settle(call, Outcome(failed=GIVEN_UP))
-        elif trial_id in self.state.running or (asked is not None and asked.id == trial_id):
-            return False  # it is about to be trained
-        elif self.state.trials[trial_id].failed is None:
-            self.storage.recorder.give_up(trial_id, GIVEN_UP)
-            optimizer.give_up(trial_id, GIVEN_UP)
-            self.storage.prune()
-        return True
 
     def _collect(self) -> None:
         """Wait for calls, and handle those that are done.

@@ -10,7 +10,8 @@ from ..execution.engines import Workers
 from ..optimizers.protocol import Estimates, Forecasts, Optimizer
 from ..records.state import FINISH, RESERVE, RunState
 from ..trial import Trial
-from .budget import UNITS, Budget, Kept, next_step, unfinished
+from .budget import UNITS, Budget, Kept
+from .finishing import next_step, unfinished
 from .retries import Retries
 from .stopping import Stop
 from .storage import Storage

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import StorageError
-from ..optimizers.protocol import Optimizer, Prioritizes
+from ..log import Log
+from ..optimizers.protocol import Optimizer
 from ..records.checkpoints import Checkpoints
 from ..records.disk_quota import DiskQuota
 from ..records.recorder import Recorder
 from ..records.state import RunState
-from ..text import Log
 
 logger = Log(__name__)
 
@@ -41,12 +41,12 @@ class Storage:
         return trial_id in self.state.running or is_asked_for
 
     def prune(self, told: int | None = None) -> None:
-        """Remove checkpoints that are not needed: of the trial just told, and now and then of all.
+        """Remove checkpoints that are not needed: of the trial just told, and now and then of all."""
 
-        Those of trials that are finished after the race stay.
-        """
-        keeps = lambda trial_id: trial_id in self.state.finishing or self.needs(trial_id)  # noqa: E731
-        for trial_id in self.checkpoints.unneeded(self.state.checkpoints, keeps, told):
+        def is_needed(trial_id: int) -> bool:
+            return trial_id in self.state.finishing or self.needs(trial_id)
+
+        for trial_id in self.checkpoints.unneeded(self.state.checkpoints, is_needed, told):
             del self.state.checkpoints[trial_id]
             self.checkpoints.drop(trial_id)
 
@@ -107,9 +107,7 @@ class Storage:
         self.prune()
 
     def _priority(self, trial_id: int) -> tuple[bool, float]:
-        """Whose checkpoint is to stay: trials that may be asked for again, the most promising ones longest."""
-        if isinstance(self.optimizer, Prioritizes):
-            return self.optimizer.is_alive(trial_id), self.optimizer.checkpoint_priority(trial_id)
+        """Whose checkpoint is to stay: trials that may be asked for again, and the best ones, longest."""
         best = self.state.trials[trial_id].best
         value = -math.inf if best is None else best.metric
         return self.optimizer.is_alive(trial_id), -value if self.state.minimize else value

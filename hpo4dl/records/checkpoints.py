@@ -28,10 +28,11 @@ import secrets
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from ..errors import HPO4DLError, StorageError
 from ..files import copy_tree, remove_tree, swap, sync_folder, sync_tree, tree_size
-from ..text import Log
+from ..log import Log
 from ..trial import Attempt, Trial
 from .identity import MARK
 
@@ -42,8 +43,8 @@ OURS = {
 }
 """Names that we make. Whatever else lies there is left alone."""
 
-KEEP = ('all', 'alive', 'best', 'none')
-MODES = ('copy', 'in-place')
+Keep = Literal['all', 'alive', 'best', 'none']
+Mode = Literal['copy', 'in-place']
 
 logger = Log(__name__)
 

@@ -32,13 +32,16 @@ from typing import Any
 
 from ..errors import JournalError, RunLockedError, StorageError
 from ..files import open_regular, swap, sync_folder, write_text
-from ..text import Log, brief
+from ..log import Log
+from ..text import brief
 from .events import Event, fault_of
 
 SCHEMA = 2
 READABLE = (1, SCHEMA)
 """Schemas that can be resumed: 1 has no "point"."""
 NAME = 'journal.jsonl'
+ENCODER, DECODER = json.JSONEncoder(allow_nan=False, separators=(', ', ': ')), json.JSONDecoder()
+"""Of our own: an objective function may replace those of `json`, or their defaults."""
 NO_FOLLOW = getattr(os, 'O_NOFOLLOW', 0)
 """What is written to is never reached by a link, which may lead anywhere."""
 NO_WAIT = getattr(os, 'O_NONBLOCK', 0)
@@ -62,24 +65,26 @@ class Journal:
 
         Whoever held the lock before may wake up, and write: into the file that it has open. So where the lock was
         taken over, we go on in a new file, `anew`, and look at the lock once more, with `check`, when ours is open.
+        So we do where the file has another name, too: in a copy of the run that was made of hard links, say.
         """
         self.close()
         if self.path.is_symlink():
             raise JournalError(f'{self.path}: a symbolic link, which is not followed')
         try:
-            self._taken = os.open(self.path, os.O_RDWR | os.O_APPEND | NO_FOLLOW | NO_WAIT)
+            self._taken = above_streams(os.open(self.path, os.O_RDWR | os.O_APPEND | NO_FOLLOW | NO_WAIT))
         except FileNotFoundError as error:
             raise JournalError(f'{self.path}: cannot be read: {error}') from error
         except OSError as error:
             raise StorageError(f'{self.path}: cannot be written: {error}') from error
         self._file = os.fstat(self._taken)
         check()
-        self.truncate_torn_tail()
-        if anew:
+        is_journal = next(iter(self), None) is not None  # what is none stays as it is
+        if is_journal and (anew or self._file.st_nlink > 1):
             try:
                 self._renew(self._taken, check)
             except OSError as error:
                 raise StorageError(f'{self.path}: cannot be written: {error}') from error
+        self.truncate_torn_tail()
 
     def close(self) -> None:
         """Close what `take` opened."""
@@ -97,7 +102,7 @@ class Journal:
         Raises StorageError where it cannot be written, ValueError where it could not be read again; the journal is as
         it was before.
         """
-        event = {**event, 'time': time.time()}
+        event = {**event, 'time': max(0.0, time.time())}
         fault = fault_of(event)
         if fault:
             raise ValueError(f'not an event of hpo4dl: {fault}')
@@ -192,7 +197,7 @@ class Journal:
     def _renew(self, old: int, check: Callable[[], None]) -> None:
         """Put a copy of the journal in its place, and write there from now on; raises RunLockedError, OSError."""
         beside = self.path.with_name(f'.{NAME}.{secrets.token_hex(8)}.new')
-        new = os.open(beside, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
+        new = above_streams(os.open(beside, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666))
         try:
             os.fchmod(new, os.fstat(old).st_mode & 0o777)
             at = 0
@@ -230,10 +235,19 @@ class Journal:
         yield number, line.removesuffix(b'\n') if b'\0' in line else line
 
 
+def above_streams(descriptor: int) -> int:
+    """The descriptor, or another one of that file: where stdout or stderr were closed, libraries write to those."""
+    if descriptor > 2:
+        return descriptor
+    try:
+        return above_streams(os.dup(descriptor))
+    finally:
+        os.close(descriptor)
+
+
 def encode_line(event: Event) -> bytes:
     """The event as one line, its checksum last."""
-    # Separators are given, so that an objective which changes the defaults of `json` does not change the format.
-    body = json.dumps(event, ensure_ascii=True, allow_nan=False, separators=(', ', ': '))[:-1]
+    body = ENCODER.encode(event)[:-1]
     return f'{body}, "crc": "{zlib.crc32(body.encode()):08x}"}}\n'.encode()
 
 
@@ -243,7 +257,7 @@ def parse_line(line: bytes) -> Any:
     if crc != b'"%08x"}' % zlib.crc32(body):
         return None
     try:
-        return json.loads(body + b'}')
+        return DECODER.decode((body + b'}').decode())
     except (ValueError, RecursionError):
         return None
 

@@ -26,8 +26,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import RunLockedError, StorageError
-from ..files import open_regular, read_regular, write_text
-from ..text import Log, escape
+from ..files import open_regular, read_regular, remove_forgotten, write_text
+from ..log import Log
+from ..text import escape
 
 SETTLING = 0.1
 """Seconds to wait before checking that a lock that was taken over is still ours."""
@@ -51,6 +52,8 @@ class Lock:
         self.taken_over = False
         """Whether it was another tuner's, which may not know that it has lost it."""
         self._own = json.dumps({**this_process(), 'token': secrets.token_hex(16)})
+        self._file: tuple[int, ...] = ()
+        """Which file it is, where it cannot be read: too many files are open, say."""
 
     def __enter__(self) -> Lock:
         try:
@@ -60,19 +63,26 @@ class Lock:
         if self.taken_over:
             time.sleep(SETTLING)  # where there are no links, of two in the same instant the last one has it
             self.check()
+        remove_forgotten(self.path.parent)
+        with suppress(OSError):
+            self._file = which_file(self.path)
         return self
 
     def __exit__(self, *exception: object) -> None:
         # Of a lock that is being taken over, or cannot be written: what ended the run is told, not this.
-        with suppress(OSError, StorageError, RunLockedError):
-            if self._read(self.path) == self._own:
-                try:
-                    with self._sole_right(self.path, self._own):
-                        self.path.unlink()
-                except (OSError, StorageError):  # the folder has become read-only: an empty lock is nobody's
-                    with open_regular(self.path, os.O_RDWR) as file:
-                        if file.read().decode(errors='replace') == self._own:
-                            file.truncate(0)
+        for _ in range(2):  # the file system may have refused the first time
+            with suppress(OSError, StorageError, RunLockedError):
+                there = self._read(self.path)
+                if not there and which_file(self.path) == self._file:
+                    self.path.unlink()
+                elif there == self._own:
+                    try:
+                        with self._sole_right(self.path, self._own):
+                            self.path.unlink()
+                    except (OSError, StorageError):  # the folder has become read-only: an empty lock is nobody's
+                        with open_regular(self.path, os.O_RDWR) as file:
+                            if file.read().decode(errors='replace') == self._own:
+                                file.truncate(0)
 
     def check(self) -> None:
         """Raises RunLockedError if the lock was taken from us, as may happen with `take_over`; StorageError if gone."""
@@ -122,6 +132,8 @@ class Lock:
             if host == own['host'] and not here:
                 told += ' (before a reboot, in another container, or on a host of the same name)'
             remedy = 'end it first' if here else 'if it is dead, say so: Tuner.resume(..., take_over=True)'
+            if here and pid == own['pid']:
+                remedy = 'it is this very one: end its other tuner; if there is none: Tuner.resume(..., take_over=True)'
             raise RunLockedError(f'{self.path.parent}: {told} works on it; {remedy}')
         logger.warning('%s: taking over the lock of %s', self.path.parent, told)
 
@@ -131,6 +143,12 @@ class Lock:
             return read_regular(path, MAX_BYTES).decode(errors='replace')
         except OSError:
             return ''
+
+
+def which_file(path: Path) -> tuple[int, ...]:
+    """What tells a file from all others, without opening it."""
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def digest(path: Path, there: str) -> str:

@@ -18,8 +18,8 @@ from ConfigSpace import ConfigurationSpace
 
 from ..errors import ArgumentError, JournalError
 from ..files import read_json, read_regular, sync_folder, write_text
+from ..log import Log
 from ..space.serialization import describe, read_space, write_space
-from ..text import Log
 from .identity import Identity, mark
 
 logger = Log(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import JournalError, StorageError
 from ..files import read_regular, replacing
-from ..text import Log
+from ..log import Log
 from .events import Event
 from .journal import SCHEMA, Journal, check_event, decode_line, encode_line
 

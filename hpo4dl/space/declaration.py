@@ -50,6 +50,7 @@ ACCEPTED = (
     "{'float': [low, high]}, {'int': [low, high]}, {'choice': [...]}, {'ordinal': [...]} or {'constant': value}, with "
     "'log': True, 'default': value, 'when': 'other == value' where wanted"
 )
+WHEN = "'other == value', with ==, !=, <, > or 'in [value, value]', joined by 'and' or by 'or'"
 RELATIONS = {
     '==': EqualsCondition,
     '!=': NotEqualsCondition,
@@ -129,9 +130,6 @@ def _condition(space: ConfigurationSpace, name: str, entry: dict[str, Any]) -> l
     if len(compared) == 1:
         return compared
     return [(AndConjunction if joints == {'and'} else OrConjunction)(*compared)]
-
-
-WHEN = "'other == value', with ==, !=, <, > or 'in [value, value]', joined by 'and' or by 'or'"
 
 
 def _comparison(space: ConfigurationSpace, name: str, entry: dict[str, Any], tokens: list[str]) -> Any:

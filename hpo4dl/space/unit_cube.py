@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ..errors import ArgumentError
 from ..trial import Array
 from .conditions import compile_conditions, deactivate
 from .declaration import as_space
+from .distributions import Log
 from .finite import PointSet, enumerate_points
 from .serialization import plain_choices, plain_value
 from .transforms import Category, Number, Rank, UnitTransform, index_of, transform_of
@@ -45,6 +47,8 @@ class Space:
     """The hyperparameters, in the space's order."""
     transforms: dict[str, UnitTransform]
     """What takes each hyperparameter's values to coordinates and back, in the same order."""
+    columns: dict[str, int]
+    """The first column of `features` of each hyperparameter."""
     n_features: int
     """Columns that `features` returns."""
 
@@ -64,7 +68,10 @@ class Space:
         self._plain_choices = {name: plain_choices(choice.values) for name, choice in self._choices.items()}
         self._exact_values: dict[bytes, dict[str, Any]] = {}
         self._remembered: dict[bytes, list[Array]] = {}
-        self.n_features = self.features(np.full((1, len(self.names)), np.nan)).shape[1]
+        widths = [t.n_features for t in self.transforms.values()]
+        widths = [n and n + (j in self._conditions) for j, n in enumerate(widths)]
+        *first, self.n_features = accumulate(widths, initial=0)
+        self.columns = dict(zip(self.names, first))
         self._finite = self._enumerated() if candidates is None else self._restricted_to(candidates)
 
     @property
@@ -132,6 +139,16 @@ class Space:
             if transform.n_features and j in self._conditions:
                 blocks.append(~np.isnan(points[:, [j]]))
         return np.concatenate([np.empty((len(points), 0)), *blocks], axis=1)
+
+    def is_log_scaled(self, name: str) -> bool:
+        """Return whether a hyperparameter is a number on a log scale."""
+        transform = self.transforms[name]
+        return isinstance(transform, Number) and isinstance(transform.distribution, Log)
+
+    def default_coordinate(self, name: str) -> float:
+        """Return the coordinate in [0, 1] of a hyperparameter's default; 0.5 where it is inactive by default."""
+        u = self.transforms[name].to_unit(self._default[name]) if name in self._default else None
+        return 0.5 if u is None else u
 
     def from_unit(self, point: Array) -> dict[str, Any]:
         """Return the configuration at a point, its values native Python objects."""

@@ -13,6 +13,7 @@ since a race has too few to learn it from, and it also gives the prior mean; and
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError
 from torch import Tensor
 
-from ..text import Log
+from ..log import Log
 from ..trial import Array
 from .adam import Adam
 from .curve_encoder import CurveEncoder, pretrained
@@ -41,11 +42,19 @@ class Surrogate:
         n_features: columns of the configurations' features, d.
         policy: how it is fitted, and its priors.
         device: where fits are computed; default the CPU.
+        learning_rates: the features that are learning rates, by column, each with the coordinate of its default.
     """
 
-    def __init__(self, n_features: int, policy: SurrogatePolicy, device: str | None = None) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        policy: SurrogatePolicy,
+        device: str | None = None,
+        learning_rates: Mapping[int, float] | None = None,
+    ) -> None:
         self.n_features = n_features
         self.policy = policy
+        self.learning_rates = {} if learning_rates is None else dict(learning_rates)
         self.device = torch.device(device or 'cpu')
         self._is_fitted = False
         self._reset()
@@ -100,10 +109,12 @@ class Surrogate:
             except LinAlgError as error:
                 logger.info('running trials are left out of account: %s', error)
         none = np.zeros(1, dtype=np.int64)
-        new = Inputs(none - 1, np.zeros((1, self.n_features)), np.zeros(1), np.zeros((1, 0)), none, paused.max_epochs)
+        row = Inputs(none - 1, np.zeros((1, self.n_features)), np.zeros(1), np.zeros((1, 0)), none, paused.max_epochs)
+        falls = self._falls(x) - self._falls(row.x)
 
         def encode(t: Array, t_new: float) -> tuple[KernelInputs[Array], KernelInputs[Array]]:
-            return self.kernel_inputs(replace(paused, t=t)), self.kernel_inputs(replace(new, t=np.array([t_new])))
+            new = self.kernel_inputs(replace(row, t=np.array([t_new])))
+            return self.kernel_inputs(replace(paused, t=t)), replace(new, mean=new.mean - falls)
 
         return CandidatePosterior(gp, encode, paused.trial, self._scaled(paused.x), self._scaled(x))
 
@@ -154,7 +165,15 @@ class Surrogate:
         return KernelInputs(**{name: tensor.cpu().numpy() for name, tensor in tensors.items()})
 
     def _kernel_inputs(self, inputs: Inputs) -> KernelInputs[Tensor]:
-        return encode(inputs, self._theta[: self.n_features].exp(), self._theta[-1], self._psi)
+        encoded = encode(inputs, self._theta[: self.n_features].exp(), self._theta[-1], self._psi)
+        return replace(encoded, mean=encoded.mean - self._tensor(self._falls(inputs.x)))
+
+    def _falls(self, x: Array) -> Array:
+        """(n,) what learning rates away from their defaults lower the prior means of features x (n, d) by."""
+        falls = np.zeros(len(x))
+        for column, default in self.learning_rates.items():
+            falls += self.policy.lr_curvature * (0.5 * (x[:, column] - default) / max(default, 1 - default)) ** 2
+        return falls
 
     @torch.no_grad()
     def _scaled(self, x: Array) -> Array:
@@ -177,8 +196,11 @@ class Surrogate:
         if error is not None:
             logger.info('the surrogate starts again from its prior: %s', error)
         d, policy = self.n_features, self.policy
-        priors = [(policy.l_x[0] + 0.5 * math.log(max(d, 1)), policy.l_x[1])] * d
-        priors += [getattr(policy, field.name) for field in fields(Kernel)[1:]] + [policy.mean]
+        priors = [policy.l_lr if column in self.learning_rates else policy.l_x for column in range(d)]
+        priors = [(mean + 0.5 * math.log(max(d, 1)), std) for mean, std in priors]
+        priors += [getattr(policy, field.name) for field in fields(Kernel)[1:]]
+        mean_fall = policy.lr_curvature / 12 * len(self.learning_rates)  # of a default in the middle of its range
+        priors.append((policy.mean[0] + mean_fall, policy.mean[1]))
         theta, theta_std = self._tensor(np.array(priors).T)
         self._theta = theta.clone().requires_grad_()
         self._psi = CurveEncoder(pretrained()).to(self.device) if policy.encoder else None

@@ -96,7 +96,7 @@ class CandidatePosterior:
     Args:
         gp: the conditioned process.
         encode: from epochs t (k,) of the paused trials and one epoch of all new configurations to the rows of the
-            paused trials (k,), and a row without a curve (1,).
+            paused trials (k,), and a row without a curve (1,), which has the prior means of all of these (m - k,).
         trial: (k,) the paused trials.
         x_paused: (k, d) their scaled configurations.
         x_new: (m - k, d) those of new configurations, which no trial has.

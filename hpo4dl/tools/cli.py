@@ -21,6 +21,7 @@ from ..analysis.export import ENDINGS, FORMATS, export
 from ..analysis.importance import importance, importance_text
 from ..analysis.report import comparison_text, list_text, report_text
 from ..analysis.run import read_run, to_json
+from ..analysis.text import write_output
 from ..errors import ArgumentError, HPO4DLError, JournalError
 from ..records.journal import NAME
 from ..records.runs import runs_below
@@ -43,6 +44,7 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0, or 1 with one line on stderr that says what is wrong."""
+    sys.stdout = sys.stdout or open(os.devnull, 'w')  # it was closed: `hpo4dl report >&-`
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace')
@@ -63,8 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = [line for text in (f'hpo4dl: {error}', *getattr(error, '__notes__', [])) for line in text.splitlines()]
         print('\n'.join(map(escape, lines)), file=sys.stderr)  # paths and names may come from others
         return 1
-    except BrokenPipeError:  # `hpo4dl report RUN | head`
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # which is `hpo4dl report RUN | head`
+            print(f'hpo4dl: the system refuses it: {escape(error)}', file=sys.stderr)
+            return 1
     except KeyboardInterrupt as error:
         print('\n'.join(['', *getattr(error, '__notes__', [])]), file=sys.stderr)
         return 130
@@ -206,15 +211,12 @@ def run_plot(options: argparse.Namespace) -> None:
     if options.html:
         from ..analysis.page import page
 
-        try:
-            output.write_text(page(run, importance=found), encoding='utf-8')
-        except OSError as error:
-            raise ArgumentError('output', str(output), f'a file that can be written ({error})') from error
+        write_output(output, page(run, importance=found))
     else:
         from ..analysis.plots import draw, save
 
         save(draw(run, found), output)
-    print(output)
+    print(escape(output))
 
 
 def run_watch(options: argparse.Namespace) -> None:
@@ -232,7 +234,7 @@ def run_compare(options: argparse.Namespace) -> None:
         from ..analysis.plots import draw_comparison, save
 
         save(draw_comparison(runs), Path(options.output))
-        print(options.output)
+        print(escape(options.output))
 
 
 def run_explain(options: argparse.Namespace) -> None:
@@ -245,7 +247,7 @@ def run_explain(options: argparse.Namespace) -> None:
         from ..analysis.plots import draw_explanation, save
 
         save(draw_explanation(explained, read_run(options.run)), Path(options.output))
-        print(options.output)
+        print(escape(options.output))
 
 
 def run_export(options: argparse.Namespace) -> None:
@@ -256,7 +258,7 @@ def run_export(options: argparse.Namespace) -> None:
     if text is not None:
         sys.stdout.write(text)
     else:
-        print(output)
+        print(escape(output))
 
 
 def run_resume(options: argparse.Namespace) -> None:

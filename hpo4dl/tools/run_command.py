@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..analysis.text import write_output
 from ..errors import ArgumentError, JournalError
 from ..files import write_text
 
@@ -214,4 +215,4 @@ def run_space(options: argparse.Namespace) -> None:
     if options.output is None:
         sys.stdout.write(text)
     else:
-        write_text(Path(options.output), text)
+        write_output(Path(options.output), text)

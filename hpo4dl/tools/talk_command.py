@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..analysis.run import read_run
 from ..errors import ArgumentError
-from ..records.requests import Requests
+from .requests import Requests
 
 if TYPE_CHECKING:
     from ..space.unit_cube import Space

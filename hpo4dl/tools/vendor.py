@@ -19,8 +19,8 @@ PERIPHERY = ('analysis', 'integrations', 'tools')
 """Sub-packages that tuning and resuming do not need: a core copy has a file of the same name that says so."""
 
 LACKS = (
-    'analysis/, integrations/ and tools/: no report, plots, page, export, explain or replay; no warm start; no checks '
-    'of objective functions and executors; no Slurm, trackers or save_checkpoint; no command line'
+    'analysis/, integrations/ and tools/: no report, table, plots, page, export, explain or replay; no warm start; no '
+    'checks of objective functions and executors; no Slurm, trackers or save_checkpoint; no command line'
 )
 STUB = f'''"""Not in this copy of the package: it is a core copy, which `hpo4dl vendor --core` made."""
 
@@ -67,7 +67,11 @@ def vendor(destination: Path, core: bool = False) -> str:
     copy = destination.absolute() / 'hpo4dl'
     if copy == PACKAGE:
         raise ArgumentError('destination', str(destination), 'a folder other than that of this very package')
-    if copy.exists():
+    try:
+        is_there = copy.exists()
+    except (OSError, ValueError) as error:  # too long; a NUL in it
+        raise StorageError(f'{copy}: cannot be looked at: {error}') from error
+    if is_there:
         changed = changed_files(copy)
         if changed:
             raise ArgumentError('destination', str(destination), f'no changed copy: {", ".join(changed[:5])}')

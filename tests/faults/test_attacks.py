@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -30,6 +31,7 @@ from races import tune
 from runs import events_of
 
 from hpo4dl import EveryTrialFailedError, Tuner, replay
+from hpo4dl.text import importable
 
 
 def in_another_process(code: str, *arguments: object, env: dict[str, str] | None = None) -> str:
@@ -257,3 +259,40 @@ def test_a_handler_of_logging_that_raises_ends_no_run(tmp_path: Path, capsys, ra
         logger.setLevel(before)
     assert tuner.epochs_spent == 15
     assert ('ConnectionError' if raises == 'handler' else 'ZeroDivisionError') in capsys.readouterr().err
+
+
+def freeze() -> None:
+    for name in ('time', 'monotonic', 'perf_counter'):
+        setattr(time, name, lambda: -1e9)
+
+
+def leave_no_folder() -> None:
+    folder = tempfile.mkdtemp()
+    os.chdir(folder)
+    os.rmdir(folder)
+
+
+@pytest.mark.parametrize('change', [freeze, leave_no_folder], ids=['clocks', 'folder'])
+def test_a_clock_that_is_replaced_or_a_folder_that_is_gone_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change
+) -> None:
+    """As libraries that freeze the time do, and as a temporary folder that is left by nobody."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(leave_no_folder, '__module__', '__main__')
+    monkeypatch.setattr(sys.modules['__main__'], 'leave_no_folder', leave_no_folder, raising=False)
+    for name in ('time', 'monotonic', 'perf_counter'):
+        monkeypatch.setattr(time, name, getattr(time, name))
+
+    def objective(configuration, epoch, previous_epoch, checkpoint_path):
+        calls.append(epoch)
+        if len(calls) == 3:
+            change()
+        return curve(configuration['x'], epoch, previous_epoch)
+
+    calls: list[int] = []
+    tuner = tune(tmp_path / 'runs', objective, max_budget=15)
+    tuner.run()
+    assert tuner.epochs_spent == 15
+    assert not [event for event in events_of(tuner.run_folder, 'result') if event['failed']]
+    assert importable(leave_no_folder)
+    replay(tuner.run_folder)

@@ -76,7 +76,6 @@ def test_an_operation_that_is_refused_loses_nothing(tmp_path: Path, part: int, n
             except HPO4DLError as told:
                 error, errors = told, errors + 1
         before = recorded(run)
-        (run / 'lock').unlink(missing_ok=True)  # where it could not be given back
         if error is None or part % 2:
             tuner = Tuner.resume(run, Quadratic(), progress=False)
         tuner.run()

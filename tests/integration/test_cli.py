@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from runs import tuned, written
 
-from hpo4dl.extras import PACKAGES
+from hpo4dl.integrations.extras import PACKAGES
 from hpo4dl.tools.cli import main
 
 ROOT = Path(__file__).parents[2]

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,38 @@ def test_optuna_takes_hostile_names(tmp_path: Path) -> None:
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / 'study.log')))
     study = optuna.load_study(study_name=run.name, storage=storage)
     assert set(study.trials[0].params) == set(HOSTILE)
+
+
+def test_optuna_writes_through_a_link(run: Run, tmp_path: Path) -> None:
+    """Optuna's own lock takes the link for the file."""
+    optuna = pytest.importorskip('optuna')
+    (tmp_path / 'link').symlink_to(tmp_path / 'study.log')
+    export(run, 'optuna', str(tmp_path / 'link'))
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / 'study.log')))
+    assert optuna.load_study(study_name=run.name, storage=storage).best_value == run.incumbent.metric
+    assert (tmp_path / 'link').is_symlink()
+
+
+@pytest.mark.parametrize('to', ['csv', 'json', 'parquet', 'optuna', 'configspace', 'deepcave'])
+@pytest.mark.parametrize('kind', ['pipe', 'link', 'full', 'folder', 'nul', 'file', 'file.db', 'none/x.db', 'foo://x'])
+def test_where_no_output_can_be_written_is_one_error(run: Run, tmp_path: Path, to: str, kind: str) -> None:
+    pytest.importorskip({'parquet': 'pyarrow', 'optuna': 'optuna'}.get(to, 'json'))
+    text = to in ('csv', 'json', 'parquet', 'configspace')
+    if ('file' in kind and text) or (to == 'deepcave' and kind in ('none/x.db', 'foo://x')):
+        pytest.skip('it can')
+    output = tmp_path / kind
+    if kind == 'pipe':
+        os.mkfifo(output)
+    elif kind == 'link':
+        output.symlink_to(tmp_path / 'nowhere' / 'x')
+    elif kind == 'folder':
+        output.mkdir()
+    elif 'file' in kind:
+        output.write_text('mine')
+    path = {'full': '/dev/full', 'nul': 'x\0y', 'foo://x': 'foo://x'}.get(kind, str(output))
+    with pytest.raises(HPO4DLError):
+        export(run, to, path)
+    assert 'file' not in kind or output.read_text() == 'mine'
 
 
 def test_importance_finds_what_matters(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from runs import tuned
 import hpo4dl
 from hpo4dl import ArgumentError, HPO4DLError, Tuner
 from hpo4dl.records.runs import find_run, runs_below
-from hpo4dl.text import importable
+from hpo4dl.tools.going_on import importable
 from hpo4dl.tools.guards import IMPORTING
 
 ROOT = Path(__file__).parents[2]

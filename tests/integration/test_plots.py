@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -212,3 +213,14 @@ def test_errors(tmp_path: Path) -> None:
     for name in ('run.docx', 'none/run.png'):
         with pytest.raises(ArgumentError, match='output'):
             plots.save(plots.draw_comparison([run]), tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    'metrics', [(1.7e308, -1.7e308), (5e-324, 1.5e-323), (5e-324, 1.7e308), (1e-320, 0.0), (7.0, 7.0)]
+)
+@pytest.mark.parametrize('minimize', [True, False])
+def test_metrics_of_any_size_are_drawn(tmp_path: Path, metrics: tuple[float, float], minimize: bool) -> None:
+    curves = [({'lr': 0.001 * (1 + n)}, [metrics[n % 2], metrics[0]], None) for n in range(12)]
+    run = read_run(written(tmp_path / 'run', curves, minimize=minimize))
+    json.dumps(charts.page_data(run), allow_nan=False)
+    plots.save(plots.draw(run), tmp_path / 'run.svg')

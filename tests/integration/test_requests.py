@@ -13,8 +13,8 @@ import pytest
 
 from hpo4dl import EveryTrialFailedError, Tuner, replay
 from hpo4dl.analysis.run import Run, read_run
-from hpo4dl.records.requests import FOLDER, Requests
 from hpo4dl.tools.cli import main
+from hpo4dl.tools.requests import FOLDER, Requests
 
 SPACE = {'x': {'float': [-5.0, 10.0]}, 'n': {'int': [1, 9]}, 'kind': {'choice': ['a', 'b']}}
 SPACE['y'] = {'float': [0.0, 1.0], 'when': 'kind == a'}

@@ -21,7 +21,6 @@ from hpo4dl.analysis.report import report_text
 from hpo4dl.analysis.run import to_json
 from hpo4dl.optimizers.registry import OPTIMIZERS
 from hpo4dl.race.budget import UNITS
-from hpo4dl.records.checkpoints import KEEP, MODES
 
 
 @pytest.fixture(scope='module')
@@ -100,8 +99,6 @@ def test_the_incumbent_is_a_dictionary_with_attributes(tmp_path: Path) -> None:
 
 def test_words_that_an_editor_completes_are_those_that_are_accepted() -> None:
     assert set(get_args(tuner.OptimizerName)) == set(OPTIMIZERS)
-    assert set(get_args(tuner.Keep)) == set(KEEP)
-    assert set(get_args(tuner.Mode)) == set(MODES)
     assert set(get_args(tuner.Unit)) == set(UNITS)
     types = {name: str(p.annotation) for name, p in inspect.signature(Tuner).parameters.items()}
     assert (types['optimizer'], types['keep_checkpoints'], types['checkpoints']) == (

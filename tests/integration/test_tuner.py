@@ -8,6 +8,8 @@ import os
 import signal
 import threading
 import time
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +109,13 @@ def test_damage_in_the_middle_names_the_line(tmp_path: Path) -> None:
         ({'epoch': 3, 'metric': None}, 'not a finite number'),
         ({'epoch': 3, 'metric': '0.5'}, 'not a finite number'),
         ({'epoch': 3, 'metric': 1j}, 'not a finite number'),
+        ({'epoch': 3, 'metric': np.complex128(1)}, 'not a finite number'),
+        ({'epoch': 3, 'metric': np.str_('0.5')}, 'not a finite number'),
+        ({'epoch': 3, 'metric': np.float16('inf')}, 'not a finite number'),
+        ({'epoch': 3, 'metric': Decimal('sNaN')}, 'not a finite number'),
+        ({'epoch': 3, 'metric': Fraction(10**400)}, 'not a finite number'),
+        ({'epoch': 3, 'metric': np.zeros(2)}, 'not a finite number'),
+        ({'epoch': 3, 'metric': torch.zeros(1, device='meta')}, 'not a finite number'),
         ([{'epoch': 3, 'metric': 1.0}, {'epoch': 3, 'metric': 2.0}], 'more than once'),
         ({'epoch': 2, 'metric': 1.0}, 'the last one returned is 2'),
     ],
@@ -135,6 +144,7 @@ def test_what_is_usable_before_a_nan_counts(tmp_path: Path) -> None:
 
 
 NUMBERS = [np.float32(0.5), np.array(0.5), np.array([0.5]), torch.tensor(0.5), torch.ones(1) / 2]
+NUMBERS += [Decimal('0.5'), Fraction(1, 2), np.float16(0.5), torch.tensor(0.5, dtype=torch.bfloat16)]
 
 
 @pytest.mark.parametrize('number', NUMBERS)

@@ -27,7 +27,7 @@ from hpo4dl.checks import (
     check_seed,
     check_size,
 )
-from hpo4dl.extras import PACKAGES, import_extra
+from hpo4dl.integrations.extras import PACKAGES, import_extra
 
 # The least count and the signs are arguments of the checks themselves.
 CHECKS: dict[str, Callable] = {

@@ -44,7 +44,7 @@ def test_python_says_it_like_that() -> None:
     for code, kind in (
         ('import nothing_of_this_name', 'missing module'),
         ('from os import nothing_of_this_name', 'missing module'),
-        ('int(x=3)', 'error'),
+        ('int([])', 'error'),
         ('(lambda: 0)(x=3)', 'wrong argument'),
         ('bytearray(2 ** 60)', 'out of memory'),
     ):

@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from hpo4dl import StorageError
-from hpo4dl.files import copy_file, copy_tree, remove_tree, replacing, swap, sync_tree, tree_size, write_text
+from hpo4dl.analysis.text import write_output
+from hpo4dl.files import (
+    copy_file,
+    copy_tree,
+    remove_tree,
+    replacing,
+    swap,
+    sync_tree,
+    tree_size,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -236,3 +246,46 @@ def test_many_files_are_forced_to_the_disk_at_once(tmp_path: Path, monkeypatch, 
         return
     assert sync_tree(tmp_path) == 3000
     assert len(synced) == (1 if way == 'at once' else 302)
+
+
+def make_output(folder: Path, kind: str) -> Path:
+    """Something that is named as an output, and cannot be one."""
+    path = folder / 'output'
+    if kind == 'pipe that nobody reads':
+        os.mkfifo(path)
+    elif kind == 'folder':
+        path.mkdir()
+    elif kind == 'loop':
+        path.symlink_to(path)
+    elif kind == 'link to nowhere':
+        path.symlink_to(folder / 'nowhere' / 'x')
+    elif kind == 'too long':
+        path = folder / ('x' * 300)
+    else:
+        path = Path({'full': '/dev/full', 'nul': 'x\0y'}[kind])
+    return path
+
+
+KINDS = ['pipe that nobody reads', 'folder', 'loop', 'link to nowhere', 'too long', 'full', 'nul']
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_where_no_output_can_be_written_is_one_error_and_no_wait(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(StorageError, match='cannot be written'):
+        write_output(make_output(tmp_path, kind), b'x')
+
+
+def test_an_output_goes_where_the_user_said(tmp_path: Path) -> None:
+    """Through a link, into a pipe, and not in the place of a device."""
+    (tmp_path / 'link').symlink_to(tmp_path / 'file')
+    write_output(tmp_path / 'link', b'long')
+    write_output(tmp_path / 'link', b'x')
+    assert (tmp_path / 'link').is_symlink()
+    assert (tmp_path / 'file').read_bytes() == b'x'
+    os.mkfifo(tmp_path / 'pipe')
+    reader = os.open(tmp_path / 'pipe', os.O_RDONLY | os.O_NONBLOCK)
+    write_output(tmp_path / 'pipe', b'read')
+    assert os.read(reader, 10) == b'read'
+    os.close(reader)
+    write_output(Path('/dev/null'), b'x')
+    assert not os.path.isfile('/dev/null')

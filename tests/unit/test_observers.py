@@ -13,7 +13,8 @@ from fakes import Clock
 
 from hpo4dl import ArgumentError, Event, Trial
 from hpo4dl.analysis import display
-from hpo4dl.observers import LogLines, Observers
+from hpo4dl.observers import Observers
+from hpo4dl.periphery import LogLines
 from hpo4dl.race.stopping import Deadline
 from hpo4dl.records.state import RunState, TrialRecord
 
@@ -49,7 +50,7 @@ def test_a_terminal_that_goes_away_ends_no_race(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr('hpo4dl.analysis.narrator.progress_display', display.Line)
     told = []
     observers = Observers([told.append], True, 9)
-    observers.begin(tmp_path, RunState(True))
+    observers.people.begin(tmp_path, RunState(True))
     tell(observers)
     assert 'trial 0' in terminal.getvalue()
     if stream == 'closed':
@@ -59,8 +60,8 @@ def test_a_terminal_that_goes_away_ends_no_race(tmp_path: Path, monkeypatch: pyt
     terminal.gone = True
     monkeypatch.setattr(logging.getLogger('hpo4dl'), 'disabled', True)
     tell(observers, 'broke')
-    observers.close()
-    observers.end(tmp_path, 'how to go on')
+    observers.people.close()
+    observers.people.end(tmp_path, 'how to go on')
     assert len(told) == 2
 
 
@@ -82,11 +83,11 @@ def test_a_log_that_nobody_set_up_has_a_line_now_and_then(
     tmp_path: Path, unset: None, capsys: pytest.CaptureFixture
 ) -> None:
     observers = Observers([], None, 9)
-    observers.begin(tmp_path, RunState(True))
+    observers.people.begin(tmp_path, RunState(True))
     for second in range(60):
         tell(observers, seconds=float(second))
-    observers.close()
-    observers.end(tmp_path / 'none', 'how to go on')
+    observers.people.close()
+    observers.people.end(tmp_path / 'none', 'how to go on')
     first, *lines, last = capsys.readouterr().err.splitlines()
     assert first == f'hpo4dl: the run is in {tmp_path}'
     assert sum(line.startswith('1/9 epochs | trial 0 epoch 1: 0.5') for line in lines) == 10
@@ -108,7 +109,7 @@ def test_logging_that_is_set_up_has_all_and_stderr_nothing(
 ) -> None:
     observers = Observers([], None, 9)
     with caplog.at_level(logging.INFO, logger='hpo4dl'):
-        observers.begin(tmp_path, RunState(True))
+        observers.people.begin(tmp_path, RunState(True))
         for second in range(9):
             tell(observers, seconds=float(second))
     assert [record.message.split(' |')[0] for record in caplog.records[1:]] == ['1/9 epochs'] * 9
@@ -119,9 +120,9 @@ def test_quiet_says_nothing_but_warnings(
     tmp_path: Path, unset: None, capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     observers = Observers([], None, 9, quiet=True)
-    observers.begin(tmp_path, RunState(True))
+    observers.people.begin(tmp_path, RunState(True))
     tell(observers)
-    observers.close()
+    observers.people.close()
     assert caplog.messages == []
     tell(observers, failed='ValueError: no')
     assert caplog.messages == ['trial 0 failed on its way to epoch 1: ValueError: no']
@@ -150,8 +151,8 @@ def test_no_handler_is_added_anywhere(tmp_path: Path) -> None:
 
     before = handlers()
     observers = Observers([], None, 9)
-    observers.begin(tmp_path, RunState(True))
+    observers.people.begin(tmp_path, RunState(True))
     tell(observers, failed='ValueError: no')
-    observers.end(tmp_path, 'how to go on')
+    observers.people.end(tmp_path, 'how to go on')
     assert handlers()[None] == before[None]
     assert not any(found for name, found in handlers().items() if name)

@@ -291,6 +291,31 @@ def test_a_call_that_the_executor_lost(tmp_path: Path, error: BaseException) -> 
     assert slot.broken is None
 
 
+@pytest.mark.parametrize('has_begun', [False, True])
+def test_a_future_that_cannot_be_looked_at_any_more_is_a_lost_call(tmp_path: Path, has_begun: bool) -> None:
+    """Its client is gone, say: what is not seen to end would be waited for, for ever."""
+
+    class Gone(Future):
+        def done(self) -> bool:
+            raise ConnectionError('the scheduler is gone')
+
+        def result(self, timeout: float | None = None) -> None:
+            self.done()
+
+    executor = CommandExecutor()
+    executor.submit = lambda *arguments: Gone()
+    workers = Workers([ExecutorSlot(executor)], objective)
+    assert workers.submit(attempt(tmp_path))
+    if has_begun:
+        begin(next(iter(workers.running.values())))
+    ((_, lost),) = workers.collect(60)
+    assert isinstance(lost, LostCall)
+    assert 'the scheduler is gone' in lost.reason
+    assert lost.attributable == has_begun
+    assert workers.has_room()
+    assert workers.running == {}
+
+
 def test_a_call_that_the_executor_cancelled(tmp_path: Path) -> None:
     executor = CommandExecutor()
     slot = ExecutorSlot(executor)

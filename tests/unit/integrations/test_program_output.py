@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +184,16 @@ x.py FAILED
 def test_the_telling_line(output: str, line: str | None) -> None:
     expected = 'torch.OutOfMemoryError: CUDA out of memory. Tried' if line is None else line
     assert telling_line('/home$ python x.py\n' + output) == expected
+
+
+@pytest.mark.parametrize('kind', ['pipe', 'another name'])
+def test_a_log_is_a_new_file(tmp_path: Path, kind: str) -> None:
+    """In a run that was received something may lie there: a pipe, or another name of a file of ours."""
+    path, mine = tmp_path / 'logs' / 'x.log', tmp_path / 'mine'
+    mine.write_text('mine')
+    path.parent.mkdir()
+    os.mkfifo(path) if kind == 'pipe' else os.link(mine, path)
+    with BoundedLog(str(path)) as log:
+        log.write(b'x' * 100_000)  # more than a pipe takes
+    assert path.read_bytes() == b'x' * 100_000
+    assert mine.read_text() == 'mine'

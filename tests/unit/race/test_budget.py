@@ -1,4 +1,4 @@
-"""The budget: what a call is charged, what is left, and what the rest is kept for."""
+"""The budget: what a call is charged, what is left, what the rest is kept for; and what is finished after the race."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo4dl import Trial
-from hpo4dl.race.budget import Budget, Kept, most_promising, next_step, to_finish
+from hpo4dl.race.budget import Budget, Kept
+from hpo4dl.race.finishing import most_promising, next_step, to_finish
 from hpo4dl.records.state import FINISH, RESERVE, Checkpoint, Observation, RunningStep, RunState, TrialRecord
 from hpo4dl.trial import Array, Outcome
 

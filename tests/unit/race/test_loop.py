@@ -31,7 +31,6 @@ from hpo4dl.records.disk_quota import DiskQuota
 from hpo4dl.records.journal import SCHEMA, Journal
 from hpo4dl.records.lock import Lock
 from hpo4dl.records.recorder import Recorder
-from hpo4dl.records.requests import Requests
 from hpo4dl.records.state import RunState
 from hpo4dl.trial import Attempt, Outcome
 
@@ -121,7 +120,7 @@ class Race:
                 workers=self.workers,
                 signals=self.signals,
                 observe=self._observe,
-                requests=Requests(self.folder),
+                take_requests=lambda loop: None,
                 trial_timeout=self.trial_timeout,
             )
 
@@ -406,16 +405,11 @@ def test_a_small_disk_evicts_the_worst_and_trains_it_again_from_its_start(tmp_pa
     assert on_disk == set(race.state.checkpoints)
 
 
-def test_what_the_optimizer_wants_to_keep_longest_stays(tmp_path: Path) -> None:
-    class Prioritizing(ScriptedOptimizer):
-        def checkpoint_priority(self, trial_id: int) -> float:
-            return {1: 9.0, 2: 1.0, 3: 5.0}[trial_id]
-
-    race = Race(tmp_path / 'run', [], max_disk=50)
-    race.optimizer = Prioritizing([new(i) for i in range(5)])
+def test_what_is_asked_for_no_more_goes_before_the_worst(tmp_path: Path) -> None:
+    race = Race(tmp_path / 'run', [new(0), new(1), new(3), new(2), new(4)], max_disk=50)
     race.optimizer.dead = {1}
     race.run()
-    assert [trial for kind, trial in race.events if kind == 'evict'] == [1, 2]  # the dead ones first of all
+    assert [trial for kind, trial in race.events if kind == 'evict'] == [1, 3]
 
 
 # Stops

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from hpo4dl import StorageError, Trial
 from hpo4dl.execution.worker import run_attempt
 from hpo4dl.records import checkpoints as module
-from hpo4dl.records.checkpoints import MODES, Checkpoints, ours, remove_at_once
+from hpo4dl.records.checkpoints import Checkpoints, Mode, ours, remove_at_once
 from hpo4dl.records.identity import MARK
 
 
@@ -77,7 +78,7 @@ def test_in_place_all_attempts_work_in_one_folder(tmp_path: Path) -> None:
     assert not folder.exists()  # it starts anew
 
 
-@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('mode', get_args(Mode))
 def test_what_is_adopted_is_all_that_stays(tmp_path: Path, mode: str) -> None:
     checkpoints = made(tmp_path, mode=mode)
     work(checkpoints, 0, None)
@@ -93,7 +94,7 @@ def test_what_is_adopted_is_all_that_stays(tmp_path: Path, mode: str) -> None:
     assert not checkpoints.has(4, 1)
 
 
-@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('mode', get_args(Mode))
 def test_what_is_discarded_leaves_the_older_one(tmp_path: Path, mode: str) -> None:
     checkpoints = made(tmp_path, mode=mode)
     work(checkpoints, 0, None)
@@ -106,7 +107,7 @@ def test_what_is_discarded_leaves_the_older_one(tmp_path: Path, mode: str) -> No
     assert checkpoints.has(3, 0)
 
 
-@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('mode', get_args(Mode))
 def test_what_is_discarded_with_no_older_one_leaves_nothing(tmp_path: Path, mode: str) -> None:
     checkpoints = made(tmp_path, mode=mode)
     work(checkpoints, 0, None)
@@ -223,7 +224,7 @@ def test_a_publish_that_is_killed_leaves_the_old_or_the_new_best(
     assert {path.name for path in tmp_path.iterdir()} == {'checkpoints', 'best_trial'}
 
 
-@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('mode', get_args(Mode))
 def test_restore_keeps_what_is_acknowledged_and_nothing_else_of_ours(tmp_path: Path, mode: str) -> None:
     checkpoints = made(tmp_path, mode=mode)
     folder = checkpoints.folder

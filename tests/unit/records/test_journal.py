@@ -52,6 +52,10 @@ def test_a_line_does_not_depend_on_what_the_objective_did_to_json(monkeypatch: p
     monkeypatch.setattr(json.JSONEncoder, 'item_separator', ';')
     monkeypatch.setattr(json.JSONEncoder, 'key_separator', '=')
     assert encode_line(START) == usual
+    for name in ('dumps', 'loads'):
+        monkeypatch.setattr(json, name, lambda *arguments, **keywords: b'{}')
+    assert encode_line(START) == usual
+    assert parse_line(usual) == START
 
 
 @settings(deadline=None, max_examples=60)
@@ -252,3 +256,55 @@ def test_numbers_that_become_paths_and_decisions_are_checked(
     for bad in ({**good, key: value}, {k: v for k, v in good.items() if k != key}):
         with pytest.raises(JournalError, match=f'line 2: .*{key}'):
             list(written(tmp_path, FIRST, bad))
+
+
+@pytest.mark.parametrize('torn', [False, True])
+def test_a_journal_that_has_another_name_is_written_to_under_its_own_alone(tmp_path: Path, torn: bool) -> None:
+    """A copy of a run that was made of hard links, as backups are, or a link to somebody else's run."""
+    journal = written(tmp_path, FIRST, START)
+    if torn:
+        journal.path.write_bytes(journal.path.read_bytes() + b'{"event": "res')
+    other = tmp_path / 'backup'
+    os.link(journal.path, other)
+    before = other.read_bytes()
+    journal.take(lambda: None, anew=False)
+    journal.append({'event': 'resume'})
+    journal.close()
+    assert other.read_bytes() == before
+    assert [event['event'] for event in journal] == ['run', 'start', 'resume']
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['backup', 'journal.jsonl']
+
+
+def test_what_is_no_journal_and_has_another_name_is_left(tmp_path: Path) -> None:
+    (tmp_path / 'other').write_text('mine')
+    os.link(tmp_path / 'other', tmp_path / 'journal.jsonl')
+    with pytest.raises(JournalError):
+        Journal(tmp_path).take(lambda: None, anew=True)
+    assert os.path.samefile(tmp_path / 'other', tmp_path / 'journal.jsonl')
+    assert (tmp_path / 'other').read_text() == 'mine'
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='needs fcntl')
+@pytest.mark.parametrize('anew', [False, True])
+def test_what_libraries_write_to_a_closed_stderr_comes_into_no_journal(tmp_path: Path, anew: bool) -> None:
+    """A daemon's stdout and stderr are closed, and what is opened next gets their numbers."""
+    journal = written(tmp_path, FIRST, START)
+    kept = os.dup(2)
+    try:
+        os.close(2)
+        journal.take(lambda: None, anew)
+        with pytest.raises(OSError, match='Bad file'):
+            os.write(2, b'a warning')
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+    journal.append({'event': 'resume'})
+    journal.close()
+    assert len(list(journal)) == 3
+
+
+def test_a_clock_before_1970_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = written(tmp_path, FIRST, START)
+    monkeypatch.setattr(module.time, 'time', lambda: -1e9)
+    assert journal.append({'event': 'resume'})['time'] == 0
+    assert len(list(journal)) == 3

@@ -80,10 +80,49 @@ def test_the_lock_of_another_host_is_taken_over_on_request(tmp_path: Path, take_
 
 
 def test_a_living_process_of_this_host_needs_no_advice_to_take_over(tmp_path: Path) -> None:
-    held(tmp_path)
-    with pytest.raises(RunLockedError) as raised:
+    held(tmp_path, pid=1)
+    with pytest.raises(RunLockedError, match='end it first') as raised:
         Lock(tmp_path).__enter__()
     assert 'take_over' not in str(raised.value)
+
+
+def test_who_is_refused_because_of_its_own_process_is_told_so(tmp_path: Path) -> None:
+    held(tmp_path)
+    with pytest.raises(RunLockedError, match=r'this very one.*if there is none.*take_over=True'):
+        Lock(tmp_path).__enter__()
+    with Lock(tmp_path, take_over=True) as lock:
+        lock.check()
+
+
+def test_a_lock_that_cannot_be_read_when_it_is_released_is_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> bytes:
+        raise OSError(errno.EMFILE, 'Too many open files')
+
+    for taken_over in (False, True):
+        lock = Lock(tmp_path).__enter__()
+        if taken_over:
+            (tmp_path / 'new').write_text('another tuner')
+            os.replace(tmp_path / 'new', tmp_path / 'lock')
+        with monkeypatch.context() as patch:
+            patch.setattr(module, 'read_regular', refuse)
+            lock.__exit__()
+        assert [path.read_text() for path in tmp_path.iterdir()] == ['another tuner'] * taken_over
+
+
+def test_what_kills_left_long_ago_is_removed_by_the_next_owner(tmp_path: Path) -> None:
+    names = [f'.lock.{"a" * 16}.new', f'.journal.jsonl.{"b" * 16}.new', f'.lock.{"c" * 16}']
+    others = ['.lock.x.new', f'{"a" * 16}.new', f'.x.{"a" * 16}', f'.recent.{"d" * 16}.new']
+    for name in names + others:
+        (tmp_path / name).touch()
+        if 'recent' not in name:
+            os.utime(tmp_path / name, (1, 1))
+    (tmp_path / f'.best_trial.{"e" * 16}.new').mkdir()
+    (tmp_path / f'.link.{"e" * 16}.new').symlink_to('/etc/hostname')
+    kept = {*others, f'.best_trial.{"e" * 16}.new', f'.link.{"e" * 16}.new'}
+    with Lock(tmp_path):
+        assert {path.name for path in tmp_path.iterdir()} == {*kept, 'lock'}
 
 
 @pytest.mark.parametrize('text', ['', '{"host": "a', '[]', '{}', '{"host": "a", "pid": "x", "birth": 1}', '\0'])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from .errors import HPO4DLError
+from ..errors import HPO4DLError
 
 PACKAGES = {
     'mlflow': 'mlflow-skinny',

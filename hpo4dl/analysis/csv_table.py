@@ -9,17 +9,17 @@ from typing import Any
 
 from ..errors import HPO4DLError
 from ..files import write_text
-from ..text import Log
-from .journal import Journal
-from .state import Restore, RunState
+from ..log import Log
+from ..records.journal import Journal
+from ..records.state import RunState
 
 logger = Log(__name__)
 
 
-def write_table(run_folder: Path, minimize: bool, restore: Restore) -> None:
+def write_table(run_folder: Path, state: RunState) -> None:
     """Write it anew from the journal, which holds the same: where it cannot be written, the log says so, no more."""
     try:
-        rows = table(Journal(run_folder), RunState(minimize, restore))
+        rows = table(Journal(run_folder), RunState(state.minimize, state.restore))
         text = io.StringIO()
         columns = dict.fromkeys(key for row in rows for key in row if key != 'best_metric')
         writer = csv.DictWriter(text, ['', *columns, 'best_metric'], restval='', lineterminator='\n')

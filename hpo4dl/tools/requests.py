@@ -12,15 +12,22 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..errors import StorageError
+from ..errors import ArgumentError, StorageError
 from ..files import read_json, write_text
+from ..log import Log
+from ..text import one_line
+
+if TYPE_CHECKING:
+    from ..race.loop import Loop
 
 FOLDER = 'requests'
+
+logger = Log(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,32 @@ class Requests:
             if isinstance(request, dict):
                 yield path, request
 
+    def take(self, loop: Loop) -> None:
+        """Do what is asked for, but for what would come between a decision and its step: that waits."""
+        for path, request in self.pending():
+            try:
+                is_done = is_taken(request, loop)
+            except (ArgumentError, KeyError, TypeError, ValueError) as error:
+                logger.warning('%s asks for what cannot be: %s', path, one_line(error))
+                is_done = True
+            if is_done:
+                path.unlink(missing_ok=True)
+
     def forget_stops(self) -> None:
         """Remove the requests to stop that an earlier tuner did not live to see."""
         for path, request in self.pending():
             if request.get('kind') == 'stop':
                 path.unlink(missing_ok=True)
+
+
+def is_taken(request: Mapping[str, Any], loop: Loop) -> bool:
+    """Do what a request asks for; False: not yet. Raises where it asks for what cannot be."""
+    kind = request['kind']
+    if kind == 'enqueue':
+        return loop.enqueue(request['configuration'])
+    if kind == 'give_up':
+        return loop.give_up(request['trial'])
+    if kind != 'stop':
+        raise ValueError(f'no such kind of request: {kind!r}')
+    loop.told_to_stop = 'hpo4dl stop'
+    return True
