@@ -78,14 +78,6 @@ def command_to_go_on(run_folder: Path, function: object) -> str | None:
     return None
 
 
-def write_table(run_folder: Path, state: RunState) -> None:
-    """Write `hpo4dl_results.csv`; a core copy does not."""
-    with suppress(MissingPartError):
-        from .analysis.csv_table import write_table
-
-        write_table(run_folder, state)
-
-
 def results(run_folder: Path) -> Run:
     """What the run's folder holds."""
     from .analysis.run import read_run

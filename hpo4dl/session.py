@@ -14,7 +14,7 @@ from .files import storage_errors
 from .observers import Observers
 from .optimizers.protocol import Optimizer
 from .parts import build_optimizer
-from .periphery import command_to_go_on, taker_of_requests, write_table
+from .periphery import command_to_go_on, taker_of_requests
 from .race.budget import Budget
 from .race.loop import Loop
 from .race.planner import Planner
@@ -23,6 +23,7 @@ from .race.retries import Retries
 from .race.stopping import Deadline, Stop, StoppingRules, allocation_left
 from .race.storage import Storage
 from .records.checkpoints import Checkpoints
+from .records.csv_table import write_table
 from .records.disk_quota import DiskQuota
 from .records.identity import Identity, make_marked
 from .records.journal import Journal

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
+from ..space.distributions import Log
+from ..space.transforms import Number
 from ..space.unit_cube import Space
 
 NOT = {'decay', 'drop', 'end', 'factor', 'final', 'gamma', 'min', 'mult', 'multiplier', 'ratio', 'scale', 'warmup'}
@@ -16,9 +20,16 @@ NOT = {'decay', 'drop', 'end', 'factor', 'final', 'gamma', 'min', 'mult', 'multi
 
 
 def learning_rates(space: Space) -> dict[int, float]:
-    """Return the columns of `space.features` that are learning rates, each with the coordinate of its default."""
-    names = [name for name in space.names if space.is_log_scaled(name) and is_learning_rate(name)]
-    return {space.columns[name]: space.default_coordinate(name) for name in names}
+    """Return the columns of `space.features` that are learning rates, each with the coordinate of its default.
+
+    It is 0.5 where there is none: of a learning rate that is inactive by default.
+    """
+    found = {}
+    for name, transform in space.transforms.items():
+        if isinstance(transform, Number) and isinstance(transform.distribution, Log) and is_learning_rate(name):
+            default = space.default.get(name)
+            found[space.columns[name]] = 0.5 if default is None else float(transform.cdf(np.array(default)))
+    return found
 
 
 def is_learning_rate(name: str) -> bool:

@@ -23,7 +23,6 @@ from ..errors import ArgumentError
 from ..trial import Array
 from .conditions import compile_conditions, deactivate
 from .declaration import as_space
-from .distributions import Log
 from .finite import PointSet, enumerate_points
 from .serialization import plain_choices, plain_value
 from .transforms import Category, Number, Rank, UnitTransform, index_of, transform_of
@@ -51,6 +50,8 @@ class Space:
     """The first column of `features` of each hyperparameter."""
     n_features: int
     """Columns that `features` returns."""
+    default: dict[str, Any]
+    """The space's default configuration."""
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class Space:
         self.transforms = {name: transform_of(configuration_space[name]) for name in self.names}
         self._conditions = compile_conditions(configuration_space, self.transforms)
         self._forbidden = list(configuration_space.forbidden_clauses)
-        self._default = dict(configuration_space.get_default_configuration())
+        self.default = dict(configuration_space.get_default_configuration())
         self._choices = {name: t for name, t in self.transforms.items() if isinstance(t, (Category, Rank))}
         self._plain_choices = {name: plain_choices(choice.values) for name, choice in self._choices.items()}
         self._exact_values: dict[bytes, dict[str, Any]] = {}
@@ -96,7 +97,7 @@ class Space:
             for point in self.sample(rng, 100):
                 if point.tobytes() not in tried and self.is_legal(point):
                     return np.array(point)
-        return walk(self, self.to_unit(self._default), rng, tried)  # the clauses forbid nearly all, but not the default
+        return walk(self, self.to_unit(self.default), rng, tried)  # the clauses forbid nearly all, but not the default
 
     def sobol_point(self, seed: int, index: int, tried: Container[bytes]) -> Array | None:
         """Return (d,) a point of a scrambled Sobol sequence; None if it was tried, or is forbidden.
@@ -141,16 +142,6 @@ class Space:
             if transform.n_features and j in self._conditions:
                 blocks.append(~np.isnan(points[:, [j]]))
         return np.concatenate([np.empty((len(points), 0)), *blocks], axis=1)
-
-    def is_log_scaled(self, name: str) -> bool:
-        """Return whether a hyperparameter is a number on a log scale."""
-        transform = self.transforms[name]
-        return isinstance(transform, Number) and isinstance(transform.distribution, Log)
-
-    def default_coordinate(self, name: str) -> float:
-        """Return the coordinate in [0, 1] of a hyperparameter's default; 0.5 where it is inactive by default."""
-        u = self.transforms[name].to_unit(self._default[name]) if name in self._default else None
-        return 0.5 if u is None else u
 
     def from_unit(self, point: Array) -> dict[str, Any]:
         """Return the configuration at a point, its values native Python objects."""

@@ -35,10 +35,8 @@ class SurrogatePolicy:
 
     # Priors of the logarithms of the kernel's parameters (kernels.py), and of the mean of targets. Their means are from
     # examples/benchmarks/pretrain.py, as the encoder does; their deviations are wider than the spread that it found.
-    l_x: Prior = (-0.77, 1.0)
+    l_x: Prior = (-1.27, 1.0)
     """log(d) / 2 is added to the mean, for d features (Hvarfner et al. 2024)."""
-    l_lr: Prior = (-2.47, 1.0)
-    """That of learning rates, which matter most. Measured: -1.27 for all features is worse on real networks."""
     lr_curvature: float = 5.0
     """The mean of targets falls by a quarter of it from a learning rate's default to the farther end of its range.
     Measured: 0 is worse on real networks, 8 in their first 25 epochs; fitted in the race it is worse, too."""

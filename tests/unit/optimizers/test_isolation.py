@@ -41,6 +41,7 @@ def to_no_device() -> None:
 
 SWITCHES = {
     'gradients': lambda: torch.set_grad_enabled(False),
+    'a search for anomalies': lambda: torch.autograd.set_detect_anomaly(True),
     'numpy raises': lambda: np.seterr(all='raise'),
     'numpy warns': lambda: np.seterr(all='warn'),
     'scipy raises': lambda: special.seterr(all='raise'),
@@ -64,6 +65,7 @@ def test_what_is_left_switched_changes_no_decision(name: str) -> None:
         torch.set_default_dtype(dtype)
         torch.set_default_device(None)
         torch.set_grad_enabled(True)
+        torch.autograd.set_detect_anomaly(False)
 
 
 def test_inference_mode_around_it_changes_no_decision() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 from ..errors import HPO4DLError
 from ..files import write_text
 from ..log import Log
-from ..records.journal import Journal
-from ..records.state import RunState
+from .journal import Journal
+from .state import RunState
 
 logger = Log(__name__)
 
