@@ -50,20 +50,11 @@ class Observers:
         deadline: Deadline,
     ) -> None:
         """Tell of a result, as `Observer`; to each an event of its own, which it may change."""
-        seconds, budget = deadline.elapsed(), None if state.finishing else self._max_budget
+        spent, seconds = state.epochs_spent, deadline.elapsed()
+        budget = None if state.finishing else self._max_budget
         for callback in (lambda event: self.people.result(event, state), *self._callbacks):
-            event = Event(
-                trial=trial,
-                metrics=dict(metrics),
-                failed=failed,
-                incumbent=state.incumbent_row(),
-                epochs_spent=state.epochs_spent,
-                max_budget=budget,
-                seconds=seconds,
-                running=running,
-                unit=self._cost,
-                budget_spent=state.budget_spent,
-            )
+            counted = (spent, budget, seconds, running, self._cost, state.budget_spent)
+            event = Event(trial, dict(metrics), failed, state.incumbent_row(), *counted)
             try:
                 callback(event)
             except Exception:

@@ -1,8 +1,8 @@
 """Which hyperparameters are learning rates: the one thing that is known of a space of deep networks before the race.
 
-On all development problems a learning rate matters most, and the ends of its range are rarely good. The surrogate's
-priors say so (`SurrogatePolicy`). A learning rate is a number on a log scale whose name has the word `lr`, or the words
-`learning` and `rate`, as `base_lr`, `lrBackbone` and `optimizer:learning_rate` do, and none of `NOT`.
+On nearly all development problems the ends of a learning rate's range are bad; of no other hyperparameter is the like
+true everywhere. `SurrogatePolicy.lr_curvature` tells the surrogate. A learning rate is a number on a log scale whose
+name has the word `lr`, or `learning` and `rate`, as `base_lr`, `lrHead` and `sgd:learning_rate` do, and none of `NOT`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,9 @@ def learning_rates(space: Space) -> dict[int, float]:
 
     It is 0.5 where there is none: of a learning rate that is inactive by default.
     """
-    found = {}
-    for name, transform in space.transforms.items():
-        if isinstance(transform, Number) and isinstance(transform.distribution, Log) and is_learning_rate(name):
-            default = space.default.get(name)
-            found[space.columns[name]] = 0.5 if default is None else float(transform.cdf(np.array(default)))
-    return found
+    logs = {n: t for n, t in space.transforms.items() if isinstance(t, Number) and isinstance(t.distribution, Log)}
+    points = {n: t.cdf(np.array(space.default[n])) if n in space.default else 0.5 for n, t in logs.items()}
+    return {space.columns[name]: float(u) for name, u in points.items() if is_learning_rate(name)}
 
 
 def is_learning_rate(name: str) -> bool:

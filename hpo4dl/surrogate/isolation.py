@@ -12,15 +12,7 @@ from scipy import special
 
 @contextmanager
 def own_settings() -> Iterator[None]:
-    """Inside, gradients are on, without a search for anomalies, and no floating-point exception warns or raises.
-
-    Also a decorator.
-    """
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autograd.set_detect_anomaly(False),
-        np.errstate(all='ignore'),
-        special.errstate(all='ignore'),
-    ):
-        yield
+    """Inside, gradients are on, no anomaly is searched for, and no floating-point exception warns; also a decorator."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.autograd.set_detect_anomaly(False):
+        with np.errstate(all='ignore'), special.errstate(all='ignore'):
+            yield
