@@ -122,7 +122,7 @@ class DyHPO(BaseOptimizer):
         self.policy = Policy() if policy is None else policy
         if not isinstance(self.policy, Policy):
             raise ArgumentError('policy', policy, 'a Policy')
-        rates = learning_rates(self.space)
+        rates = learning_rates(self.space) if max_epochs < self.policy.short_race else {}
         self.surrogate = Surrogate(self.space.n_features, self.policy.surrogate, device, rates)
         self.transform: OutputTransform | None = None
         """From values to targets, as of the last fit; None before any value."""

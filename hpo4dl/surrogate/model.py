@@ -196,7 +196,9 @@ class Surrogate:
         if error is not None:
             logger.info('the surrogate starts again from its prior: %s', error)
         d, policy = self.n_features, self.policy
-        priors = [(policy.l_x[0] + 0.5 * math.log(max(d, 1)), policy.l_x[1])] * d
+        l_x = policy.l_beside_lr if self.learning_rates else policy.l_x
+        lengths = [policy.l_lr if column in self.learning_rates else l_x for column in range(d)]
+        priors = [(mean + 0.5 * math.log(max(d, 1)), std) for mean, std in lengths]
         priors += [getattr(policy, field.name) for field in fields(Kernel)[1:]]
         mean_fall = policy.lr_curvature / 12 * len(self.learning_rates)  # of a default in the middle of its range
         priors.append((policy.mean[0] + mean_fall, policy.mean[1]))

@@ -18,7 +18,7 @@ LEFT_OUT: dict[str, dict[str, Any]] = {
             **{'r': (0.0, 1.0), 'mean': (-0.6, 0.7)},
         }
     },
-    'no-learning-rates': {'surrogate': {'lr_curvature': 0.0}},
+    'no-learning-rates': {'surrogate': {'lr_curvature': 0.0, 'l_lr': (-1.27, 1.0), 'l_beside_lr': (-1.27, 1.0)}},
     'even-noise': {'surrogate': {'s_1': NOTHING}},
     'nothing-lasts': {'surrogate': {'r': NOTHING}},
     'no-own-future': {'surrogate': {'s_c': NOTHING}},

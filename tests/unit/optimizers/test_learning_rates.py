@@ -103,3 +103,14 @@ def test_a_policy_without_curvature_knows_nothing_of_learning_rates() -> None:
     plain = replace(policy, surrogate=replace(policy.surrogate, lr_curvature=0.0))
     surrogate = DyHPO(space(), 9, policy=plain).surrogate
     assert not surrogate._falls(np.random.default_rng(0).random((5, surrogate.n_features))).any()
+
+
+def test_in_long_trainings_it_is_not_told_and_beside_a_learning_rate_other_lengths_are_longer() -> None:
+    policy = DyHPO(space(), 9).policy
+    assert not DyHPO(space(), policy.short_race).surrogate.learning_rates
+    surrogate = DyHPO(space(), policy.short_race - 1).surrogate
+    lengths = surrogate.parameters()[0].detach().numpy()[: surrogate.n_features] - 0.5 * np.log(surrogate.n_features)
+    told = policy.surrogate
+    expected = [told.l_lr[0] if j in surrogate.learning_rates else told.l_beside_lr[0] for j in range(len(lengths))]
+    assert lengths == pytest.approx(expected)
+    assert sorted(surrogate.learning_rates) == sorted(learning_rates(Space(space())))
