@@ -42,7 +42,7 @@ class SurrogatePolicy:
     l_beside_lr: Prior = (-0.77, 1.0)
     """That of all other features then. Measured together with `l_lr`."""
     lr_curvature: float = 5.0
-    """The mean of targets falls by a quarter of it from a learning rate's default to its range's end. Measured: 0, 8."""
+    """The mean of targets falls by a quarter of it from a learning rate's default to the range end. Measured: 0, 8."""
     l_t: Prior = (0.25, 0.5)
     l_c: Prior = (-0.97, 0.5)
     s_m: Prior = (-6.98, 1.0)
