@@ -87,8 +87,8 @@ def test_sorts_filters_and_points(tmp_path: Path) -> None:
       const column = n => [...document.querySelectorAll(`#trials td:nth-child(${n})`)].map(e => e.textContent);
       const click = n => document.querySelector(`#trials th:nth-child(${n}) button`).click();
       result = { first: column(2) };
-      click(8); result.byLr = column(2);
-      click(8); result.byLrDown = column(2);
+      click(5); result.byLr = column(2);
+      click(5); result.byLrDown = column(2);
       click(3); result.byMetric = column(3);
       const filter = document.getElementById('filter');
       filter.value = 'BROKE'; filter.dispatchEvent(new Event('input')); result.filtered = column(2);

@@ -31,7 +31,7 @@ from races import tune
 from runs import events_of
 
 from hpo4dl import EveryTrialFailedError, Tuner, replay
-from hpo4dl.text import importable
+from hpo4dl.tools.going_on import importable
 
 
 def in_another_process(code: str, *arguments: object, env: dict[str, str] | None = None) -> str:
@@ -280,6 +280,7 @@ def test_a_clock_that_is_replaced_or_a_folder_that_is_gone_ends_no_run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(leave_no_folder, '__module__', '__main__')
     monkeypatch.setattr(sys.modules['__main__'], 'leave_no_folder', leave_no_folder, raising=False)
+    monkeypatch.setattr(sys.modules['__main__'], '__file__', str(tmp_path / 'tune.py'), raising=False)
     for name in ('time', 'monotonic', 'perf_counter'):
         monkeypatch.setattr(time, name, getattr(time, name))
 
