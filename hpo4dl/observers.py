@@ -50,8 +50,7 @@ class Observers:
         deadline: Deadline,
     ) -> None:
         """Tell of a result, as `Observer`; to each an event of its own, which it may change."""
-        spent, seconds = state.epochs_spent, deadline.elapsed()
-        budget = None if state.finishing else self._max_budget
+        spent, seconds, budget = state.epochs_spent, deadline.elapsed(), None if state.finishing else self._max_budget
         for callback in (lambda event: self.people.result(event, state), *self._callbacks):
             counted = (spent, budget, seconds, running, self._cost, state.budget_spent)
             event = Event(trial, dict(metrics), failed, state.incumbent_row(), *counted)

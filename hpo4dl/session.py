@@ -68,9 +68,8 @@ class Session:
         """Race until a stop, or train so many trials to the end; arguments and errors as of `Tuner`'s methods."""
         with storage_errors(self.run_folder):
             stop = self._race(finish)
-            needs_more = stop.is_final and self.state.incumbent is not None
-            self.observers.people.end(self.run_folder, self._how_to_go_on(needs_more))
-        incumbent = self.state.incumbent_row()
+            incumbent = self.state.incumbent_row()
+            self.observers.people.end(self.run_folder, self._how_to_go_on(stop.is_final and incumbent is not None))
         if incumbent is None:
             raise self._nothing_found(stop)
         return incumbent

@@ -188,7 +188,7 @@ class Tuner:
             max_budget, time_limit, target, stop_when_gain_below, retry, trial_timeout, max_disk: replace the run's own
                 where given.
             optimizer: a fresh object like the one the run was started with, if that was an object.
-            configuration_space: where the installed ConfigSpace cannot read the one in the folder.
+            configuration_space: the run's, where the installed ConfigSpace cannot read the one in the folder.
             executor, num_workers, devices, devices_per_trial, trials_per_device, fresh_process: as in
                 `Tuner`; they need not be those that the run was started with.
             callbacks, progress, quiet: as in `Tuner`.
@@ -211,12 +211,11 @@ class Tuner:
             raise ArgumentError('optimizer', optimizer, f'None: the run was started with {stored.optimizer!r}')
         identity = read_identity(folder) or Identity.new(folder.name)
         identity.checkpoint_folder(folder, stored.storage_path)  # raises where a link lies there
-        if configuration_space is None:
-            configuration_space = read_configuration_space(folder)
+        configspace = read_configuration_space(folder, as_space(configuration_space))
         changed: dict[str, Any] = {'max_budget': max_budget, 'time_limit': time_limit, 'target': target, 'retry': retry}
         changed |= {'stop_when_gain_below': stop_when_gain_below, 'trial_timeout': trial_timeout, 'max_disk': max_disk}
         settings = stored.replaced(changed)
-        space = Space.restored(as_space(configuration_space), settings.candidates)
+        space = Space.restored(configspace, settings.candidates)
         check_fits(objective_function, space)
         chosen = chosen_optimizer(optimizer, settings, space)
         observers = Observers(callbacks, progress, settings.max_budget, settings.cost, quiet)

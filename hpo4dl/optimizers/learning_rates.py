@@ -2,7 +2,7 @@
 
 On nearly all development problems the ends of a learning rate's range are bad; of no other hyperparameter is the like
 true everywhere. `SurrogatePolicy.lr_curvature` tells the surrogate. A learning rate is a number on a log scale whose
-name has the word `lr`, or `learning` and `rate`, as `base_lr`, `lrHead` and `sgd:learning_rate` do, and none of `NOT`.
+name has the word `lr`, or `learning` and `rate`, as `base_lr` and `sgd:learning_rate` do, and no word of `NOT`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,10 @@ from ..space.transforms import Number
 from ..space.unit_cube import Space
 
 NOT = {'decay', 'drop', 'end', 'factor', 'final', 'gamma', 'min', 'mult', 'multiplier', 'ratio', 'scale', 'warmup'}
-"""Words of what only changes a learning rate."""
 
 
 def learning_rates(space: Space) -> dict[int, float]:
-    """Return the columns of `space.features` that are learning rates, each with the coordinate of its default.
-
-    It is 0.5 where there is none: of a learning rate that is inactive by default.
-    """
+    """Return the columns of `space.features` that are learning rates, each with its default's coordinate."""
     logs = {n: t for n, t in space.transforms.items() if isinstance(t, Number) and isinstance(t.distribution, Log)}
     points = {n: t.cdf(np.array(space.default[n])) if n in space.default else 0.5 for n, t in logs.items()}
     return {space.columns[name]: float(u) for name, u in points.items() if is_learning_rate(name)}

@@ -84,10 +84,16 @@ def read_settings(folder: Path) -> dict[str, Any]:
         raise JournalError(f'{path}: cannot be read, so there is no run to resume: {error!r}') from error
 
 
-def read_configuration_space(folder: Path) -> ConfigurationSpace:
-    """Read the configuration space that `write_run` wrote."""
+def read_configuration_space(folder: Path, given: ConfigurationSpace | None = None) -> ConfigurationSpace:
+    """Read the configuration space that `write_run` wrote; where it cannot be read, it is the one given."""
     path = folder / 'configuration_space.json'
     try:
-        return read_space(read_regular(path).decode())
+        space = read_space(read_regular(path).decode())
     except Exception as error:  # whatever ConfigSpace raises
+        if given is not None:
+            return given
         raise JournalError(f'{path}: cannot be read: {error!r}; give resume(..., configuration_space=)') from error
+    n = len(space)  # clauses may be read in another order
+    if isinstance(given, ConfigurationSpace) and (len(given), describe(given)[:n]) != (n, describe(space)[:n]):
+        raise ArgumentError('configuration_space', given, "the run's own; for another, a new run with warm_start=")
+    return space

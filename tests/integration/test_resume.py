@@ -275,3 +275,21 @@ def test_a_kill_is_said_in_the_journal_so_that_its_pause_is_no_work(tmp_path: Pa
     kinds = [json.loads(line)['event'] for line in lines_of(run)]
     assert [n for n, kind in enumerate(kinds) if kind == 'resume'] == [before]
     assert replay(run) == kinds.count('start')
+
+
+@pytest.mark.parametrize('change', ['range', 'one more', 'one less'])
+def test_resume_in_another_space_is_refused(tmp_path: Path, change: str) -> None:
+    """Its points would mean other values. The run's own space is accepted where it has to be given."""
+    x, y, z = Float('x', (-5.0, 5.0)), Float('y', (0.0, 1.0)), Float('z', (0.0, 1.0))
+    own, other = ConfigurationSpace(), ConfigurationSpace()
+    own.add(x, z)
+    other.add(*{'range': [Float('x', (-5.0, 6.0)), z], 'one more': [x, y, z], 'one less': [x]}[change])
+    objective = Quadratic()
+    tuner = tune(tmp_path, objective, configuration_space=own, max_epochs=3, max_budget=10)
+    tuner.run()
+    with pytest.raises(ArgumentError, match=r'(?s)configuration_space.*warm_start'):
+        Tuner.resume(tuner.run_folder, objective, configuration_space=other, max_budget=12, progress=False)
+    (tuner.run_folder / 'configuration_space.json').write_text('of another ConfigSpace')
+    again = Tuner.resume(tuner.run_folder, objective, configuration_space=own, max_budget=12, progress=False)
+    again.run()
+    assert again.epochs_spent == 12
