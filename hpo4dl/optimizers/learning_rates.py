@@ -1,7 +1,7 @@
 """Which hyperparameters are learning rates: the one thing that is known of a space of deep networks before the race.
 
-On nearly all development problems the ends of a learning rate's range are bad; of no other hyperparameter is the like
-true everywhere. `SurrogatePolicy.lr_curvature` tells the surrogate. A learning rate is a number on a log scale whose
+On most development problems the ends of a learning rate's range are bad; of no other hyperparameter is the like true
+everywhere. `SurrogatePolicy.lr_curvature` tells the surrogate. A learning rate is a number on a log scale whose
 name has the word `lr`, or `learning` and `rate`, as `base_lr` and `sgd:learning_rate` do, and no word of `NOT`.
 """
 
