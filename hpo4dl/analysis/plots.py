@@ -99,7 +99,9 @@ def draw(run: Run, importance: Importance | None = None) -> Figure:
 
 
 def draw_comparison(runs: Sequence[Run]) -> Figure:
-    """Draw the best metric so far of several runs, over epochs and over time."""
+    """Draw the best metric so far of several runs, over epochs and over time; raises HPO4DLError as `draw`."""
+    if not any(run.improvements() for run in runs):
+        raise HPO4DLError('no trial of these runs has given a metric yet, so there is nothing to draw')
     figure = new_figure()
     with styled():
         figure.set_size_inches(13, 4.5)

@@ -208,6 +208,8 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
 def test_errors(tmp_path: Path) -> None:
     empty: Run = read_run(written(tmp_path / 'empty', []))
     with pytest.raises(HPO4DLError, match='nothing to draw'):
+        plots.draw_comparison([empty, empty])
+    with pytest.raises(HPO4DLError, match='nothing to draw'):
         plots.draw(empty)
     run = read_run(written(tmp_path / 'run', [({'x': 1.0}, [0.5], None)]))
     for name in ('run.docx', 'none/run.png'):
