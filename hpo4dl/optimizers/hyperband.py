@@ -186,7 +186,7 @@ class Hyperband(BaseOptimizer):
         while is_full and not open_bracket.unfinished and not open_bracket.is_last:
             rung, above = open_bracket.rungs[open_bracket.at : open_bracket.at + 2]
             curves = [self.curves[i] for i in open_bracket.trial_ids if i in open_bracket.members]
-            survivors = [curve for curve in curves if value_at(curve, rung.epoch) > -float('inf')]
+            survivors = [curve for curve in curves if curve.failed is None]
             members = [curve.trial_id for curve in best_first(survivors, rung.epoch)[: above.n]]
             open_bracket.at += 1
             open_bracket.members = set(members)

@@ -289,3 +289,19 @@ def test_where_nothing_new_is_found_the_paused_trials_are_trained_to_the_end() -
         optimizer.tell(trial, {trial.epoch: float(ord(trial.configuration['c0']))})
         reached[trial.id] = trial.epoch
     assert reached == dict.fromkeys(range(10), 9)
+
+
+def test_a_trial_that_failed_takes_no_place_in_the_next_rung() -> None:
+    """It gave the best value of its rung, and failed there: the best of the others goes on."""
+    space = ConfigurationSpace({'x': (0.0, 1.0)})
+    optimizer = Hyperband(space, 3, seed=0)  # its first bracket: three trials to epoch 1, one of them to epoch 3
+    for value, failed in [(0.5, None), (0.9, 'broke'), (0.4, None)]:
+        trial = optimizer.ask()
+        assert trial is not None
+        assert (trial.previous_epoch, trial.epoch) == (0, 1)
+        optimizer.tell(trial, [value], failed=failed)
+    promoted = optimizer.ask()
+    assert promoted is not None
+    assert (promoted.id, promoted.previous_epoch, promoted.epoch) == (0, 1, 3)
+    assert optimizer.is_alive(0)
+    assert not optimizer.is_alive(1)
