@@ -58,28 +58,29 @@ def made_consistent(events: list[Event]) -> tuple[list[Event], int]:
     dropped = 0
     for event in events:
         trial: Any = event.get('trial')
-        known = trial in reached
-        fits = {'start': known or 'configuration' in event, 'result': known, 'lost': trial in running}
-        if not fits.get(event['event'], True):
+        try:
+            known = trial in reached
+            fits = {'start': known or 'configuration' in event, 'result': known, 'lost': trial in running}
+            if not fits.get(event['event'], True):
+                raise ValueError('what it goes on with is gone')
+            if event['event'] == 'start':
+                first: int = event.get('acknowledged') or event['previous_epoch']
+                if trial in running and first > reached[trial]:  # the result between them is gone
+                    event = {**{k: v for k, v in kept[running[trial]].items() if k == 'configuration'}, **event}
+                    kept[running.pop(trial)] = {'event': 'gone'}
+                if first > reached.get(trial, 0):
+                    event = {**event, 'previous_epoch': min(event['previous_epoch'], reached.get(trial, 0))}
+                    event.pop('acknowledged', None)
+                reached.setdefault(trial, 0)
+                running[trial] = len(kept)
+            elif event['event'] == 'result':
+                last = max((entry['epoch'] for entry in event['epochs']), default=reached[trial] + 1)
+                if trial not in running:  # its start is gone
+                    start = {'event': 'start', 'attempt': event['attempt'], 'trial': trial}
+                    kept.append({**start, 'previous_epoch': reached[trial], 'epoch': last})
+                running.pop(trial, None)
+                reached[trial] = max(last, reached[trial])
+            kept.append(event)
+        except (KeyError, TypeError, ValueError, AttributeError):
             dropped += 1
-            continue
-        if event['event'] == 'start':
-            first: int = event.get('acknowledged') or event['previous_epoch']
-            if trial in running and first > reached[trial]:  # the result between them is gone
-                lost = kept[running[trial]]
-                event = {**{k: v for k, v in lost.items() if k == 'configuration'}, **event}
-                kept[running.pop(trial)] = {'event': 'gone'}
-            if first > reached.get(trial, 0):
-                event = {**event, 'previous_epoch': min(event['previous_epoch'], reached.get(trial, 0))}
-                event.pop('acknowledged', None)
-            reached.setdefault(trial, 0)
-            running[trial] = len(kept)
-        elif event['event'] == 'result':
-            last = max((entry['epoch'] for entry in event['epochs']), default=reached[trial] + 1)
-            if trial not in running:  # its start is gone
-                start = {'event': 'start', 'attempt': event['attempt'], 'trial': trial}
-                kept.append({**start, 'previous_epoch': reached[trial], 'epoch': last})
-            running.pop(trial, None)
-            reached[trial] = max(last, reached[trial])
-        kept.append(event)
     return [event for event in kept if event['event'] != 'gone'], dropped

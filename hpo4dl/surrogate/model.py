@@ -200,8 +200,7 @@ class Surrogate:
         lengths = [policy.l_lr if column in self.learning_rates else l_x for column in range(d)]
         priors = [(mean + 0.5 * math.log(max(d, 1)), std) for mean, std in lengths]
         priors += [getattr(policy, field.name) for field in fields(Kernel)[1:]]
-        mean_fall = policy.lr_curvature / 12 * len(self.learning_rates)  # of a default in the middle of its range
-        priors.append((policy.mean[0] + mean_fall, policy.mean[1]))
+        priors.append((policy.mean[0] + policy.lr_curvature / 12 * len(self.learning_rates), policy.mean[1]))
         theta, theta_std = self._tensor(np.array(priors).T)
         self._theta = theta.clone().requires_grad_()
         self._psi = CurveEncoder(pretrained()).to(self.device) if policy.encoder else None

@@ -13,7 +13,7 @@ def test_no_damage_gives_a_traceback_a_hang_or_an_escape_sequence(part: int) -> 
     assert not wrong
 
 
-@pytest.mark.parametrize(('seed', 'number'), [(0, 76), (0, 126), (1, 278)])
+@pytest.mark.parametrize(('seed', 'number'), [(0, 76), (0, 126), (0, 238), (0, 516), (0, 600), (1, 278)])
 def test_what_was_found(seed: int, number: int) -> None:
     _, wrong = fuzz.cases(range(number, number + 1), seed, commands=len(fuzz.COMMANDS))
     assert not wrong
