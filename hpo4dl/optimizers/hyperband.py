@@ -51,9 +51,7 @@ def bracket(s: int, max_epochs: int, eta: int) -> list[Rung]:
 
 
 def value_at(curve: LearningCurve, epoch: int) -> float:
-    """The last value reported up to `epoch`; -inf where there is none, or where the trial failed before it."""
-    if curve.failed is not None and curve.epoch < epoch:
-        return -float('inf')
+    """The last value reported up to `epoch`; -inf where there is none."""
     return next((v for e, v in zip(reversed(curve.epochs), reversed(curve.values)) if e <= epoch), -float('inf'))
 
 
