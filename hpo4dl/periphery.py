@@ -15,6 +15,7 @@ from .errors import MissingPartError
 from .log import Log
 from .progress import Event
 from .race.loop import Loop
+from .records.journal import Journal
 from .records.state import RunState
 
 if TYPE_CHECKING:
@@ -67,6 +68,13 @@ def taker_of_requests(run_folder: Path) -> Callable[[Loop], None]:
         requests.forget_stops()
         return requests.take
     return lambda loop: None
+
+
+def salvage(journal: Journal) -> None:
+    """Write a damaged journal anew from its whole lines, see `salvage_journal`."""
+    from .analysis.salvage import salvage_journal
+
+    salvage_journal(journal)
 
 
 def command_to_go_on(run_folder: Path, function: object) -> str | None:

@@ -14,7 +14,7 @@ from .files import storage_errors
 from .observers import Observers
 from .optimizers.protocol import Optimizer
 from .parts import build_optimizer
-from .periphery import command_to_go_on, taker_of_requests
+from .periphery import command_to_go_on, salvage, taker_of_requests
 from .race.budget import Budget
 from .race.loop import Loop
 from .race.planner import Planner
@@ -111,7 +111,9 @@ class Session:
             self._is_current = False  # the optimizer knows of a step that is not in the journal
         if not self._is_current:
             self._forget()
-            follow_journal(self._journal, self.state, self.optimizer, lock, self.salvage)
+            if self.salvage:
+                salvage(self._journal)
+            follow_journal(self._journal, self.state, self.optimizer, lock)
             storage_path = self.settings.storage_path
             self.identity = claim_checkpoints(self.run_folder, self.identity, storage_path, self.salvage)
         else:

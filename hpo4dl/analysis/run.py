@@ -24,6 +24,7 @@ from ..records.lock import process_start_time
 from ..records.runs import find_run, runs_below
 from ..records.state import Observation, RunState, TrialRecord
 from ..text import brief, escape
+from .salvage import Numbered, made_consistent
 from .text import plural
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         if settings.get(key) is not None and not is_usable(settings[key]):
             notes.append(f'settings.json: {key} cannot be used: {escape(brief(settings.pop(key)))}')
     minimize = bool(settings.get('minimize', False))
-    run = Run(minimize, lenient=True, folder=path, settings=settings, environment=environment, notes=notes)
+    run = Run(minimize, folder=path, settings=settings, environment=environment, notes=notes)
     _follow(run, content)
     run.hyperparameters = _hyperparameters(_read_json(path / 'hyperparameters.json', list, notes), run.trials.values())
     return run
@@ -197,20 +198,26 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
 
 def _follow(run: Run, content: bytes) -> None:
     """Apply the whole lines of a journal, with a note on those that are damaged or do not fit."""
+    events: list[Numbered] = []
     damaged = []
     for number, line in enumerate(content[: content.rfind(b'\n') + 1].split(b'\n')[:-1], 1):
         event = decode_line(line)
-        if number == 1 and event is not None and event.get('schema') not in READABLE:
+        if event is None:
+            damaged.append(number)
+            continue
+        if number == 1 and event.get('schema') not in READABLE:
             found = f'written with schema {escape(event.get("schema"))}'
             raise JournalError(f'{run.folder / NAME}: {found}, this hpo4dl reads schema 1 and {SCHEMA}')
+        event.pop('point', None)  # an array, for which NumPy would be imported
+        events.append((number, event))
+    kept, dropped = made_consistent(events, keep_unknown=True)
+    for number, event in kept:
         try:
-            change = None if event is None else run.apply(event)
+            finished = run.apply(event).finished
+            run.observations += finished.observations if finished is not None else []
         except (KeyError, TypeError, ValueError, AttributeError):
-            change = None
-        if change is None:
-            damaged.append(number)
-        elif change.finished is not None:
-            run.observations += change.finished.observations
+            dropped.append(number)
+    damaged = sorted({*damaged, *dropped})
     if damaged:
         listed = ', '.join(map(str, damaged[:10])) + (', ...' if len(damaged) > 10 else '')
         run.notes.append(f'{NAME}: {len(damaged)} damaged lines are left out (line {listed})')

@@ -582,7 +582,7 @@ def random_race(folder: Path, chance: random.Random, arguments: dict[str, Any]) 
     race = Race(folder, [], max_epochs=4, **arguments)
     race.optimizer = RandomOptimizer(chance, trials=5, max_epochs=4)
     race.state = RunState(minimize=True)
-    follow_journal(race.journal, race.state, race.optimizer, OurLock(), salvage=False)
+    follow_journal(race.journal, race.state, race.optimizer, OurLock())
 
     def play(attempt: Attempt) -> Outcome | LostCall | None:
         if race.workers.running and chance.random() < 0.3 and len(race.workers.running) > 1:
