@@ -1,8 +1,8 @@
-"""The parts of a race that a tuner's arguments ask for: the optimizer, and the workers."""
+"""The parts of a race that a tuner's arguments ask for: who decides, where calls are made, and who is told."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -12,6 +12,7 @@ from .execution.engines import Workers, slots_for
 from .execution.pickling import check_picklable
 from .execution.processes import check_devices
 from .execution.worker import TrainsAttempts
+from .observers import Observers
 from .optimizers.base import BaseOptimizer
 from .optimizers.protocol import Forecasts, Optimizer
 from .optimizers.registry import OPTIMIZERS, check_agrees
@@ -19,6 +20,20 @@ from .periphery import check_place
 from .settings import Settings
 from .space.unit_cube import Space
 from .trial import Objective
+
+
+def parts_of(given: Mapping[str, Any], settings: Settings, space: Space) -> tuple[Optimizer, Workers, Observers]:
+    """The parts that the arguments of `Tuner`, or of `Tuner.resume`, ask for; raises ArgumentError."""
+    objective_function: Objective = given['objective_function']
+    if isinstance(objective_function, TrainsAttempts):
+        objective_function.check_names(space.names)
+    chosen = chosen_optimizer(given['optimizer'], settings, space)
+    observers = Observers(given['callbacks'], given['progress'], settings.max_budget, settings.cost, given['quiet'])
+    executor, fresh_process = given['executor'], given['fresh_process']
+    devices = (given['devices'], given['devices_per_trial'], given['trials_per_device'])
+    timeout = settings.trial_timeout
+    workers = workers_of(objective_function, timeout, executor, given['num_workers'], *devices, fresh_process)
+    return chosen, workers, observers
 
 
 def build_optimizer(settings: Settings, space: Space) -> BaseOptimizer:
@@ -48,12 +63,6 @@ def chosen_optimizer(given: Any, settings: Settings, space: Space) -> Optimizer:
         accepted = f'None: {type(chosen).__name__} expects nothing, DyHPO does'
         raise ArgumentError('stop_when_gain_below', settings.stop_when_gain_below, accepted)
     return chosen
-
-
-def check_fits(objective_function: Objective, space: Space) -> None:
-    """Raises ArgumentError where an objective function that is a program has placeholders that the space has not."""
-    if isinstance(objective_function, TrainsAttempts):
-        objective_function.check_names(space.names)
 
 
 def workers_of(

@@ -165,9 +165,8 @@ def _without_following(path: str, flags: int) -> int:
 
 def telling_line(output: str) -> str:
     """The line that tells best why a program failed: that memory was out, else the last error, else the last line."""
-    lines: list[str] = [line.strip() for line in re.split(r'[\r\n]+', output) if line.strip()][
-        1:
-    ]  # the first one is the command
+    printed: list[str] = [line.strip() for line in re.split(r'[\r\n]+', output) if line.strip()]
+    lines = printed[1:]  # the first one is the command
     for line in reversed(lines):
         if re.search(KINDS['out of memory'], line, re.IGNORECASE):
             return line[:500]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..tuner import Tuner
 
 Command = Callable[[argparse.Namespace], None]
+RUN = "the folder of a run, or of runs, whose newest is taken; default, and 'last': the newest one below here"
 EXAMPLES = """examples:
   hpo4dl list                          the runs below this folder
   hpo4dl report                        the newest of them, as text
@@ -108,13 +109,17 @@ def parser() -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(command=function)
         if of_run:
-            text = (
-                "the folder of a run, or of runs, whose newest is taken; default, and 'last': the newest one below here"
-            )
             options = options or {'nargs': '?', 'default': 'last'}
-            added.add_argument('run', metavar='RUN', help=text, **options)
+            added.add_argument('run', metavar='RUN', help=RUN, **options)
         return added
 
+    add_reports(command)
+    add_other_commands(command)
+    return top
+
+
+def add_reports(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands that look at runs; `command` makes the parser of one, of its function and a text."""
     one = command(run_list, 'the runs below a folder, the newest first', of_run=False)
     one.add_argument('folder', metavar='FOLDER', nargs='?', default='.', help='default: this one')
 
@@ -138,6 +143,10 @@ def parser() -> argparse.ArgumentParser:
     one = command(run_export, 'a run in the format of another tool')
     one.add_argument('--to', required=True, choices=FORMATS)
     one.add_argument('-o', '--output', help='where to; for optuna a file or a storage URL. Text goes to stdout without')
+
+
+def add_other_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands that go on with a run, begin one, talk to it, take its decisions again, or need none."""
     one = command(run_resume, 'go on with a run')
     add_resume_options(one)
     one.add_argument(
@@ -159,7 +168,6 @@ def parser() -> argparse.ArgumentParser:
     one = command(run_vendor, 'copy hpo4dl into a code base', of_run=False)
     one.add_argument('destination', metavar='DEST', help='a folder; the copy is DEST/hpo4dl')
     one.add_argument('--core', action='store_true', help='only what tunes and resumes: no report, plots, integrations')
-    return top
 
 
 def add_resume_options(command: argparse.ArgumentParser) -> None:

@@ -178,6 +178,12 @@ def _train_and_compare(found: ObjectiveCheck, objective_function: Objective, fol
     except CallFailed as error:
         found.problems.append(str(error))
         return
+    _judge_metrics(found)
+
+
+def _judge_metrics(found: ObjectiveCheck) -> None:
+    """Say what does not come back after the break, by what was compared and by the metrics."""
+    n = found.epochs
     lost = [name.replace('_', ' ') for name in PARTS if getattr(found, name) is False]
     differ = [e for e, metric in found.at_once.items() if e > n and not _close(metric, found.in_two.get(e))]
     if lost:
