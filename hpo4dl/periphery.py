@@ -19,8 +19,8 @@ from .records.journal import Journal
 from .records.state import RunState
 
 if TYPE_CHECKING:
-    from .analysis.narrator import Narrator
     from .analysis.run import Run as Run
+    from .narration.narrator import Narrator
 
 logger = Log(__name__)
 
@@ -45,7 +45,7 @@ class LogLines:
 def narrator(progress: bool | None, quiet: bool) -> Narrator | LogLines:
     """Who tells people of a race: `progress` and `quiet` as in `Tuner`."""
     with suppress(MissingPartError):
-        from .analysis.narrator import Narrator
+        from .narration.narrator import Narrator
 
         return Narrator(progress, quiet)
     return LogLines()

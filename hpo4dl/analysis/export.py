@@ -24,8 +24,8 @@ from ..files import read_regular
 from ..integrations.extras import import_extra
 from ..records.state import TrialRecord
 from ..text import escape, one_line
+from .output import write_output
 from .run import Hyperparameter, Run, is_number, to_json
-from .text import write_output
 
 FORMATS = ('csv', 'json', 'parquet', 'optuna', 'deepcave', 'configspace')
 ENDINGS = {'parquet': '.parquet', 'optuna': '.journal', 'deepcave': '-deepcave'}

@@ -22,8 +22,8 @@ from ..trial import Array
 from . import charts
 from .explain import Explanation
 from .importance import Importance
+from .output import write_output
 from .run import Hyperparameter, Run, is_number
-from .text import write_output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

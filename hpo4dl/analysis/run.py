@@ -152,8 +152,8 @@ class Run(RunState):
         high = h.upper if h.upper is not None else max(raced, default=1.0)
         return float(min([low, *raced])), float(max([high, *raced]))
 
-    def status(self) -> str:
-        """Return whether it runs, and where, or why it ended, as a sentence."""
+    def worked_on_by(self) -> str:
+        """Return which process works on it, as far as can be seen from here, in words; empty: none."""
         try:
             owner = read_json(self.folder / 'lock')
             host, pid = str(owner['host']), int(owner['pid'])
@@ -163,7 +163,12 @@ class Run(RunState):
                 return f'process {pid} on this host works on it'
         except (OSError, ValueError, KeyError, TypeError, OverflowError):
             pass
-        return f'stopped: {self.stopped}' if self.stopped else 'interrupted: Tuner.resume, or hpo4dl resume, goes on'
+        return ''
+
+    def status(self) -> str:
+        """Return whether it runs, and where, or why it ended, as a sentence."""
+        over = f'stopped: {self.stopped}' if self.stopped else 'interrupted: Tuner.resume, or hpo4dl resume, goes on'
+        return self.worked_on_by() or over
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:

@@ -22,7 +22,7 @@ LARGEST_COST = 1e100
 
 
 @dataclass(frozen=True)
-class Kept:
+class Reserve:
     """What the rest of the budget is kept for."""
 
     trial: int
@@ -79,7 +79,7 @@ class Budget:
         steps = [step for trial_id in running if (step := state.running[trial_id]).by != FINISH]
         return self.limit - state.budget_spent - sum(s.epochs * known.get(s.trial.id, typical) for s in steps)
 
-    def pays(self, amount: float, trial_id: int, state: RunState) -> float:
+    def epochs_for(self, amount: float, trial_id: int, state: RunState) -> float:
         """How many epochs of a trial it pays."""
         pace = self.pace(trial_id, state)
         return amount / pace * (1 + ROUNDING) if pace > 0 else math.inf
@@ -91,7 +91,7 @@ class Budget:
         """What is spent, in words."""
         return f'{state.budget_spent:.10g} {UNITS[self.unit]} are {"trained" if self.unit == "epochs" else "spent"}'
 
-    def may_keep(self, state: RunState, left: float) -> bool:
+    def may_reserve(self, state: RunState, left: float) -> bool:
         """Whether some of what is `left` may have to be kept: it was enough for two trainings, and is no longer."""
         if self.limit is None:
             return False
@@ -99,13 +99,15 @@ class Budget:
         two = 2 * self.max_epochs
         return left <= two * max([typical, *known.values()]) and self.limit >= two * typical
 
-    def kept(self, state: RunState, optimizer: Optimizer, left: float, starting: int | None = None) -> Kept | None:
+    def reserve(
+        self, state: RunState, optimizer: Optimizer, left: float, starting: int | None = None
+    ) -> Reserve | None:
         """What is `left` but has to be kept to train the most promising trial to the end, as long as none is complete.
 
-        None: all may be spent: a trial is complete, or soon will be, or `may_keep` says so. The trial that is
+        None: all may be spent: a trial is complete, or soon will be, or `may_reserve` says so. The trial that is
         `starting` counts as paused.
         """
-        if not self.may_keep(state, left):
+        if not self.may_reserve(state, left):
             return None
         running = {trial_id: step.trial.epoch for trial_id, step in state.running.items() if trial_id != starting}
         if any(epoch >= self.max_epochs for epoch in running.values()) or state.best_complete(self.max_epochs):
@@ -116,7 +118,7 @@ class Budget:
         ranked = most_promising(optimizer, state)
         ranked += [trial_id for trial_id in running if trial_id not in ranked]  # of which nothing is known yet
         affordable = (i for i in ranked if costs[i] <= left * (1 + ROUNDING))
-        return next((Kept(trial_id, costs[trial_id]) for trial_id in affordable), None)
+        return next((Reserve(trial_id, costs[trial_id]) for trial_id in affordable), None)
 
 
 def with_reported_costs(outcome: Outcome) -> Outcome:

@@ -10,7 +10,7 @@ from ..execution.engines import Workers
 from ..optimizers.protocol import Estimates, Forecasts, Optimizer
 from ..records.state import FINISH, RESERVE, RunState
 from ..trial import Trial
-from .budget import UNITS, Budget, Kept
+from .budget import UNITS, Budget, Reserve
 from .finishing import next_step, unfinished
 from .retries import Retries
 from .stopping import Stop
@@ -74,11 +74,11 @@ class Planner:
             if self.least_gain is not None and (gain := self.expected_gain()) < self.least_gain:
                 why = f'more training is expected to improve the best metric by {gain:.2g}'
                 return Stop(f'stop_when_gain_below: {why}', True)
-            kept = self._kept(left)
-            if kept is not None and left - kept.cost < self.budget.pace(kept.trial, self.state):
-                if kept.trial in self.state.running:
+            reserve = self._reserve(left)
+            if reserve is not None and left - reserve.cost < self.budget.pace(reserve.trial, self.state):
+                if reserve.trial in self.state.running:
                     return self.too_little_is_left()
-                return Planned(next_step(kept.trial, self.budget.max_epochs, self.state), RESERVE)
+                return Planned(next_step(reserve.trial, self.budget.max_epochs, self.state), RESERVE)
             self.asked = self.optimizer.ask()
         if self.asked is None:
             new = 'no configuration was found that is new and not forbidden'
@@ -94,13 +94,13 @@ class Planner:
         if planned.by == FINISH:
             return wanted.epoch
         left = self._left()
-        epoch = int(min(wanted.epoch, starts_at + self.budget.pays(left, wanted.id, self.state)))
+        epoch = int(min(wanted.epoch, starts_at + self.budget.epochs_for(left, wanted.id, self.state)))
         if planned.by is not None or epoch >= self.budget.max_epochs:
             return epoch
-        kept = self._kept(left, wanted.id)
-        if kept is None or kept.trial == wanted.id:
+        reserve = self._reserve(left, wanted.id)
+        if reserve is None or reserve.trial == wanted.id:
             return epoch
-        beside = starts_at + self.budget.pays(left - kept.cost, wanted.id, self.state)
+        beside = starts_at + self.budget.epochs_for(left - reserve.cost, wanted.id, self.state)
         return int(min(epoch, beside)) if beside >= wanted.previous_epoch + 1 else epoch
 
     def started(self, planned: Planned) -> None:
@@ -120,12 +120,12 @@ class Planner:
     def _left(self) -> float:
         return self.budget.left(self.state, list(self.workers.running))
 
-    def _kept(self, left: float, starting: int | None = None) -> Kept | None:
-        """As `Budget.kept`; only what is recorded decides, so checkpoints that are not needed go first."""
-        if not self.budget.may_keep(self.state, left):
+    def _reserve(self, left: float, starting: int | None = None) -> Reserve | None:
+        """As `Budget.reserve`; only what is recorded decides, so checkpoints that are not needed go first."""
+        if not self.budget.may_reserve(self.state, left):
             return None
         self.storage.prune()
-        return self.budget.kept(self.state, self.optimizer, left, starting)
+        return self.budget.reserve(self.state, self.optimizer, left, starting)
 
     def _finished(self) -> str:
         if not self.state.finishing:

@@ -58,6 +58,7 @@ class TrialRecord:
     id: int
     """Its number, from 0."""
     configuration: Configuration
+    """Empty where `read_run` found the journal's line with it damaged."""
     point: Array | None = None
     """(d,) its coordinates in the unit cube; None in a journal of schema 1."""
     metrics: dict[int, float] = field(default_factory=dict)

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..analysis.export import ENDINGS, FORMATS, export
 from ..analysis.importance import importance, importance_text
+from ..analysis.output import write_output
 from ..analysis.report import comparison_text, list_text, report_text
 from ..analysis.run import read_run, to_json
-from ..analysis.text import write_output
 from ..errors import ArgumentError, HPO4DLError, JournalError
 from ..records.journal import NAME
 from ..records.runs import runs_below

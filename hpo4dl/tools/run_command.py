@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..analysis.text import write_output
+from ..analysis.output import write_output
 from ..errors import ArgumentError, JournalError
 from ..files import write_text
 

@@ -32,12 +32,12 @@ def run_enqueue(options: argparse.Namespace) -> None:
     configuration = typed(space, options.values)
     space.to_unit(configuration)
     Requests(Path(options.run)).add({'kind': 'enqueue', 'configuration': space.plain(configuration)})
-    print('it is raced next' if is_worked_on(options.run) else 'it is raced when the run goes on')
+    print('it is raced next' if read_run(options.run).worked_on_by() else 'it is raced when the run goes on')
 
 
 def run_stop(options: argparse.Namespace) -> None:
     """`stop RUN [--trial N]`."""
-    works = is_worked_on(options.run)
+    works = read_run(options.run).worked_on_by()
     if options.trial is None:
         if not works:
             raise ArgumentError('run', str(options.run), 'one that a tuner works on')
@@ -48,11 +48,6 @@ def run_stop(options: argparse.Namespace) -> None:
         raise ArgumentError('--trial', options.trial, 'the number of a trial of this run')
     Requests(Path(options.run)).add({'kind': 'give_up', 'trial': options.trial})
     print('it is given up' if works else 'it is given up when the run goes on')
-
-
-def is_worked_on(run_folder: str) -> bool:
-    """Whether a tuner has the run's lock, as far as can be seen from here."""
-    return ' works on it' in read_run(run_folder).status()
 
 
 def typed(space: Space, texts: list[str]) -> dict[str, Any]:

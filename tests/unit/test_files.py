@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hpo4dl import StorageError
-from hpo4dl.analysis.text import write_output
+from hpo4dl.analysis.output import write_output
 from hpo4dl.files import (
     copy_file,
     copy_tree,

@@ -12,7 +12,7 @@ import pytest
 from fakes import Clock
 
 from hpo4dl import ArgumentError, Event, Trial
-from hpo4dl.analysis import display
+from hpo4dl.narration import display
 from hpo4dl.observers import Observers
 from hpo4dl.periphery import LogLines
 from hpo4dl.race.stopping import Deadline
@@ -47,7 +47,7 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_terminal_that_goes_away_ends_no_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: str) -> None:
     terminal = Hangup()
     monkeypatch.setattr(sys, 'stderr', terminal)
-    monkeypatch.setattr('hpo4dl.analysis.narrator.progress_display', display.Line)
+    monkeypatch.setattr('hpo4dl.narration.narrator.progress_display', display.Line)
     told = []
     observers = Observers([told.append], True, 9)
     observers.people.begin(tmp_path, RunState(True))

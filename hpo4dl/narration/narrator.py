@@ -12,14 +12,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from ..analysis.failures import FailureLog
+from ..analysis.report import report_text
+from ..analysis.run import read_run
 from ..log import Log
 from ..progress import Event
 from ..records.state import RunState
 from .advice import Advisor
 from .display import Bar, Line, Pace, event_line, is_watched, progress_display
-from .failures import FailureLog
-from .report import report_text
-from .run import read_run
 
 GONE = (OSError, ValueError, AttributeError)
 """What is raised by a terminal that was closed, a stream that was, and one that is None."""

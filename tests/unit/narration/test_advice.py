@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from hpo4dl import Trial
-from hpo4dl.analysis.advice import Advisor
+from hpo4dl.narration.advice import Advisor
 from hpo4dl.records.state import Checkpoint, RunState, TrialRecord
 
 

@@ -7,8 +7,8 @@ import shutil
 import sys
 from typing import Any
 
+from ..analysis.text import format_seconds
 from ..progress import Event
-from .text import format_seconds
 
 UNITS = {'epochs': 'epoch', 'seconds': 's', 'reported': 'cost'}
 """One of what a budget counts."""

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from hpo4dl import Event, Incumbent, Trial
-from hpo4dl.analysis.display import Bar, Line, Pace, event_line, is_watched, progress_display
+from hpo4dl.narration.display import Bar, Line, Pace, event_line, is_watched, progress_display
 
 
 def event(spent: int, metric: float, budget: int | None = 100, running: int = 3, failed: str | None = None) -> Event:
