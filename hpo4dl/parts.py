@@ -23,7 +23,7 @@ from .trial import Objective
 
 
 def parts_of(given: Mapping[str, Any], settings: Settings, space: Space) -> tuple[Optimizer, Workers, Observers]:
-    """The parts that the arguments of `Tuner`, or of `Tuner.resume`, ask for; raises ArgumentError."""
+    """Return the parts that the arguments of `Tuner`, or of `Tuner.resume`, ask for; raises ArgumentError."""
     objective_function: Objective = given['objective_function']
     if isinstance(objective_function, TrainsAttempts):
         objective_function.check_names(space.names)
@@ -37,7 +37,7 @@ def parts_of(given: Mapping[str, Any], settings: Settings, space: Space) -> tupl
 
 
 def build_optimizer(settings: Settings, space: Space) -> BaseOptimizer:
-    """The optimizer that the settings name, knowing nothing yet."""
+    """Return the optimizer that the settings name, knowing nothing yet."""
     special: dict[str, Any] = {}
     bounds = (settings.max_budget, settings.time_limit, settings.target)
     if settings.optimizer == 'dyhpo':
@@ -55,7 +55,7 @@ def build_optimizer(settings: Settings, space: Space) -> BaseOptimizer:
 
 
 def chosen_optimizer(given: Any, settings: Settings, space: Space) -> Optimizer:
-    """The optimizer that the settings name, else the given one; ArgumentError where that does not fit the settings."""
+    """Return the optimizer that the settings name, else the given one; ArgumentError where that does not fit them."""
     chosen: Optimizer = given if settings.optimizer is None else build_optimizer(settings, space)
     if chosen is given and isinstance(chosen, BaseOptimizer):
         check_agrees(chosen, settings.max_epochs, settings.minimize, space)
@@ -75,7 +75,7 @@ def workers_of(
     trials_per_device: int,
     fresh_process: bool,
 ) -> Workers:
-    """The workers that these arguments of `Tuner` ask for; raises ArgumentError."""
+    """Return the workers that these arguments of `Tuner` ask for; raises ArgumentError."""
     n, is_fresh = check_count('num_workers', num_workers), check_flag('fresh_process', fresh_process)
     if executor is not None and devices is not None:
         raise ArgumentError('devices', devices, 'None with an executor: its engine gives its workers theirs')

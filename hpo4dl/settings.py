@@ -19,7 +19,7 @@ from .surrogate.device import check_device
 
 
 def argument(check: Callable[[str, Any], Any], *, optional: bool = False, default: Any = MISSING) -> Any:
-    """A field whose value is what `check` makes of the argument, or raises ArgumentError; `optional`: or None."""
+    """Return a field that holds what `check` makes of the argument, or raises ArgumentError; `optional`: or None."""
     checked = check if not optional else lambda name, value: None if value is None else check(name, value)
     return field(default=default, metadata={'check': checked})
 
@@ -81,12 +81,12 @@ class Settings:
         return cls(**{name: check(name, given[name]) for name, check in checks.items()})
 
     def replaced(self, given: Mapping[str, Any]) -> Settings:
-        """The same, but for those of the arguments that are settings and not None; raises ArgumentError."""
+        """Return the same, but for those of the arguments that are settings and not None; raises ArgumentError."""
         return Settings.checked(asdict(self) | {name: value for name, value in given.items() if value is not None})
 
     @classmethod
     def read(cls, run_folder: Path) -> Settings:
-        """The settings of a run; raises JournalError where they cannot be used."""
+        """Return the settings of a run; raises JournalError where they cannot be used."""
         stored, path = read_settings(run_folder), run_folder / 'settings.json'
         unknown = set(stored) - {field.name for field in fields(cls)}
         if unknown:

@@ -175,7 +175,7 @@ class Tuner:
         take_over: bool = False,
         salvage: bool = False,
     ) -> Tuner:
-        """A tuner that goes on with an interrupted run where its journal ends: `Tuner.resume(folder, f).run()`.
+        """Return a tuner that goes on with an interrupted run where its journal ends: `Tuner.resume(folder, f).run()`.
 
         Args:
             run_folder: the folder of the run; 'last': the newest one below the current folder.
@@ -255,11 +255,11 @@ class Tuner:
         return f'<Tuner: {spent}, {found}; {self.run_folder}>'
 
     def _repr_html_(self) -> str:
-        """The run as a table, in a notebook."""
+        """Return the run as a table, in a notebook."""
         return self.results()._repr_html_()
 
     def results(self) -> Run:
-        """The run as its folder has it: trials, learning curves, incumbent, a data frame, a plot. See `read_run`."""
+        """Return the run as its folder has it: trials, learning curves, incumbent, data frame, plot. See `read_run`."""
         return results(self.run_folder)
 
     def run(self) -> Incumbent:

@@ -122,7 +122,7 @@ class Run(RunState):
         return f'<Run: {plural(len(self.trials), "trial")}, {self.epochs_spent} epochs, {found}; {self.folder}>'
 
     def _repr_html_(self) -> str:
-        """The best trials as a table, for notebooks."""
+        """Return the best trials as a table, for notebooks."""
         from .report import report_html
 
         return report_html(self)

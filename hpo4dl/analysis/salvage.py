@@ -58,7 +58,7 @@ def salvage_journal(journal: Journal) -> None:
 
 
 def made_consistent(events: Sequence[Numbered], keep_unknown: bool = False) -> tuple[list[Numbered], list[int]]:
-    """The events, by line, each of which fits those before it; and the lines of those that could not be used.
+    """Return the events, by line, each of which fits those before it; and the lines of those that could not be used.
 
     `keep_unknown`: a trial whose configuration is gone has an empty one, and is not left out.
     """
@@ -106,5 +106,5 @@ def made_consistent(events: Sequence[Numbered], keep_unknown: bool = False) -> t
 
 
 def what_is_raced(start: Event) -> Event:
-    """What a trial's first "start" says of its configuration; nothing of a later one."""
+    """Return what a trial's first "start" says of its configuration; nothing of a later one."""
     return {key: start[key] for key in ('configuration', 'point') if key in start}

@@ -80,7 +80,7 @@ def run_attempt(objective_function: Objective, attempt: Attempt) -> Outcome:
 
 
 def blamed(outcome: Outcome, error: OSError, folder: Path, what: str) -> Outcome:
-    """The outcome where an attempt's folder is of no use: the trial failed, if others can be made beside it."""
+    """Return the outcome where an attempt's folder is of no use: the trial failed, if others can be made beside it."""
     beside = folder.with_name(f'{folder.name}{secrets.token_hex(8)}')
     try:
         if error.errno in (*REFUSED, errno.ENOENT):
@@ -240,7 +240,7 @@ def parse_result(returned: object, trial: Trial) -> Outcome:
 
 
 def as_number(value: object) -> float | None:
-    """A real number as float: whatever can be one, tensors of one element included, but no text; else None."""
+    """Return a real number as float: whatever can be one, tensors of one element included, but no text; else None."""
     if np.ma.is_masked(value):  # its item would be 0
         return None
     try:
@@ -254,7 +254,7 @@ def as_number(value: object) -> float | None:
 
 
 def extra_info(entry: Mapping[Any, Any]) -> dict[str, Any]:
-    """The user's own keys, JSON-ready; a note of their size in their place where they exceed MAX_EXTRA_INFO."""
+    """Return the user's own keys, JSON-ready; a note of their size in their place where they exceed MAX_EXTRA_INFO."""
     info = {str(k)[:1000]: json_ready(v) for k, v in entry.items() if k not in ('epoch', 'metric')}
     size = len(json.dumps(info))
     return info if size <= MAX_EXTRA_INFO else {'not_recorded': f'{size} characters, more than {MAX_EXTRA_INFO}'}

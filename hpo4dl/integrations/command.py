@@ -201,7 +201,7 @@ def command_objective(
 
 
 def reason_of(status: int, output: str, was_oom: bool) -> str | None:
-    """Why a program failed, of its exit status and the end of its output; None: it did not."""
+    """Return why a program failed, of its exit status and the end of its output; None: it did not."""
     if status == 0:
         return None
     if status < 0:  # the guard itself

@@ -58,7 +58,7 @@ class Advisor:
         """By trial: whether the metric became worse from its first epoch to its last one then."""
 
     def look(self, step: Trial, failed: str | None, state: RunState) -> Iterator[str]:
-        """What is to be told after a step, and why its trial failed, if it did."""
+        """Yield what is to be told after a step; `failed`: why its trial failed, if it did."""
         trial, checkpoint = state.trials[step.id], state.checkpoints.get(step.id)
         facts = {'trial': step.id, 'epoch': step.previous_epoch}
         if failed is not None:

@@ -83,7 +83,7 @@ class Pace:
         self._due = 0.0
 
     def is_due(self, seconds: float) -> bool:
-        """Whether a line is due so many seconds after the start, which counts as written if it is."""
+        """Return whether a line is due so many seconds after the start, which counts as written if it is."""
         if seconds < self._due:
             return False
         self._due = seconds + min(max(self.LEAST, self.SHARE * seconds), self.MOST)
@@ -91,14 +91,14 @@ class Pace:
 
 
 def is_watched(stream: Any) -> bool:
-    """Whether people look on while the stream is written: it is a terminal, or a cell of a notebook."""
+    """Return whether people look on while the stream is written: it is a terminal, or a cell of a notebook."""
     if stream is None:  # of a program without a console
         return False
     return bool(stream.isatty()) or type(stream).__module__.startswith('ipykernel')
 
 
 def progress_display() -> Bar | Line:
-    """What shows the progress here."""
+    """Return what shows the progress here."""
     try:
         from tqdm.auto import tqdm
     except ImportError:
@@ -107,7 +107,7 @@ def progress_display() -> Bar | Line:
 
 
 def event_line(event: Event, width: int) -> str:
-    """The event in one line of so many characters; what does not fit is left out, the newest result never."""
+    """Return the event in one line of so many characters; what does not fit is left out, the newest result never."""
     line = f'{event.epochs_spent} epochs'
     if event.max_budget:
         unit = 'epochs' if event.counts_epochs else UNITS[event.unit]
@@ -130,7 +130,7 @@ def event_line(event: Event, width: int) -> str:
 
 
 def newest(event: Event) -> str:
-    """The newest result; of a failure, its type, where it has one: a warning says the rest."""
+    """Return the newest result; of a failure, its type, where it has one: a warning says the rest."""
     what = f'trial {event.trial.id} epoch {event.trial.epoch}: '
     if event.failed is not None:
         kind = event.failed.partition(':')[0]
@@ -139,5 +139,5 @@ def newest(event: Event) -> str:
 
 
 def running(event: Event) -> list[str]:
-    """How many calls are running, if any."""
+    """Return how many calls are running, if any."""
     return [f'{event.running} running'] if event.running else []

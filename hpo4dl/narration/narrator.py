@@ -100,5 +100,5 @@ class Narrator:
 
 
 def is_heard() -> bool:
-    """Whether the user has set up `logging` so that it shows what hpo4dl says at level INFO."""
+    """Return whether the user has set up `logging` so that it shows what hpo4dl says at level INFO."""
     return logger.isEnabledFor(logging.INFO) and logger.hasHandlers()

@@ -40,7 +40,7 @@ class Budget:
     max_epochs: int
 
     def charged(self, outcome: Outcome, step: RunningStep, state: RunState) -> Outcome:
-        """The outcome of a call with what it cost; as failed, where a cost that should have been reported is missing.
+        """Return a call's outcome with what it cost; as failed, where a cost that should have been reported is missing.
 
         A failed call that says nothing of its cost is charged what its epochs are predicted to cost: else a race of
         calls that fail would never end.
@@ -60,19 +60,19 @@ class Budget:
         return replace(outcome, costs=costs, cost=cost)
 
     def paces(self, state: RunState) -> tuple[dict[int, float], float]:
-        """What an epoch of each trial took so far; and what one of any other is predicted to take, their median."""
+        """Return what an epoch of each trial took so far, and what one of any other is predicted to take."""
         if self.unit == 'epochs':
             return {}, 1.0
         known = {t.id: t.cost / t.spent for t in state.trials.values() if t.spent}
         return known, statistics.median(known.values()) if known else 0.0
 
     def pace(self, trial_id: int, state: RunState) -> float:
-        """What an epoch of a trial is predicted to cost."""
+        """Return what an epoch of a trial is predicted to cost."""
         known, typical = self.paces(state)
         return known.get(trial_id, typical)
 
     def left(self, state: RunState, running: Sequence[int]) -> float:
-        """What is neither spent nor taken by the calls of `running` trials; infinite without a limit."""
+        """Return what is neither spent nor taken by the calls of `running` trials; infinite without a limit."""
         if self.limit is None:
             return math.inf
         known, typical = self.paces(state)
@@ -80,7 +80,7 @@ class Budget:
         return self.limit - state.budget_spent - sum(s.epochs * known.get(s.trial.id, typical) for s in steps)
 
     def epochs_for(self, amount: float, trial_id: int, state: RunState) -> float:
-        """How many epochs of a trial it pays."""
+        """Return how many epochs of a trial an amount pays."""
         pace = self.pace(trial_id, state)
         return amount / pace * (1 + ROUNDING) if pace > 0 else math.inf
 
@@ -88,11 +88,11 @@ class Budget:
         return self.limit is not None and state.budget_spent >= self.limit * (1 - ROUNDING)
 
     def spent(self, state: RunState) -> str:
-        """What is spent, in words."""
+        """Return what is spent, in words."""
         return f'{state.budget_spent:.10g} {UNITS[self.unit]} are {"trained" if self.unit == "epochs" else "spent"}'
 
     def may_reserve(self, state: RunState, left: float) -> bool:
-        """Whether some of what is `left` may have to be kept: it was enough for two trainings, and is no longer."""
+        """Return whether some of what is `left` may have to be kept: it is no longer enough for two trainings."""
         if self.limit is None:
             return False
         known, typical = self.paces(state)
@@ -102,7 +102,7 @@ class Budget:
     def reserve(
         self, state: RunState, optimizer: Optimizer, left: float, starting: int | None = None
     ) -> Reserve | None:
-        """What is `left` but has to be kept to train the most promising trial to the end, as long as none is complete.
+        """Return what is kept of `left` to train the most promising trial to the end, as long as none is complete.
 
         None: all may be spent: a trial is complete, or soon will be, or `may_reserve` says so. The trial that is
         `starting` counts as paused.
@@ -122,7 +122,7 @@ class Budget:
 
 
 def with_reported_costs(outcome: Outcome) -> Outcome:
-    """The outcome with its costs taken from what the objective function returned; failed from where one is missing."""
+    """Return the outcome with the costs that the objective function returned; failed from where one is missing."""
     found = replace(outcome, metrics={}, info={}, costs={})
     for epoch, metric in outcome.metrics.items():
         info = dict(outcome.info.get(epoch, {}))

@@ -51,14 +51,14 @@ class Planner:
         return float(self.optimizer.expected_gain()) if isinstance(self.optimizer, Forecasts) else math.inf
 
     def expected_metric(self) -> float:
-        """The incumbent's metric as the optimizer believes it to be, after all that was seen; NaN if it cannot tell."""
+        """Return the incumbent's metric as the optimizer believes it to be after all it saw; NaN: it cannot tell."""
         best = self.state.incumbent
         if best is None or not isinstance(self.optimizer, Estimates):
             return math.nan
         return self.optimizer.expected_metric(best.trial, best.epoch)
 
     def next(self) -> Planned | Stop:
-        """The step to start now, as it is wanted; or why there is none. ArgumentError: its trial is running."""
+        """Return the step to start now, as it is wanted; or why there is none. ArgumentError: its trial is running."""
         again = self.retries.next()
         if again is not None:
             return Planned(again.wanted, again.by)
@@ -89,7 +89,7 @@ class Planner:
         return Planned(self.asked)
 
     def affordable(self, planned: Planned, starts_at: int) -> int:
-        """The epoch up to which the budget pays a step, beside what is kept for another trial."""
+        """Return the epoch up to which the budget pays a step, beside what is kept for another trial."""
         wanted = planned.wanted
         if planned.by == FINISH:
             return wanted.epoch
@@ -104,7 +104,7 @@ class Planner:
         return int(min(epoch, beside)) if beside >= wanted.previous_epoch + 1 else epoch
 
     def started(self, planned: Planned) -> None:
-        """The planned step starts: the next one is another."""
+        """Take note that the planned step starts: the next one is another."""
         if self.retries.next() is not None:
             self.retries.started()
         elif planned.by is not None:
@@ -113,7 +113,7 @@ class Planner:
             self.asked = None
 
     def too_little_is_left(self) -> Stop:
-        """The budget is the reason to stop, though it is not spent."""
+        """Return that the budget is the reason to stop, though it is not spent."""
         left = f'{self._left():g} {UNITS[self.budget.unit]}'
         return Stop(f'max_budget: the {left} that are left do not suffice for the next step', False)
 

@@ -133,7 +133,7 @@ class Journal:
         return str(self.path)
 
     def __iter__(self) -> Iterator[Event]:
-        """All whole lines, one by one; the torn one at the end is left out.
+        """Yield all whole lines, one by one; the torn one at the end is left out.
 
         Raises JournalError: no journal, an unknown schema, or a damaged line (named).
         """
@@ -188,7 +188,7 @@ class Journal:
             os.close(descriptor)
 
     def _is_taken(self, descriptor: int) -> bool:
-        """Whether it is one of the file that was taken, if one was."""
+        """Return whether it is one of the file that was taken, if one was."""
         try:
             return self._file is None or os.path.samestat(os.fstat(descriptor), self._file)
         except OSError:
@@ -220,7 +220,7 @@ class Journal:
         self._taken, self._file = new, os.fstat(new)
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
-        """All lines. The last one, where it has NUL bytes, without its newline: a page of it never reached the disk."""
+        """Yield all lines; the last, where it has NUL bytes, without its newline: part of it never reached the disk."""
         number, line = 0, b''
         try:
             with open_regular(self.path) as file:
@@ -236,7 +236,7 @@ class Journal:
 
 
 def above_streams(descriptor: int) -> int:
-    """The descriptor, or another one of that file: where stdout or stderr were closed, libraries write to those."""
+    """Return the descriptor, or another of that file: where stdout or stderr were closed, libraries write to those."""
     if descriptor > 2:
         return descriptor
     try:
@@ -246,13 +246,13 @@ def above_streams(descriptor: int) -> int:
 
 
 def encode_line(event: Event) -> bytes:
-    """The event as one line, its checksum last."""
+    """Return the event as one line, its checksum last."""
     body = ENCODER.encode(event)[:-1]
     return f'{body}, "crc": "{zlib.crc32(body.encode()):08x}"}}\n'.encode()
 
 
 def parse_line(line: bytes) -> Any:
-    """What JSON is in a line, None if the line is damaged."""
+    """Return what JSON is in a line, None if the line is damaged."""
     body, _, crc = line.removesuffix(b'\n').rpartition(b', "crc": ')
     if crc != b'"%08x"}' % zlib.crc32(body):
         return None
@@ -263,7 +263,7 @@ def parse_line(line: bytes) -> Any:
 
 
 def decode_line(line: bytes) -> Event | None:
-    """The event in a line, None if the line is damaged, or holds none."""
+    """Return the event in a line, None if the line is damaged, or holds none."""
     event = parse_line(line)
     return None if fault_of(event) else event
 

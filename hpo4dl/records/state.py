@@ -44,7 +44,7 @@ class Observation:
     """What training took from the trial's epoch before to this one; None where the run counts epochs."""
 
     def row(self, configuration: Configuration) -> dict[str, Any]:
-        """The epoch with the columns of `hpo4dl_results.csv`, which are those of hpo4dl 0.1.0."""
+        """Return the epoch with the columns of `hpo4dl_results.csv`, which are those of hpo4dl 0.1.0."""
         trial = {'configuration_id': self.trial, 'configuration': copied(configuration)}
         times = {'time': self.seconds, 'overhead_time': self.overhead, 'total_time': self.seconds + self.overhead}
         cost = {} if self.cost is None else {'cost': self.cost}
@@ -231,17 +231,17 @@ class RunState:
         return Change()
 
     def is_better(self, metric: float, than: float) -> bool:
-        """Whether one metric is better than another, in the run's direction."""
+        """Return whether one metric is better than another, in the run's direction."""
         return metric < than if self.minimize else metric > than
 
     def best_complete(self, max_epochs: int) -> TrialRecord | None:
-        """The trial that was trained to `max_epochs` and has the best metric there; None: no trial was."""
+        """Return the trial that was trained to `max_epochs` and has the best metric there; None: no trial was."""
         complete = [trial for trial in self.trials.values() if max_epochs in trial.metrics]
         sign = 1 if self.minimize else -1
         return min(complete, key=lambda trial: (sign * trial.metrics[max_epochs], trial.id), default=None)
 
     def incumbent_row(self) -> Incumbent | None:
-        """The incumbent as `Tuner.run` returns it, the receiver's own; None as long as there is none."""
+        """Return the incumbent as `Tuner.run` returns it, the receiver's own; None as long as there is none."""
         best = self.incumbent
         return None if best is None else Incumbent(best.row(self.trials[best.trial].configuration))
 
@@ -270,7 +270,7 @@ class RunState:
         return Change(asked=step)
 
     def _trial(self, event: Event) -> TrialRecord:
-        """The trial of an event, whose first "start" carries its configuration."""
+        """Return the trial of an event, whose first "start" carries its configuration."""
         if event['trial'] not in self.trials:
             plain, point = event['configuration'], event.get('point')
             if point is not None:

@@ -171,7 +171,7 @@ def add_other_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def add_resume_options(command: argparse.ArgumentParser) -> None:
-    """The arguments of commands that make calls."""
+    """Add the arguments of commands that make calls."""
     add = command.add_argument
     text = 'the objective function, or FILE.py:FUNCTION. A run of `hpo4dl run` needs none'
     add('objective', nargs='?', metavar='MODULE:FUNCTION', help=text)

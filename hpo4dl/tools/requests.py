@@ -50,7 +50,7 @@ class Requests:
         write_text(folder / f'{time.time_ns():020}_{secrets.token_hex(4)}.json', json.dumps(request))
 
     def pending(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """What is asked for, the oldest first; what cannot be read is left out."""
+        """Yield what is asked for, the oldest first; what cannot be read is left out."""
         folder = self.run_folder / FOLDER
         try:
             paths = [] if folder.is_symlink() else sorted(folder.glob('[0-9]*.json'))
@@ -126,7 +126,7 @@ def give_up(loop: Loop, trial_id: int) -> bool:
 
 
 def taker_of_requests(optimizer: Optimizer) -> TakesRequests:
-    """The optimizer; ArgumentError: it takes none."""
+    """Return the optimizer; ArgumentError: it takes none."""
     if not isinstance(optimizer, TakesRequests):
         raise ArgumentError('optimizer', optimizer, 'one with `enqueue` and `give_up`')
     return optimizer

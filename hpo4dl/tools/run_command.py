@@ -118,19 +118,19 @@ class Declare(argparse.Action):
 
 
 def amount(text: str) -> float:
-    """A number, a whole one as int; raises ValueError."""
+    """Return a number, a whole one as int; raises ValueError."""
     return int(text) if text.isdecimal() else float(text)
 
 
 def declared_as(kind: str, texts: Sequence[str]) -> Any:
-    """What stands beside a kind of hyperparameter; ValueError where a number is none."""
+    """Return what stands beside a kind of hyperparameter; ValueError where a number is none."""
     if kind == 'constant':
         return written(texts[0])
     return [float(t) if kind == 'float' else int(t) if kind == 'int' else written(t) for t in texts]
 
 
 def written(text: str) -> str | int | float:
-    """The number that is written like this by Python, or the text: '1.10' may be a version."""
+    """Return the number that is written like this by Python, or the text: '1.10' may be a version."""
     for kind in (int, float):
         try:
             value: int | float = kind(text)
@@ -142,7 +142,7 @@ def written(text: str) -> str | int | float:
 
 
 def space_of(options: argparse.Namespace) -> Any:
-    """The space, or the dictionary that declares it, which the options name; raises ArgumentError."""
+    """Return the space, or the dictionary that declares it, which the options name; raises ArgumentError."""
     if (options.space is None) == (options.declared is None):
         raise ArgumentError('--space', options.space, 'either --space, or --float, --int, --choice and the like')
     if options.space is None:
@@ -181,7 +181,7 @@ def run_run(options: argparse.Namespace) -> None:
 
 
 def stored_command(run_folder: str) -> tuple[CommandObjective, dict[str, Any]]:
-    """The program that `run` raced in this folder, and the further arguments of `Tuner.resume` that belong to it.
+    """Return the program that `run` raced in this folder, and the other arguments of `Tuner.resume` that belong to it.
 
     Raises:
         JournalError: the run was not started like that, or the file is damaged.

@@ -51,7 +51,7 @@ def run_stop(options: argparse.Namespace) -> None:
 
 
 def typed(space: Space, texts: list[str]) -> dict[str, Any]:
-    """The configuration that is typed as `--lr 1e-3 --width=64`, each value of its hyperparameter's type."""
+    """Return the configuration that is typed as `--lr 1e-3 --width=64`, each value of its hyperparameter's type."""
     texts = [part for text in texts for part in (text.split('=', 1) if text.startswith('--') else [text])]
     names, values = texts[::2], texts[1::2]
     if len(names) != len(values) or not all(name.startswith('--') for name in names):
@@ -67,7 +67,7 @@ def typed(space: Space, texts: list[str]) -> dict[str, Any]:
 
 
 def number(text: str) -> Any:
-    """The number that is written like this; the text where it is none."""
+    """Return the number that is written like this; the text where it is none."""
     for kind in (int, float):
         try:
             return kind(text)
