@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -18,13 +18,13 @@ from ..errors import ArgumentError, JournalError
 from ..failures import kind_of
 from ..files import read_json, read_regular
 from ..integrations.extras import import_extra
-from ..records.events import is_finite, is_whole
+from ..records.events import Event, is_finite, is_whole
 from ..records.journal import NAME, READABLE, SCHEMA, decode_line
 from ..records.lock import process_start_time
 from ..records.runs import find_run, runs_below
 from ..records.state import Observation, RunState, TrialRecord
 from ..text import brief, escape
-from .salvage import Numbered, made_consistent
+from .salvage import made_consistent
 from .text import plural
 
 if TYPE_CHECKING:
@@ -195,37 +195,46 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         if settings.get(key) is not None and not is_usable(settings[key]):
             notes.append(f'settings.json: {key} cannot be used: {escape(brief(settings.pop(key)))}')
     minimize = bool(settings.get('minimize', False))
-    run = Run(minimize, folder=path, settings=settings, environment=environment, notes=notes)
-    _follow(run, content)
+    about: dict[str, Any] = {'folder': path, 'settings': settings, 'environment': environment, 'notes': notes}
+    run = Run(minimize, **about)
+    left_out = _fold(run, _events(path, content))
+    if left_out:
+        events = list(_events(path, content))
+        whole = [(number, event) for number, event in events if event is not None]
+        kept, dropped = made_consistent(whole, keep_unknown=True)
+        run = Run(minimize, **about)
+        left_out = sorted({number for number, event in events if event is None} | {*dropped, *_fold(run, kept)})
+    if left_out:
+        listed = ', '.join(map(str, left_out[:10])) + (', ...' if len(left_out) > 10 else '')
+        notes.append(f'{NAME}: {len(left_out)} damaged lines are left out (line {listed})')
     run.hyperparameters = _hyperparameters(_read_json(path / 'hyperparameters.json', list, notes), run.trials.values())
     return run
 
 
-def _follow(run: Run, content: bytes) -> None:
-    """Apply the whole lines of a journal, with a note on those that are damaged or do not fit."""
-    events: list[Numbered] = []
-    damaged = []
+def _events(folder: Path, content: bytes) -> Iterator[tuple[int, Event | None]]:
+    """Yield the events of a journal's whole lines, by line; None: it is damaged."""
     for number, line in enumerate(content[: content.rfind(b'\n') + 1].split(b'\n')[:-1], 1):
         event = decode_line(line)
-        if event is None:
-            damaged.append(number)
-            continue
-        if number == 1 and event.get('schema') not in READABLE:
+        if number == 1 and event is not None and event.get('schema') not in READABLE:
             found = f'written with schema {escape(event.get("schema"))}'
-            raise JournalError(f'{run.folder / NAME}: {found}, this hpo4dl reads schema 1 and {SCHEMA}')
-        event.pop('point', None)  # an array, for which NumPy would be imported
-        events.append((number, event))
-    kept, dropped = made_consistent(events, keep_unknown=True)
-    for number, event in kept:
+            raise JournalError(f'{folder / NAME}: {found}, this hpo4dl reads schema 1 and {SCHEMA}')
+        if event is not None:
+            event.pop('point', None)  # an array, for which NumPy would be imported
+        yield number, event
+
+
+def _fold(run: Run, events: Iterable[tuple[int, Event | None]]) -> list[int]:
+    """Apply events, and return the lines of those that are damaged, or do not fit what stands before them."""
+    unfit = []
+    for number, event in events:
         try:
-            finished = run.apply(event).finished
+            finished = None if event is None else run.apply(event).finished
             run.observations += finished.observations if finished is not None else []
         except (KeyError, TypeError, ValueError, AttributeError):
-            dropped.append(number)
-    damaged = sorted({*damaged, *dropped})
-    if damaged:
-        listed = ', '.join(map(str, damaged[:10])) + (', ...' if len(damaged) > 10 else '')
-        run.notes.append(f'{NAME}: {len(damaged)} damaged lines are left out (line {listed})')
+            event = None
+        if event is None:
+            unfit.append(number)
+    return unfit
 
 
 def _hyperparameters(described: list[Any], trials: Iterable[TrialRecord]) -> list[Hyperparameter]:
