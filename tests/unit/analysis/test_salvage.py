@@ -27,7 +27,7 @@ def test_of_a_whole_journal_nothing_is_changed(written: tuple[Events, float], ke
     assert made_consistent(numbered, keep_unknown) == (numbered, [])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(journals(), st.data(), st.booleans())
 def test_whatever_is_gone_the_rest_can_be_followed(
     written: tuple[Events, float], data: st.DataObject, keep_unknown: bool
