@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -29,11 +29,7 @@ def parts_of(given: Mapping[str, Any], settings: Settings, space: Space) -> tupl
         objective_function.check_names(space.names)
     chosen = chosen_optimizer(given['optimizer'], settings, space)
     observers = Observers(given['callbacks'], given['progress'], settings.max_budget, settings.cost, given['quiet'])
-    executor, fresh_process = given['executor'], given['fresh_process']
-    devices = (given['devices'], given['devices_per_trial'], given['trials_per_device'])
-    timeout = settings.trial_timeout
-    workers = workers_of(objective_function, timeout, executor, given['num_workers'], *devices, fresh_process)
-    return chosen, workers, observers
+    return chosen, workers_of(given, settings.trial_timeout), observers
 
 
 def build_optimizer(settings: Settings, space: Space) -> BaseOptimizer:
@@ -65,24 +61,16 @@ def chosen_optimizer(given: Any, settings: Settings, space: Space) -> Optimizer:
     return chosen
 
 
-def workers_of(
-    objective_function: Objective,
-    trial_timeout: float | None,
-    executor: Any,
-    num_workers: int,
-    devices: Sequence[str] | None,
-    devices_per_trial: int,
-    trials_per_device: int,
-    fresh_process: bool,
-) -> Workers:
-    """Return the workers that these arguments of `Tuner` ask for; raises ArgumentError."""
-    n, is_fresh = check_count('num_workers', num_workers), check_flag('fresh_process', fresh_process)
+def workers_of(given: Mapping[str, Any], trial_timeout: float | None) -> Workers:
+    """Return the workers that the arguments of `Tuner` ask for; raises ArgumentError."""
+    objective_function, executor, devices = given['objective_function'], given['executor'], given['devices']
+    n, is_fresh = check_count('num_workers', given['num_workers']), check_flag('fresh_process', given['fresh_process'])
     if executor is not None and devices is not None:
         raise ArgumentError('devices', devices, 'None with an executor: its engine gives its workers theirs')
     if executor is not None and is_fresh:
         raise ArgumentError('fresh_process', is_fresh, 'False with an executor: that makes its own workers')
-    per_trial = check_count('devices_per_trial', devices_per_trial)
-    seen = check_devices(devices, n, per_trial, check_count('trials_per_device', trials_per_device))
+    per_trial, per_device = (check_count(name, given[name]) for name in ('devices_per_trial', 'trials_per_device'))
+    seen = check_devices(devices, n, per_trial, per_device)
     own_process = executor is None and (n > 1 or seen is not None or trial_timeout is not None or is_fresh)
     check_place(objective_function, n if own_process else 0)
     if own_process or isinstance(executor, ProcessPoolExecutor):
