@@ -6,7 +6,7 @@ import html
 import json
 from collections.abc import Sequence
 
-from ..failures import kind_of
+from ..failure_kinds import kind_of
 from ..records.journal import NAME
 from ..text import escape, truncate
 from .failures import counted_kinds, grouped

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ..errors import ArgumentError, JournalError
-from ..failures import kind_of
+from ..failure_kinds import kind_of
 from ..files import read_json, read_regular
 from ..integrations.extras import import_extra
 from ..records.events import Event, is_finite, is_whole

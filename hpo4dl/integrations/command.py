@@ -23,7 +23,7 @@ from typing import Any
 from ..checks import check_count, check_list, check_number
 from ..errors import ArgumentError, HPO4DLError
 from ..execution.worker import parse_result
-from ..failures import KINDS
+from ..failure_kinds import KINDS
 from ..trial import Attempt, Configuration, Outcome, Trial
 from .arguments import SPECIAL, environment, filled, placeholders, plain
 from .program_output import BoundedLog, Lines, oom_kills, signal_name, telling_line

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from ..failures import KINDS
+from ..failure_kinds import KINDS
 
 NUMBER = r'[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf(?:inity)?)'
 PAIR = re.compile(rf'([A-Za-z_][\w./-]*)["\']?\s*[=:]\s*["\']?({NUMBER})(?![\w.]*[\w])', re.IGNORECASE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 
-from ..failures import NEVER_AGAIN, kind_of
+from ..failure_kinds import NEVER_AGAIN, kind_of
 from ..records.state import RunningStep, RunState
 
 MAX_SHARED_LOSSES = 3

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..failures import NEVER_ANY, kind_of
+from ..failure_kinds import NEVER_ANY, kind_of
 from ..records.state import RunState
 from ..trial import Trial
 from .budget import Budget

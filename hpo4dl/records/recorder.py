@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..failures import kind_of
+from ..failure_kinds import kind_of
 from ..trial import Configuration, Outcome, Trial
 from .events import Event
 from .journal import Journal

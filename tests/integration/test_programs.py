@@ -17,7 +17,7 @@ import pytest
 
 from hpo4dl import ArgumentError, EveryTrialFailedError, Tuner, command_objective, replay
 from hpo4dl.analysis.run import read_run, to_json
-from hpo4dl.failures import kind_of
+from hpo4dl.failure_kinds import kind_of
 from hpo4dl.tools.cli import main
 from hpo4dl.trial import Attempt, Outcome, Trial
 
