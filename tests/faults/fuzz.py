@@ -110,8 +110,12 @@ def damage(run: Path, rng: random.Random) -> str:
     lines = content.splitlines(keepends=True)
     for _ in range(rng.choice([1, 1, 3])):
         index = rng.randrange(len(lines))
-        event = json.loads(lines[index])
-        event.pop('crc', None)
+        try:
+            event = json.loads(lines[index])
+        except (ValueError, RecursionError):  # damaged already
+            event = None
+        if isinstance(event, dict):
+            event.pop('crc', None)
         if way < 0.35:
             lines.insert(rng.randrange(len(lines)), lines.pop(index))
         elif way < 0.4:
