@@ -41,7 +41,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from objectives import Quadratic, curve
+from objectives import Quadratic, curve, take_checkpoint
 from races import tune
 from runs import events_of
 from test_attacks import in_another_process
@@ -309,3 +309,54 @@ def test_a_request_that_cannot_be_breaks_no_journal(tmp_path: Path, request_: st
         again.run()
         assert again.epochs_spent == budget
     assert replay(tuner.run_folder) > 0
+
+
+def renamed(run: Path) -> None:
+    run.rename(f'{run}-moved')
+
+
+def renamed_and_made_anew(run: Path) -> None:
+    renamed(run)
+    run.mkdir()
+
+
+def renamed_and_copied_back(run: Path) -> None:
+    """The copy has the lock of the race that goes on."""
+    renamed(run)
+    shutil.copytree(f'{run}-moved', run)
+
+
+def renamed_and_linked(run: Path) -> None:
+    renamed(run)
+    run.symlink_to(f'{run}-moved')
+
+
+@pytest.mark.parametrize('storage_path', [None, 'storage'])
+@pytest.mark.parametrize('act', [renamed, renamed_and_made_anew, renamed_and_copied_back, renamed_and_linked])
+def test_a_run_that_is_moved_while_it_goes_on(tmp_path: Path, act, storage_path: str | None) -> None:
+    """It ends with one error, or goes on where it was moved to; nothing is written into what has its old name."""
+
+    def objective(configuration, epoch, previous_epoch, checkpoint_path):
+        take_checkpoint(checkpoint_path, epoch, previous_epoch)
+        calls.append(epoch)
+        if len(calls) == 3:
+            act(tuner.run_folder)
+        return curve(configuration['x'], epoch, previous_epoch)
+
+    calls: list[int] = []
+    where = None if storage_path is None else tmp_path / storage_path
+    tuner = tune(tmp_path / 'runs', objective, max_budget=15, storage_path=where)
+    if act is renamed_and_linked:
+        tuner.run()
+        assert tuner.epochs_spent == 15
+    else:
+        with pytest.raises(StorageError):
+            tuner.run()
+    if act is renamed_and_made_anew:
+        assert not list(tuner.run_folder.iterdir())
+    is_there = act in (renamed_and_copied_back, renamed_and_linked)
+    run = tuner.run_folder if is_there else Path(f'{tuner.run_folder}-moved')
+    again = Tuner.resume(run, Quadratic(), max_budget=18, progress=False, take_over=True)
+    again.run()  # which checks each checkpoint
+    assert again.epochs_spent == 18
+    assert not [event['failed'] for event in events_of(run, 'result') if event['failed']]
