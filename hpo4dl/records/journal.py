@@ -40,6 +40,8 @@ SCHEMA = 2
 READABLE = (1, SCHEMA)
 """Schemas that can be resumed: 1 has no "point"."""
 NAME = 'journal.jsonl'
+LONGEST = 2**30
+"""Bytes of a line that is read: a journal that was received may have no end."""
 ENCODER, DECODER = json.JSONEncoder(allow_nan=False, separators=(', ', ': ')), json.JSONDecoder()
 """Of our own: an objective function may replace those of `json`, or their defaults."""
 NO_FOLLOW = getattr(os, 'O_NOFOLLOW', 0)
@@ -224,9 +226,11 @@ class Journal:
         number, line = 0, b''
         try:
             with open_regular(self.path) as file:
-                for following in file:
+                while following := file.readline(LONGEST):
                     if number:
                         yield number, line
+                    if len(following) == LONGEST:
+                        raise JournalError(f'{self.path}, line {number + 1}: damaged (longer than {LONGEST} bytes)')
                     number, line = number + 1, following
         except OSError as error:
             raise JournalError(f'{self.path}: cannot be read: {error}') from error
