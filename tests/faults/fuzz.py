@@ -24,7 +24,7 @@ import traceback
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +202,7 @@ def tried(run: Path, command: list[str], place: Path) -> str | None:
     return f'{command}: an escape sequence' if '\x1b' in out.getvalue() or '\x07' in out.getvalue() else None
 
 
-def cases(numbers: range, seed: int = 0, commands: int = 3) -> tuple[int, Counter[str]]:
+def cases(numbers: Iterable[int], seed: int = 0, commands: int = 3) -> tuple[int, Counter[str]]:
     """How many commands were run, and what was wrong with how many of them."""
     logging.getLogger('hpo4dl').setLevel(logging.CRITICAL)
     wrong: Counter[str] = Counter()
