@@ -10,6 +10,7 @@ import logging
 import math
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,7 @@ from races import tune
 from runs import events_of
 
 from hpo4dl import EveryTrialFailedError, Tuner, replay
+from hpo4dl.analysis.page import server
 from hpo4dl.tools.going_on import importable
 
 
@@ -334,3 +336,21 @@ def test_what_an_objective_changes_in_the_process_ends_no_run(
     assert len(failed) == (change is set_limits), 'its own call alone is traced'
     assert importable(leave_no_folder)
     replay(tuner.run_folder)
+
+
+def test_who_connects_and_asks_for_nothing_is_let_go(tmp_path: Path) -> None:
+    """Of 900 half-open connections, `hpo4dl watch` had 901 threads, for as long as they liked."""
+    run = tune(tmp_path, lambda c, e, p, path: curve(c['x'], e, p), max_budget=5)
+    run.run()
+    with server(run.run_folder, 0, 1) as watch:
+        assert watch.RequestHandlerClass.timeout is not None
+        watch.RequestHandlerClass.timeout = 0.1
+        thread = threading.Thread(target=watch.serve_forever)
+        thread.start()
+        try:
+            with socket.create_connection(watch.server_address) as connection:
+                connection.sendall(b'GET / HTTP/1.1\r\n')
+                assert connection.recv(1) == b''
+        finally:
+            watch.shutdown()
+            thread.join()
