@@ -20,6 +20,8 @@ from .errors import StorageError
 
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 """What a file system says when the trouble is its own: full, read-only, broken, gone."""
+LARGEST = 2**32
+"""Bytes of a file that is read whole: a file of a run that was received may be sparse, and of any size."""
 MANY_FILES = 100
 """From so many files on, all of a file system is forced to the disk at once."""
 
@@ -86,8 +88,10 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> Iterator[BinaryIO]:
 
 
 def read_regular(path: Path, limit: int = -1) -> bytes:
-    """Return what is in a file, `limit` bytes of it at most; OSError as `open_regular`."""
+    """Return what is in a file, `limit` bytes at most; OSError as `open_regular`, and of one that no memory holds."""
     with open_regular(path) as file:
+        if limit < 0 and os.fstat(file.fileno()).st_size > LARGEST:
+            raise OSError(errno.EFBIG, f'larger than {LARGEST} bytes', str(path))
         return file.read(limit)
 
 

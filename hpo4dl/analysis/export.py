@@ -107,7 +107,7 @@ def as_configspace(run: Run) -> str:
 
     path = run.folder / 'configuration_space.json'
     try:
-        return write_space(read_space(path.read_text(encoding='utf-8')))
+        return write_space(read_space(read_regular(path).decode()))
     except Exception as error:  # whatever ConfigSpace raises
         raise HPO4DLError(f'{path}: this ConfigSpace cannot read it: {escape(repr(error))}') from error
 

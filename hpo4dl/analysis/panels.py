@@ -72,9 +72,8 @@ def trials_by_epoch(axes: Axes, run: Run) -> None:
     """Draw the number of trials that were trained to at least each epoch."""
     from matplotlib.ticker import MaxNLocator
 
-    count = charts.trials_by_epoch(run)
-    last = max(charts.last_epoch(run), 1)
-    axes.bar(range(1, last + 1), count[:last], width=0.9 if last <= 40 else 1.0, color=BLUE)
+    begin, end, count = np.array(charts.trials_by_epoch(run), dtype=float).T
+    axes.bar((begin + end) / 2, count, width=end - begin + (0.9 if end[-1] <= 40 else 1.0), color=BLUE)
     epoch_axis(axes, charts.last_epoch(run), charts.epoch_label(run))
     if max(count) > 50:
         axes.set_yscale('log')

@@ -8,9 +8,10 @@ its folder becomes the trial's checkpoint, then the incumbent's copy is made, th
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..errors import StorageError
 from ..execution.engines import POLL, Call, LostCall, Workers
@@ -21,9 +22,11 @@ from ..records.state import RunState
 from ..trial import Outcome, Trial
 from .finishing import to_finish, unfinished
 from .planner import Planned, Planner
-from .stopping import Stop, StoppingRules
+from .stopping import Stop, StoppingRules, predicted_seconds
 from .storage import Storage
 
+SILENCE = 60.0
+"""Seconds in which no call comes back, beside ten times what one takes, before people are told of it."""
 PATIENCE = 0.5
 """Seconds that may pass until a signal, or the end of the time, is noticed."""
 
@@ -49,6 +52,8 @@ class Loop:
     """Seconds after which a call is failed."""
     told_to_stop: str | None = None
     """By whom, if not by a signal."""
+    heard_at: float = field(default_factory=time.monotonic)
+    """When a call came back last; infinite once people were told that none does."""
 
     @property
     def state(self) -> RunState:
@@ -67,6 +72,7 @@ class Loop:
                 return stop
             self._collect()
             self._end_overdue()
+            self._tell_of_silence()
             if self.workers.running and self.rules.deadline.is_over():
                 return self._cut_short()
 
@@ -134,6 +140,7 @@ class Loop:
         """
         patience = PATIENCE if self.trial_timeout is None else POLL
         for call, outcome in self.workers.collect(min(patience, max(0.0, self.rules.deadline.remaining()))):
+            self.heard_at = time.monotonic()
             failed = isinstance(outcome, LostCall) or outcome.failed is not None
             if failed and self.signals.received is not None:
                 continue  # whoever signaled us may have ended the worker, too: the step stays, and is made again
@@ -180,6 +187,17 @@ class Loop:
         for call in list(self.workers.running.values()):
             if call.has_begun() and time.monotonic() - (call.started_at or 0) >= limit:
                 self.end_call(call, f'trial_timeout: no result after {limit:g} seconds', limit)
+
+    def _tell_of_silence(self) -> None:
+        """Say where calls do not come back: no worker may be left, for which Dask, say, waits for ever."""
+        silence, calls = time.monotonic() - self.heard_at, self.workers.running.values()
+        if not calls or silence < SILENCE:
+            return
+        usual = max(predicted_seconds(call.attempt.trial, self.state) for call in calls)
+        if silence >= SILENCE + 10 * usual and (usual > 0 or not any(call.has_begun() for call in calls)):
+            self.heard_at = math.inf
+            what = f'no call came back for {silence:.0f} seconds, {usual:.1f} are usual'
+            logger.warning('%s: look whether the workers live; time_limit ends the race even if none does', what)
 
     def _cut_short(self) -> Stop:
         """Time is over: give up all calls."""

@@ -35,7 +35,7 @@ def is_configuration(value: Any) -> bool:
     """Return whether it has plain values only."""
     if not isinstance(value, dict):
         return False
-    return all(v is None or isinstance(v, (str, int)) or is_finite(v) for v in value.values())
+    return all(v is None or isinstance(v, (str, bool)) or is_finite(v) for v in value.values())
 
 
 def is_point(value: Any) -> bool:
@@ -80,6 +80,7 @@ FIELDS: dict[str, Check] = {
     'cost': is_finite,
     'trials': lambda value: isinstance(value, list) and all(map(is_whole, value)),
     'expected_gain': is_finite,
+    'expected_metric': is_finite,
 }
 
 

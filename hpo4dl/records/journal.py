@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import JournalError, RunLockedError, StorageError
+from ..errors import ArgumentError, JournalError, RunLockedError, StorageError
 from ..files import open_regular, swap, sync_folder, write_text
 from ..log import Log
 from ..text import brief
@@ -40,6 +40,8 @@ SCHEMA = 2
 READABLE = (1, SCHEMA)
 """Schemas that can be resumed: 1 has no "point"."""
 NAME = 'journal.jsonl'
+LONGEST = 2**30
+"""Bytes of a line that is read: a journal that was received may have no end."""
 ENCODER, DECODER = json.JSONEncoder(allow_nan=False, separators=(', ', ': ')), json.JSONDecoder()
 """Of our own: an objective function may replace those of `json`, or their defaults."""
 NO_FOLLOW = getattr(os, 'O_NOFOLLOW', 0)
@@ -99,13 +101,13 @@ class Journal:
     def append(self, event: Event, sync: bool = True) -> Event:
         """Write one line, with `sync` to the disk, and return the event as it was written.
 
-        Raises StorageError where it cannot be written, ValueError where it could not be read again; the journal is as
-        it was before.
+        Raises StorageError where it cannot be written, ArgumentError where it could not be read again; the journal is
+        as it was before.
         """
         event = {**event, 'time': max(0.0, time.time())}
         fault = fault_of(event)
         if fault:
-            raise ValueError(f'not an event of hpo4dl: {fault}')
+            raise ArgumentError('event', event, f'what can be read again: {fault}')
         line = encode_line(event)
         try:
             with self._writable() as descriptor:
@@ -118,7 +120,7 @@ class Journal:
                         written += os.write(descriptor, line[written:])
                     if sync:
                         os.fsync(descriptor)
-                    if os.fstat(descriptor).st_nlink == 0:
+                    if not os.path.samestat(os.stat(self.path), os.fstat(descriptor)):
                         raise FileNotFoundError('somebody has removed or replaced it')
                     self._torn = None
                 finally:  # also after KeyboardInterrupt
@@ -224,9 +226,11 @@ class Journal:
         number, line = 0, b''
         try:
             with open_regular(self.path) as file:
-                for following in file:
+                while following := file.readline(LONGEST):
                     if number:
                         yield number, line
+                    if len(following) == LONGEST:
+                        raise JournalError(f'{self.path}, line {number + 1}: damaged (longer than {LONGEST} bytes)')
                     number, line = number + 1, following
         except OSError as error:
             raise JournalError(f'{self.path}: cannot be read: {error}') from error

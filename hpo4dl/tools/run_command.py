@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..analysis.output import write_output
 from ..errors import ArgumentError, JournalError
-from ..files import write_text
+from ..files import read_json, write_text
 
 if TYPE_CHECKING:
     from ..integrations.command import CommandObjective
@@ -190,7 +190,7 @@ def stored_command(run_folder: str) -> tuple[CommandObjective, dict[str, Any]]:
 
     path = Path(run_folder, NAME)
     try:
-        stored = json.loads(path.read_text(encoding='utf-8'))
+        stored = read_json(path)
         objective = CommandObjective(**{**stored['objective'], 'command': tuple(stored['objective']['command'])})
         return objective, {name: stored['workers'][name] for name in WORKERS}
     except FileNotFoundError as error:

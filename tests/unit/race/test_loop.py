@@ -503,6 +503,30 @@ def test_a_call_that_takes_too_long_is_given_up_and_failed(tmp_path: Path) -> No
     assert not (race.folder / 'checkpoints' / 'trial_0' / 'attempt_0').exists()
 
 
+@pytest.mark.parametrize(('known', 'begun', 'told'), [(True, True, [2]), (False, True, []), (False, False, [1])])
+def test_people_are_told_once_where_no_call_comes_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, known: bool, begun: bool, told: list[int]
+) -> None:
+    """A call takes 1 second, if that is known: ten times as long, and a minute, is too long; so is never to begin."""
+    race, looks, said = Race(tmp_path / 'run', [new(0), new(1)]), [], []
+    with race.loop() as loop:
+
+        def play(attempt: Attempt) -> Outcome | None:
+            if attempt.number == 0 and known:
+                return trained(attempt)
+            if not begun:
+                Path(attempt.started_file).unlink(missing_ok=True)
+            said.append(sum('no call came back' in message for message in caplog.messages))
+            looks.append(attempt.number)
+            loop.heard_at -= {1: 69.0, 2: 2.0}.get(len(looks), 0.0)
+            return trained(attempt) if len(looks) > 3 else None
+
+        race.workers.play = play
+        loop.run()
+    assert said[0] == 0
+    assert [n for n, (before, now) in enumerate(zip(said, said[1:]), 1) if now > before] == told
+
+
 def test_a_call_is_not_too_long_before_it_has_begun(tmp_path: Path) -> None:
     race = Race(tmp_path / 'run', [new(0)], trial_timeout=1e-9)
     waited = []
