@@ -84,7 +84,8 @@ def draw(run: Run, importance: Importance | None = None) -> Figure:
             importances(middle[3], importance)
         parallel = strips[2].subplots()
         parallel_coordinates(parallel, run)
-        ticks = charts.Axis(1, max(charts.last_epoch(run), 2), log=True).ticks(5, whole=True)
+        last = max(charts.last_epoch(run), 2)
+        ticks = [t for t in charts.Axis(1, last, log=True).ticks(5, whole=True) if t < last / 1.3] + [last]
         bar = strips[2].colorbar(epoch_colors(run), ax=parallel, label='trained to epoch', pad=0.01, aspect=18)
         plain_ticks(bar.ax.yaxis, ticks)
         for strip, hyperparameters in zip(strips[3:], rows):
@@ -153,20 +154,30 @@ def draw_explanation(explanation: Explanation, run: Run) -> Figure:
     return figure
 
 
+def png(figure: Figure) -> bytes:
+    """Return a figure as a picture for a notebook."""
+    return image(figure, 'png', dpi=72)
+
+
+def image(figure: Figure, form: str, dpi: int) -> bytes:
+    """Return a figure in one of matplotlib's formats."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='.*[Gg]lyph')  # a script that the font lacks shows as boxes
+        content = io.BytesIO()
+        figure.savefig(content, dpi=dpi, format=form)
+    return content.getvalue()
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure; the format follows from the name.
 
     Raises:
         ArgumentError: matplotlib does not know the format, or the file cannot be written.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='.*[Gg]lyph')  # a script that the font lacks shows as boxes
-        try:
-            content = io.BytesIO()
-            figure.savefig(content, dpi=150, format=path.suffix[1:] or 'png')
-            write_output(path, content.getvalue())
-        except (OSError, ValueError) as error:
-            raise ArgumentError('output', str(path), f'a file that can be written, .png or .svg ({error})') from error
+    try:
+        write_output(path, image(figure, path.suffix[1:] or 'png', dpi=150))
+    except (OSError, ValueError) as error:
+        raise ArgumentError('output', str(path), f'a file that can be written, .png or .svg ({error})') from error
 
 
 def learning_curves(axes: Axes, run: Run) -> None:
@@ -252,7 +263,7 @@ def best_so_far(axes: Axes, runs: Sequence[Run], over_time: bool = False) -> Non
 
 
 def parallel_coordinates(axes: Axes, run: Run) -> None:
-    """Draw one line per trial across an axis per hyperparameter and one for the metric; better trials lie on top.
+    """Draw one line per trial across an axis per hyperparameter and one for the metric; better trials are drawn last.
 
     As in the panels of single hyperparameters, the color is the epoch that a trial was trained to.
     """
@@ -283,7 +294,7 @@ def parallel_coordinates(axes: Axes, run: Run) -> None:
         name.set(ha='left', weight='bold')
     left_out = len(charts.varying(run)) + 1 - len(columns)
     axes.set_title(
-        'Configurations, the better ones on top' + (f' ({left_out} more hyperparameters)' if left_out else '')
+        'Configurations, the better ones drawn last' + (f' ({left_out} more hyperparameters)' if left_out else '')
     )
     axes.legend(loc='lower right', bbox_to_anchor=(1, 1.06))
 
