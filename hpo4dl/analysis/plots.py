@@ -154,11 +154,6 @@ def draw_explanation(explanation: Explanation, run: Run) -> Figure:
     return figure
 
 
-def png(figure: Figure) -> bytes:
-    """Return a figure as a picture for a notebook."""
-    return image(figure, 'png', dpi=72)
-
-
 def image(figure: Figure, form: str, dpi: int) -> bytes:
     """Return a figure in one of matplotlib's formats."""
     with warnings.catch_warnings():

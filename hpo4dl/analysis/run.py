@@ -112,10 +112,10 @@ class Run(RunState):
         Raises:
             HPO4DLError: matplotlib is not installed, or there is no metric to draw.
         """
-        from .plots import draw, png
+        from .plots import draw, image
 
         figure = draw(self)
-        figure._repr_png_ = partial(png, figure)  # type: ignore[attr-defined]  # what a notebook asks an object for
+        figure._repr_png_ = partial(image, figure, 'png', dpi=72)  # type: ignore[attr-defined]  # what a notebook asks an object for
         return figure
 
     def __repr__(self) -> str:

@@ -49,52 +49,43 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     one.usage, one.epilog = 'hpo4dl run SPACE --max-epochs N --max-budget N [options] -- PROGRAM ...', EPILOG
     one.formatter_class = argparse.RawDescriptionHelpFormatter
     add_space(one)
-    one.add_argument('--max-epochs', type=int, required=True, metavar='N', help='epochs of one configuration at most')
-    one.add_argument('--max-budget', type=amount, metavar='N', help='epochs to train in all, or what --cost counts')
-    one.add_argument(
+    add = one.add_argument
+    add('--max-epochs', type=int, required=True, metavar='N', help='epochs of one configuration at most')
+    add('--max-budget', type=amount, metavar='N', help='epochs to train in all, or what --cost counts')
+    add(
         '--cost',
         default='epochs',
-        help='epochs (default), seconds, or reported: a number "cost" that is printed with each epoch',
+        help='epochs (default), seconds, or reported: a number "cost" of each epoch',
     )
-    one.add_argument('--time-limit', type=float, metavar='SECONDS', help='start no call that would end later than that')
-    one.add_argument('--target', type=float, metavar='METRIC', help='a metric that ends the race')
-    one.add_argument('--minimize', action='store_true', help='smaller metrics are better; default: larger ones')
-    one.add_argument(
-        '--metric', metavar='NAME', help='which number it is in "epoch=3 NAME=0.91"; default: the only one'
-    )
+    add('--time-limit', type=float, metavar='SECONDS', help='start no call that would end later than that')
+    add('--target', type=float, metavar='METRIC', help='a metric that ends the race')
+    add('--minimize', action='store_true', help='smaller metrics are better; default: larger ones')
+    add('--metric', metavar='NAME', help='which number it is in "epoch=3 NAME=0.91"; default: the only one')
     text = 'what other lines of results look like, with (?P<epoch>...) and (?P<metric>...)'
-    one.add_argument('--pattern', metavar='REGEX', help=text)
-    one.add_argument('--first-epoch', type=int, default=1, metavar='N', help='what the program calls it; default: 1')
+    add('--pattern', metavar='REGEX', help=text)
+    add('--first-epoch', type=int, default=1, metavar='N', help='what the program calls it; default: 1')
     text = 'the program cannot go on from a checkpoint, so that each call trains from epoch 1'
-    one.add_argument('--from-scratch', action='store_true', help=text)
-    one.add_argument('--optimizer', help='dyhpo, hyperband, asha or random; default: dyhpo, asha with --from-scratch')
-    one.add_argument('--seed', type=int, metavar='N', help='default: one is drawn, and recorded')
-    one.add_argument('--num-workers', type=int, default=1, metavar='N', help='trainings at a time; default: 1')
-    one.add_argument('--devices', nargs='+', metavar='cuda:N', help='accelerators, one for each worker')
-    one.add_argument(
-        '--devices-per-trial', type=int, default=1, metavar='N', help='devices that a worker sees; default: 1'
-    )
-    one.add_argument('--trials-per-device', type=int, default=1, metavar='N', help='workers that share one; default: 1')
-    one.add_argument(
-        '--retry', type=int, default=0, metavar='N', help='how often a call that failed is made again; default: 0'
-    )
-    one.add_argument('--trial-timeout', type=float, metavar='SECONDS', help='end a call that takes longer')
-    one.add_argument(
-        '--grace', type=float, default=10, metavar='SECONDS', help='between SIGTERM and SIGKILL then; default: 10'
-    )
-    one.add_argument(
-        '--checkpoints', default='copy', metavar='HOW', help='copy (default): a call works on a copy; or in-place'
-    )
-    one.add_argument('--max-disk', metavar='SIZE', help="that all checkpoints may take, such as '20GB'")
-    one.add_argument(
+    add('--from-scratch', action='store_true', help=text)
+    add('--optimizer', help='dyhpo, hyperband, asha or random; default: dyhpo, asha with --from-scratch')
+    add('--seed', type=int, metavar='N', help='default: one is drawn, and recorded')
+    add('--num-workers', type=int, default=1, metavar='N', help='trainings at a time; default: 1')
+    add('--devices', nargs='+', metavar='cuda:N', help='accelerators, one for each worker')
+    add('--devices-per-trial', type=int, default=1, metavar='N', help='devices that a worker sees; default: 1')
+    add('--trials-per-device', type=int, default=1, metavar='N', help='workers that share one; default: 1')
+    add('--retry', type=int, default=0, metavar='N', help='how often a call that failed is made again; default: 0')
+    add('--trial-timeout', type=float, metavar='SECONDS', help='end a call that takes longer')
+    add('--grace', type=float, default=10, metavar='SECONDS', help='between SIGTERM and SIGKILL then; default: 10')
+    add('--checkpoints', default='copy', metavar='HOW', help='copy (default): a call works on a copy; or in-place')
+    add('--max-disk', metavar='SIZE', help="that all checkpoints may take, such as '20GB'")
+    add(
         '--output-path',
         default='hpo4dl_results',
         metavar='FOLDER',
         help="where the run's own is made; default: hpo4dl_results",
     )
-    one.add_argument('--name', help="what the run's folder is called, before date and time")
-    one.add_argument('--storage-path', metavar='FOLDER', help="where checkpoints lie; default: in the run's")
-    one.add_argument('program', nargs='+', metavar='PROGRAM', help='what to run, after --')
+    add('--name', help="what the run's folder is called, before date and time")
+    add('--storage-path', metavar='FOLDER', help="where checkpoints lie; default: in the run's")
+    add('program', nargs='+', metavar='PROGRAM', help='what to run, after --')
 
     one = command(run_space, 'write a search space as TOML or JSON', of_run=False)
     add_space(one)
@@ -104,25 +95,20 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 def add_space(parser: argparse.ArgumentParser) -> None:
     """Add the options that declare a search space."""
     parser.set_defaults(declared=None)
+    add = parser.add_argument
     options: dict[str, Any] = {'action': Declare, 'dest': 'declared', 'default': argparse.SUPPRESS}
-    parser.add_argument(
-        '--space', metavar='SPACE', help='a file space.toml or space.json; in Python FILE.py:NAME or MODULE:NAME'
-    )
+    add('--space', metavar='SPACE', help='space.toml, space.json, or in Python FILE.py:NAME or MODULE:NAME')
     bounds = ('NAME', 'LOW', 'HIGH')
-    parser.add_argument('--float', nargs=3, metavar=bounds, help='a number between them', **options)
-    parser.add_argument('--int', nargs=3, metavar=bounds, help='a whole number between them', **options)
+    add('--float', nargs=3, metavar=bounds, help='a number between them', **options)
+    add('--int', nargs=3, metavar=bounds, help='a whole number between them', **options)
     values = ('NAME', 'VALUE')
-    parser.add_argument('--choice', nargs='+', metavar=values, help='one of the values', **options)
-    parser.add_argument(
-        '--ordinal', nargs='+', metavar=values, help='one of the values, which have an order', **options
-    )
-    parser.add_argument('--constant', nargs=2, metavar=values, help='always this value', **options)
-    parser.add_argument('--log', nargs=0, help='search the number before it on a logarithmic scale', **options)
-    parser.add_argument(
-        '--default', nargs=1, metavar='VALUE', help='the default of the hyperparameter before it', **options
-    )
+    add('--choice', nargs='+', metavar=values, help='one of the values', **options)
+    add('--ordinal', nargs='+', metavar=values, help='one of the values, which have an order', **options)
+    add('--constant', nargs=2, metavar=values, help='always this value', **options)
+    add('--log', nargs=0, help='search the number before it on a logarithmic scale', **options)
+    add('--default', nargs=1, metavar='VALUE', help='the default of the hyperparameter before it', **options)
     text = "a hyperparameter is there only then: 'momentum: optimizer == sgd'"
-    parser.add_argument('--when', nargs=1, metavar='CONDITION', help=text, **options)
+    add('--when', nargs=1, metavar='CONDITION', help=text, **options)
 
 
 class Declare(argparse.Action):
