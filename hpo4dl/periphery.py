@@ -28,7 +28,7 @@ logger = Log(__name__)
 class LogLines:
     """The narrator of a core copy, which tells what is worth a line in a log; methods as `Narrator`'s."""
 
-    def begin(self, run_folder: Path, state: RunState) -> None:
+    def begin(self, run_folder: Path, state: RunState, metric_name: str) -> None:
         logger.info('the run is in %s', run_folder)
 
     def result(self, event: Event, state: RunState) -> None:
@@ -77,12 +77,12 @@ def salvage(journal: Journal) -> None:
     salvage_journal(journal)
 
 
-def command_to_go_on(run_folder: Path, function: object) -> str | None:
+def command_to_go_on(run_folder: Path, function: object, finish: int | None) -> str | None:
     """The command that goes on with a run, of this function, see `going_on.py`; None: there is none."""
     with suppress(MissingPartError):
         from .tools.going_on import command_to_go_on
 
-        return command_to_go_on(run_folder, function)
+        return command_to_go_on(run_folder, function, finish)
     return None
 
 

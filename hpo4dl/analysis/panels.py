@@ -109,7 +109,7 @@ def best_so_far(axes: Axes, runs: Sequence[Run], over_time: bool = False) -> Non
 
 
 def parallel_coordinates(axes: Axes, run: Run) -> None:
-    """Draw one line per trial across an axis per hyperparameter and one for the metric; better trials lie on top.
+    """Draw one line per trial across an axis per hyperparameter and one for the metric; better trials are drawn last.
 
     As in the panels of single hyperparameters, the color is the epoch that a trial was trained to.
     """
@@ -140,7 +140,7 @@ def parallel_coordinates(axes: Axes, run: Run) -> None:
         name.set(ha='left', weight='bold')
     left_out = len(charts.varying(run)) + 1 - len(columns)
     axes.set_title(
-        'Configurations, the better ones on top' + (f' ({left_out} more hyperparameters)' if left_out else '')
+        'Configurations, the better ones drawn last' + (f' ({left_out} more hyperparameters)' if left_out else '')
     )
     axes.legend(loc='lower right', bbox_to_anchor=(1, 1.06))
 

@@ -69,7 +69,8 @@ def draw(run: Run, importance: Importance | None = None) -> Figure:
             panels.importances(middle[3], importance)
         parallel = strips[2].subplots()
         panels.parallel_coordinates(parallel, run)
-        ticks = charts.Axis(1, max(charts.last_epoch(run), 2), log=True).ticks(5, whole=True)
+        last = max(charts.last_epoch(run), 2)
+        ticks = [t for t in charts.Axis(1, last, log=True).ticks(5, whole=True) if t < last / 1.3] + [last]
         bar = strips[2].colorbar(panels.epoch_colors(run), ax=parallel, label='trained to epoch', pad=0.01, aspect=18)
         panels.plain_ticks(bar.ax.yaxis, ticks)
         for strip, hyperparameters in zip(strips[3:], rows):
@@ -138,20 +139,25 @@ def draw_explanation(explanation: Explanation, run: Run) -> Figure:
     return figure
 
 
+def image(figure: Figure, form: str, dpi: int) -> bytes:
+    """Return a figure in one of matplotlib's formats."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='.*[Gg]lyph')  # a script that the font lacks shows as boxes
+        content = io.BytesIO()
+        figure.savefig(content, dpi=dpi, format=form)
+    return content.getvalue()
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure; the format follows from the name.
 
     Raises:
         ArgumentError: matplotlib does not know the format, or the file cannot be written.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='.*[Gg]lyph')  # a script that the font lacks shows as boxes
-        try:
-            content = io.BytesIO()
-            figure.savefig(content, dpi=150, format=path.suffix[1:] or 'png')
-            write_output(path, content.getvalue())
-        except (OSError, ValueError) as error:
-            raise ArgumentError('output', str(path), f'a file that can be written, .png or .svg ({error})') from error
+    try:
+        write_output(path, image(figure, path.suffix[1:] or 'png', dpi=150))
+    except (OSError, ValueError) as error:
+        raise ArgumentError('output', str(path), f'a file that can be written, .png or .svg ({error})') from error
 
 
 def new_figure() -> Figure:

@@ -39,8 +39,8 @@ def report_text(run: Run, runners_up: int = 5, width: int = 120, tracebacks: boo
         lines += entry('expected', text, width)
     lines += budget_lines(run, width)
     if run.stopped and run.expected_gain is not None:
-        gain = f'by {run.expected_gain:.2g}' if run.expected_gain > 0 else 'no more'
-        text = f'training the most promising trial to the end is expected to improve the metric {gain}'
+        gain = f'is expected to improve the metric by {run.expected_gain:.2g}' if run.expected_gain > 0 else ''
+        text = f'training the most promising trial to the end {gain or "is not expected to improve the metric"}'
         lines += entry('more', text, width)
     training, deciding = (sum(getattr(o, key) for o in run.observations) for key in ('seconds', 'overhead'))
     worked, trained, decided = map(format_seconds, (run.elapsed, training, deciding))
@@ -94,12 +94,13 @@ def failure_lines(run: Run, width: int, tracebacks: bool) -> list[str]:
     """Return the lines about failures: how many in all, and of each kind; the three most frequent reasons, or all."""
     groups, reasons = grouped(run.trials.values()), [t.failed for t in run.trials.values() if t.failed is not None]
     if not groups:
-        return []
+        return entry('failed', 'none', width) if tracebacks else []
     said = f'{len(reasons)} of {plural(len(run.trials), "trial")}'
     hint = '(with tracebacks: hpo4dl report RUN --failures)'
     if len(groups) == 1 and not tracebacks:
         kind = kind_of(reasons[0])
-        return entry('failed', f'{said}{"" if kind == "error" else f", {kind}"}: {groups[0]} {hint}', width)[:6]
+        kind = '' if kind == 'error' or groups[0].message.startswith(kind) else f', {kind}'
+        return entry('failed', f'{said}{kind}: {groups[0]} {hint}', width)[:6]
     said += f': {counted_kinds(reasons)}'
     lines = entry('failed', said if tracebacks else f'{said} {hint}', width)
     for group in groups if tracebacks else groups[:3]:
@@ -180,7 +181,8 @@ def list_text(runs: Sequence[Run], width: int = 120) -> str:
     rows = [['run', 'optimizer', 'epochs', 'trials', 'failed', 'best', 'state']]
     for run in runs:
         budget, best = run.settings.get('max_budget'), run.incumbent
-        spent = f'{run.epochs_spent}/{budget}' if budget else str(run.epochs_spent)
+        is_epochs = budget and run.settings.get('cost', 'epochs') == 'epochs'
+        spent = f'{run.epochs_spent}/{budget}' if is_epochs else str(run.epochs_spent)
         failed = sum(trial.failed is not None for trial in run.trials.values())
         found = f'{best.metric:.5g}' if best else '-'
         cells = [escape(run.settings.get('optimizer') or 'object'), spent, str(len(run.trials)), str(failed)]

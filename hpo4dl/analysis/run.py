@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -21,7 +22,7 @@ from ..integrations.extras import import_extra
 from ..records.events import Event, is_finite, is_whole
 from ..records.journal import NAME, READABLE, SCHEMA, decode_line
 from ..records.lock import process_start_time
-from ..records.runs import find_run, runs_below
+from ..records.runs import find_run
 from ..records.state import Observation, RunState, TrialRecord
 from ..text import brief, escape
 from .salvage import made_consistent
@@ -107,12 +108,16 @@ class Run(RunState):
     def plot(self) -> Figure:
         """Return a matplotlib figure of the run: learning curves, the best so far, the configurations.
 
+        A notebook shows it, whether or not it was set up to show figures.
+
         Raises:
             HPO4DLError: matplotlib is not installed, or there is no metric to draw.
         """
-        from .plots import draw
+        from .plots import draw, image
 
-        return draw(self)
+        figure = draw(self)
+        figure._repr_png_ = partial(image, figure, 'png', dpi=72)  # type: ignore[attr-defined]  # what a notebook asks an object for
+        return figure
 
     def __repr__(self) -> str:
         best = self.incumbent
@@ -184,9 +189,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     try:
         content = read_regular(path / NAME)
     except OSError as error:
-        below = sorted(run.name for run in runs_below(path))
-        hint = f'; runs below it: {", ".join(map(escape, below[-10:]))}' if below else ''
-        raise JournalError(f'{escape(path)}: not the folder of a run ({escape(error)}){hint}') from error
+        raise JournalError(f'{escape(path)}: its journal cannot be read ({escape(error)})') from error
     notes: list[str] = []
     stored = _read_json(path / 'settings.json', dict, notes)
     found = (stored.get(key) for key in ('settings', 'environment'))

@@ -227,7 +227,8 @@ def parse_result(returned: object, trial: Trial) -> Outcome:
         elif epoch in outcome.metrics or any(at == epoch for at, _ in problems):
             problems.append((epoch, f'returned epoch {epoch} more than once'))
         elif metric is None or not math.isfinite(metric):
-            problems.append((epoch, f'the metric of epoch {epoch} is {brief(entry["metric"])}, not a finite number'))
+            shown = brief(entry['metric']) if metric is None else metric
+            problems.append((epoch, f'the metric of epoch {epoch} is {shown}, not a finite number'))
         else:
             outcome.metrics[epoch] = metric
             outcome.info[epoch] = extra_info(entry)

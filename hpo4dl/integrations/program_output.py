@@ -16,6 +16,8 @@ from ..failure_kinds import KINDS
 NUMBER = r'[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf(?:inity)?)'
 PAIR = re.compile(rf'([A-Za-z_][\w./-]*)["\']?\s*[=:]\s*["\']?({NUMBER})(?![\w.]*[\w])', re.IGNORECASE)
 """`epoch=3`, `accuracy: 0.91`, `'eval_loss': '0.69'`."""
+EPOCH = re.compile(r'\bepoch\s*[\[(#]?\s*(\d+)(?!\w|\.\d)', re.IGNORECASE)
+"""`Epoch 3/10`, `Epoch [3/10]`, beside such pairs."""
 LONGEST_LINE = 1_000_000
 MAX_LOG = 256_000
 """Bytes of a log: where it gets longer, what is between its first and its last quarter goes."""
@@ -69,7 +71,8 @@ class Lines:
         if self._ambiguous:
             return f'no result: which of {", ".join(self._ambiguous)} is the metric? (--metric NAME)'
         form = f'"epoch={epoch} {self.metric or "accuracy"}=0.91"'
-        return f'no result: it ended well, but no line of its output is like {form}, and HPO4DL_RESULTS has none'
+        where = f'no line of its output is like {form} (--pattern reads others), and HPO4DL_RESULTS has none'
+        return f'no result: it ended well, but {where}'
 
     def _take(self, line: str, other_name: str = '') -> None:
         """Take one line; the metric has its name there, or the other one."""
@@ -83,7 +86,7 @@ class Lines:
         if named is None and self.metric is None and len(pairs) == 1:
             (named,) = pairs
         if named is not None:
-            metric = pairs.pop(named)
+            metric = pairs.pop(named) if named == self.metric else pairs[named]  # its name tells, where nobody gave it
             self._found[epoch] = {**pairs, 'metric': metric}
         elif self.metric is None and len(pairs) > 1:
             self._ambiguous = self._ambiguous or list(pairs)
@@ -98,6 +101,8 @@ class Lines:
                 content = json.loads(line)
                 return content if isinstance(content, dict) and 'epoch' in content else None
         pairs = {name if name.lower() != 'epoch' else 'epoch': number(text) for name, text in PAIR.findall(line)}
+        if pairs and 'epoch' not in pairs and (match := EPOCH.search(line)):
+            pairs['epoch'] = number(match[1])
         return pairs if 'epoch' in pairs else None
 
 

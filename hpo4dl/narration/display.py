@@ -111,7 +111,7 @@ def event_line(event: Event, width: int) -> str:
     line = f'{event.epochs_spent} epochs'
     if event.max_budget:
         unit = 'epochs' if event.counts_epochs else UNITS[event.unit]
-        line = f'{event.spent:.10g}/{event.max_budget:.10g} {unit}'
+        line = f'{brief_number(event.spent)}/{brief_number(event.max_budget)} {unit}'
     parts = [newest(event)]
     if len(line) + 3 + len(parts[0]) > width:
         return parts[0][:width]
@@ -127,6 +127,11 @@ def event_line(event: Event, width: int) -> str:
         if len(line) + 3 + len(part) <= width:
             line += f' | {part}'
     return line
+
+
+def brief_number(value: float) -> str:
+    """A budget, or what is spent of one: whole numbers in full, of others four digits."""
+    return f'{value:.10g}' if float(value).is_integer() else f'{value:.4g}'
 
 
 def newest(event: Event) -> str:

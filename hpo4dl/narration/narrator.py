@@ -39,13 +39,15 @@ class Narrator:
         self._advisor = Advisor()
         self._failures = FailureLog()
 
-    def begin(self, run_folder: Path, state: RunState) -> None:
+    def begin(self, run_folder: Path, state: RunState, metric_name: str) -> None:
         """A run begins, or goes on: say where."""
         self._begun, self._pace = False, Pace()
         if state.attempts:
             self.say(f'hpo4dl: going on after {state.epochs_spent} epochs with the run in {run_folder}')
         else:
             self.say(f'hpo4dl: the run is in {run_folder}')
+            for advice in self._advisor.named([metric_name], state.minimize):
+                self.warn(advice)
 
     def result(self, event: Event, state: RunState) -> None:
         """A step is over: show how the race stands, and warn of what should be looked at."""

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add `enqueue` and `stop` to the command line; `command` makes the parser of one, of its function and a text."""
-    one = command(run_enqueue, 'have a configuration raced next: hpo4dl enqueue RUN --lr 1e-3 --width 64')
-    one.add_argument('values', nargs=argparse.REMAINDER, metavar='--NAME VALUE', help='of all its hyperparameters')
+    one = command(run_enqueue, 'have a configuration raced next: hpo4dl enqueue RUN --lr 1e-3 --width 64', nargs=None)
+    one.usage = 'hpo4dl enqueue RUN --NAME VALUE [--NAME VALUE ...]'
+    one.add_argument('values', nargs=argparse.REMAINDER, metavar='--NAME VALUE', help='each of its hyperparameters')
     one = command(run_stop, 'end a race that runs, as Ctrl-C does: the calls that run are the last ones')
-    one.add_argument('--trial', type=int, help='instead, give this trial up; its call is ended')
+    one.add_argument('--trial', type=int, metavar='N', help='instead, give this trial up, and end its call')
 
 
 def run_enqueue(options: argparse.Namespace) -> None:

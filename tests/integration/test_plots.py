@@ -167,7 +167,7 @@ def test_one_scale_of_colors_has_one_meaning(tmp_path: Path) -> None:
     figure = plots.draw(run)
     shades = panels.epoch_colors(run)
     by_name = {axes.get_title(loc='left'): axes for axes in figure.axes}
-    lines = by_name['Configurations, the better ones on top'].collections[0].get_colors()
+    lines = by_name['Configurations, the better ones drawn last'].collections[0].get_colors()
     worst_first = run.ranked()[::-1]
     for color, trial in zip(lines, worst_first):
         assert tuple(color[:3]) == shades.to_rgba(trial.epoch)[:3]
@@ -192,7 +192,7 @@ def test_losses_over_decades_are_drawn_by_their_logarithm(tmp_path: Path) -> Non
         low, high = panels[title].get_ylim()
         assert panels[title].get_yscale() == 'log'
         assert low < 0.5e-8 < 1e-8 < high, 'the best one must not lie on the frame'
-    lines = panels['Configurations, the better ones on top'].collections[0].get_segments()
+    lines = panels['Configurations, the better ones drawn last'].collections[0].get_segments()
     heights = [line[-1][1] for line in lines if line[-1][1] < 1]
     assert np.ptp(np.diff(heights)) < 1e-9, 'equal factors are equal distances'
     run.minimize = False

@@ -285,7 +285,7 @@ def test_run_and_resume_with_no_further_word(here: Path, capsys: pytest.CaptureF
     assert 'command.json: cannot be read' in capsys.readouterr().err
     (folder / 'command.json').unlink()
     assert main(['resume', str(folder)]) == 1
-    assert 'resume it with MODULE:FUNCTION' in capsys.readouterr().err
+    assert 'give its objective function, too, as MODULE:FUNCTION' in capsys.readouterr().err
 
 
 def test_from_scratch_charges_what_is_trained(here: Path) -> None:
