@@ -12,7 +12,8 @@ from ConfigSpace import ConfigurationSpace
 
 from ..checks import check_count, check_path
 from ..errors import ArgumentError, HPO4DLError
-from ..optimizers.dyhpo import Candidates, DyHPO
+from ..optimizers.acquisition import Candidates
+from ..optimizers.dyhpo import DyHPO
 from ..optimizers.protocol import Optimizer
 from ..records.run_folder import read_configuration_space
 from ..records.state import FINISH, RESERVE

@@ -1,4 +1,4 @@
-"""Expected improvement and its multi-fidelity incumbent (Wistuba et al. 2022, Equations 7 and 8).
+"""Expected improvement (EI) of candidates, and its multi-fidelity incumbent (Wistuba et al. 2022, Equations 7 and 8).
 
 mu, sigma   (m,)           posterior means and standard deviations of latent values, larger is better
 f_best      (m,) or float  what is to be improved on
@@ -6,13 +6,64 @@ f_best      (m,) or float  what is to be improved on
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, ndtr
 
+from ..surrogate.prediction import Prediction
 from ..trial import Array, LearningCurve
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The m candidates of one decision, k paused trials and then new points, with their predictions."""
+
+    paused: list[LearningCurve]
+    points: Array
+    """(m - k, d)"""
+    target_epoch: NDArray[np.int64]
+    """(m,) the epoch that each is predicted at."""
+    threshold: Array
+    """(m,) or (1,) the target to improve on."""
+    prediction: Prediction
+    """(m,) targets."""
+    noise: Array
+    """(m,) variances of the noise that a value has around what is predicted."""
+    log_price: Array | float = 0.0
+    """(m,) what log EI is lowered by, for what a step costs."""
+
+    def log_ei(self, index: NDArray[np.int64] | slice = slice(None)) -> Array:
+        """(m,) log expected improvement, less its price, or that of some; an upper bound where `std` is one."""
+        threshold = np.broadcast_to(self.threshold, self.target_epoch.shape)
+        std = np.sqrt(self.prediction.std[index] ** 2 + self.noise[index])
+        log_ei = log_expected_improvement(self.prediction.mean[index], std, threshold[index])
+        price = np.broadcast_to(self.log_price, self.target_epoch.shape)[index]
+        return np.asarray(np.where(np.isnan(log_ei), -math.inf, log_ei) - price)
+
+    def by_ei(self, min_log_ei: float = -math.inf) -> Iterator[int]:
+        """Candidates whose log EI exceeds `min_log_ei`, the largest first.
+
+        Standard deviations become exact only of those that may be next: the leaders by upper bound, in growing batches.
+        """
+        log_ei = self.log_ei()
+        batch = 30
+        while True:
+            best = int(log_ei.argmax())
+            if log_ei[best] <= min_log_ei:
+                return
+            if self.prediction.is_exact[best]:
+                log_ei[best] = -math.inf
+                yield best
+            else:
+                leaders = np.argsort(-log_ei, kind='stable')[:batch]
+                leaders = leaders[~self.prediction.is_exact[leaders]]
+                self.prediction.refine(leaders)
+                log_ei[leaders] = self.log_ei(leaders)
+                batch *= 2
 
 
 def log_expected_improvement(mu: Array, sigma: Array, f_best: Array | float) -> Array:

@@ -19,23 +19,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
-from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
 from ..checks import check_choice, check_count
 from ..errors import ArgumentError
 from ..surrogate.isolation import own_settings
 from ..surrogate.model import Surrogate
-from ..surrogate.prediction import Prediction
 from ..trial import Array, LearningCurve, Trial
-from .acquisition import incumbent_at, log_expected_improvement
+from .acquisition import Candidates, incumbent_at
 from .base import BaseOptimizer
 from .cost_model import CostModel, log_prices
 from .hyperband import best_first, rung_epochs
@@ -43,54 +40,6 @@ from .learning_rates import learning_rates
 from .output_transform import OutputTransform
 from .policy import Policy
 from .surrogate_inputs import InputBuilder
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """The m candidates of one decision, k paused trials and then new points, with their predictions."""
-
-    paused: list[LearningCurve]
-    points: Array
-    """(m - k, d)"""
-    target_epoch: NDArray[np.int64]
-    """(m,) the epoch that each is predicted at."""
-    threshold: Array
-    """(m,) or (1,) the target to improve on."""
-    prediction: Prediction
-    """(m,) targets."""
-    noise: Array
-    """(m,) variances of the noise that a value has around what is predicted."""
-    log_price: Array | float = 0.0
-    """(m,) what log EI is lowered by, for what a step costs."""
-
-    def log_ei(self, index: NDArray[np.int64] | slice = slice(None)) -> Array:
-        """(m,) log expected improvement, less its price, or that of some; an upper bound where `std` is one."""
-        threshold = np.broadcast_to(self.threshold, self.target_epoch.shape)
-        std = np.sqrt(self.prediction.std[index] ** 2 + self.noise[index])
-        log_ei = log_expected_improvement(self.prediction.mean[index], std, threshold[index])
-        price = np.broadcast_to(self.log_price, self.target_epoch.shape)[index]
-        return np.asarray(np.where(np.isnan(log_ei), -math.inf, log_ei) - price)
-
-    def by_ei(self, min_log_ei: float = -math.inf) -> Iterator[int]:
-        """Candidates whose log EI exceeds `min_log_ei`, the largest first.
-
-        Standard deviations become exact only of those that may be next: the leaders by upper bound, in growing batches.
-        """
-        log_ei = self.log_ei()
-        batch = 30
-        while True:
-            best = int(log_ei.argmax())
-            if log_ei[best] <= min_log_ei:
-                return
-            if self.prediction.is_exact[best]:
-                log_ei[best] = -math.inf
-                yield best
-            else:
-                leaders = np.argsort(-log_ei, kind='stable')[:batch]
-                leaders = leaders[~self.prediction.is_exact[leaders]]
-                self.prediction.refine(leaders)
-                log_ei[leaders] = self.log_ei(leaders)
-                batch *= 2
 
 
 class DyHPO(BaseOptimizer):

@@ -16,7 +16,8 @@ from scipy.stats import t as student
 from surrogates import QUICK, SELDOM, Predicted
 
 from hpo4dl import ASHA, ArgumentError, DyHPO, Trial
-from hpo4dl.optimizers.dyhpo import Candidates, draw_horizon
+from hpo4dl.optimizers.acquisition import Candidates
+from hpo4dl.optimizers.dyhpo import draw_horizon
 from hpo4dl.optimizers.hyperband import rung_epochs
 from hpo4dl.optimizers.policy import Policy
 from hpo4dl.optimizers.surrogate_inputs import draw_visible_fraction
