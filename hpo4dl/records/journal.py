@@ -3,19 +3,11 @@ r"""The append-only record of a run: one JSON object a line, the truth from whic
     {"event": "run", "schema": 2, "run": "experiment_20261124-120000"}      the first line
     {"event": "start", "attempt": 4, "trial": 2, "previous_epoch": 1, "epoch": 2, ...}
     {"event": "result", "attempt": 4, "trial": 2, "epochs": [{"epoch": 2, "metric": 0.91}], "failed": null, ...}
-    {"event": "lost", "attempt": 5, "trial": 3, "reason": "...", "counts": true}      will be made again
-    {"event": "evict", "trial": 7, "reason": "max_disk"}      its checkpoint is about to be removed
-    {"event": "enqueue", "configuration": {"lr": 0.1}}      somebody asked for it
-    {"event": "give_up", "trial": 8, "reason": "..."}      somebody asked that it is trained no further
-    {"event": "resume"}      after a kill: the time since the line before it was a pause
-    {"event": "salvage", "file": "journal.damaged-1.jsonl", "lines": [12]}      those lines of that file are gone
-    {"event": "finish", "trials": [3, 7]}      after the race, they are trained to the end
-    {"event": "stop", "reason": "...", "expected_gain": 0.002}
 
-ARCHITECTURE.md says what each field means. Each line ends with the CRC-32 of what stands before it, so that a damaged
-line is noticed. An epoch counts from the moment its "result" is on the disk; `append` returns only then. A last line
-without its newline is a write that a kill cut short: it was never acknowledged, and is cut off. There is one writer,
-the tuner's process, which holds the `Lock`. Whoever else reads a journal changes nothing in it.
+ARCHITECTURE.md has all events, and what their fields mean. Each line ends with the CRC-32 of what stands before it, so
+that a damaged line is noticed. An epoch counts from the moment its "result" is on the disk; `append` returns only then.
+A last line without its newline is a write that a kill cut short: it was never acknowledged, and is cut off. There is
+one writer, the tuner's process, which holds the `Lock`. Whoever else reads a journal changes nothing in it.
 """
 
 from __future__ import annotations
