@@ -108,7 +108,7 @@ def test_ways_to_tell() -> None:
     assert told.metrics == expected
     assert told.info == {epoch: {'twice': 2 / epoch} for epoch in expected}
     shell = command_objective(['sh', '-c', 'for e in 4 9; do echo epoch=$e loss=1 >> "{results}"; done'])
-    assert shell({}, 9, 3, 'checkpoint') == [{'epoch': 4, 'metric': 1.0}, {'epoch': 9, 'metric': 1.0}]
+    assert shell({}, 9, 3, 'checkpoint') == [{'epoch': epoch, 'metric': 1.0, 'loss': 1} for epoch in (4, 9)]
 
 
 DEATHS: dict[str, tuple[str, str, set[int]]] = {
