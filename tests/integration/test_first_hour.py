@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -199,7 +198,7 @@ def outer():
 
 def test_names_by_which_functions_are_imported() -> None:
     assert importable(tuned) == 'runs:tuned'
-    assert importable(Fraction.limit_denominator) == 'fractions:Fraction.limit_denominator'
+    assert importable(Path.mkdir) == 'pathlib:Path.mkdir'
     assert importable(outer()) == importable(lambda: None) == importable(object()) == importable(3) == ''
 
 
