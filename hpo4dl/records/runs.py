@@ -22,11 +22,9 @@ def runs_below(folder: Path) -> list[Path]:
 
 
 def find_run(folder: str | os.PathLike[str], newest: bool = False) -> Path:
-    """A folder that is a run's; for 'last', unless something is called that, the newest run below the current one.
+    """A folder that is a run's, or, for `newest`, the newest run below it.
 
-    Args:
-        folder: as a user gives it.
-        newest: take the newest run below a folder that is none itself.
+    For 'last', unless something is called that, it is the newest run below the current one.
 
     Raises:
         JournalError: there is none. It says what is there instead.
