@@ -135,7 +135,7 @@ def test_a_core_copy_logs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
     lines = LogLines()
     state = RunState(True)
     with caplog.at_level(logging.INFO, logger='hpo4dl'):
-        lines.begin(tmp_path, state)
+        lines.begin(tmp_path, state, 'metric')
         lines.result(Event(Trial(3, {}, 0, 1), {}, 'broke', None, 1, 9, 1.0), state)
         lines.close()
         lines.end(tmp_path, 'how to go on')
