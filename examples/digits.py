@@ -141,6 +141,7 @@ def tune(optimizer: str, seed: int, options: argparse.Namespace) -> dict[str, An
         max_budget=options.max_budget,
         seed=seed,
         output_path=options.output_dir / f'{optimizer}_seed{seed}',
+        quiet=True,  # ten races, each a line below
     )
     begin = time.perf_counter()
     incumbent = tuner.run()

@@ -20,6 +20,8 @@ from .errors import StorageError
 
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 """What a file system says when the trouble is its own: full, read-only, broken, gone."""
+LARGEST = 2**32
+"""Bytes of a file that is read whole: a file of a run that was received may be sparse, and of any size."""
 MANY_FILES = 100
 """From so many files on, all of a file system is forced to the disk at once."""
 
@@ -86,13 +88,15 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> Iterator[BinaryIO]:
 
 
 def read_regular(path: Path, limit: int = -1) -> bytes:
-    """What is in a file, `limit` bytes of it at most; OSError as `open_regular`."""
+    """Return what is in a file, `limit` bytes at most; OSError as `open_regular`, and of one that no memory holds."""
     with open_regular(path) as file:
+        if limit < 0 and os.fstat(file.fileno()).st_size > LARGEST:
+            raise OSError(errno.EFBIG, f'larger than {LARGEST} bytes', str(path))
         return file.read(limit)
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; OSError as `open_regular`, ValueError of what is no JSON, or nested without end."""
+    """Return what a JSON file holds; OSError as `open_regular`, ValueError of what is no JSON, or nested too deeply."""
     try:
         return json.loads(read_regular(path))
     except RecursionError as error:
@@ -110,7 +114,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def walk(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """All that lies below a folder, each folder before what is in it. Links are not followed.
+    """Yield all that lies below a folder, each folder before what is in it. Links are not followed.
 
     What vanishes meanwhile, since something still writes there, is no part of it; the folder itself must be there.
     It does not call itself: folders may be nested more deeply than calls may be.
@@ -207,7 +211,7 @@ def copy_file(source: str | os.PathLike[str], destination: str | os.PathLike[str
 
 
 def parts_with_data(file: int, size: int) -> Iterator[tuple[int, int]]:
-    """Where a file has data, from and to; all of it where the system does not tell holes."""
+    """Yield where a file has data, from and to; all of it where the system does not tell holes."""
     at = 0
     while at < size:
         begin, end = at, size

@@ -60,7 +60,7 @@ class Observers:
                 logger.exception('the callback %s failed; the race goes on', brief(callback))
 
     def interrupted(self, error: BaseException, how_to_go_on: str) -> None:
-        """An exception ends the run: have its traceback end with how to go on, or log that where it cannot."""
+        """Have the traceback of what ends the run end with how to go on, or log that where it cannot."""
         if hasattr(error, 'add_note'):
             error.add_note(how_to_go_on)
         else:  # Python 3.10

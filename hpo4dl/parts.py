@@ -1,8 +1,8 @@
-"""The parts of a race that a tuner's arguments ask for: the optimizer, and the workers."""
+"""The parts of a race that a tuner's arguments ask for: who decides, where calls are made, and who is told."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -12,6 +12,7 @@ from .execution.engines import Workers, slots_for
 from .execution.pickling import check_picklable
 from .execution.processes import check_devices
 from .execution.worker import TrainsAttempts
+from .observers import Observers
 from .optimizers.base import BaseOptimizer
 from .optimizers.protocol import Forecasts, Optimizer
 from .optimizers.registry import OPTIMIZERS, check_agrees
@@ -21,8 +22,18 @@ from .space.unit_cube import Space
 from .trial import Objective
 
 
+def parts_of(given: Mapping[str, Any], settings: Settings, space: Space) -> tuple[Optimizer, Workers, Observers]:
+    """Return the parts that the arguments of `Tuner`, or of `Tuner.resume`, ask for; raises ArgumentError."""
+    objective_function: Objective = given['objective_function']
+    if isinstance(objective_function, TrainsAttempts):
+        objective_function.check_names(space.names)
+    chosen = chosen_optimizer(given['optimizer'], settings, space)
+    observers = Observers(given['callbacks'], given['progress'], settings.max_budget, settings.cost, given['quiet'])
+    return chosen, workers_of(given, settings.trial_timeout), observers
+
+
 def build_optimizer(settings: Settings, space: Space) -> BaseOptimizer:
-    """The optimizer that the settings name, knowing nothing yet."""
+    """Return the optimizer that the settings name, knowing nothing yet."""
     special: dict[str, Any] = {}
     bounds = (settings.max_budget, settings.time_limit, settings.target)
     if settings.optimizer == 'dyhpo':
@@ -40,7 +51,7 @@ def build_optimizer(settings: Settings, space: Space) -> BaseOptimizer:
 
 
 def chosen_optimizer(given: Any, settings: Settings, space: Space) -> Optimizer:
-    """The optimizer that the settings name, else the given one; ArgumentError where that does not fit the settings."""
+    """Return the optimizer that the settings name, else the given one; ArgumentError where that does not fit them."""
     chosen: Optimizer = given if settings.optimizer is None else build_optimizer(settings, space)
     if chosen is given and isinstance(chosen, BaseOptimizer):
         check_agrees(chosen, settings.max_epochs, settings.minimize, space)
@@ -50,30 +61,16 @@ def chosen_optimizer(given: Any, settings: Settings, space: Space) -> Optimizer:
     return chosen
 
 
-def check_fits(objective_function: Objective, space: Space) -> None:
-    """Raises ArgumentError where an objective function that is a program has placeholders that the space has not."""
-    if isinstance(objective_function, TrainsAttempts):
-        objective_function.check_names(space.names)
-
-
-def workers_of(
-    objective_function: Objective,
-    trial_timeout: float | None,
-    executor: Any,
-    num_workers: int,
-    devices: Sequence[str] | None,
-    devices_per_trial: int,
-    trials_per_device: int,
-    fresh_process: bool,
-) -> Workers:
-    """The workers that these arguments of `Tuner` ask for; raises ArgumentError."""
-    n, is_fresh = check_count('num_workers', num_workers), check_flag('fresh_process', fresh_process)
+def workers_of(given: Mapping[str, Any], trial_timeout: float | None) -> Workers:
+    """Return the workers that the arguments of `Tuner` ask for; raises ArgumentError."""
+    objective_function, executor, devices = given['objective_function'], given['executor'], given['devices']
+    n, is_fresh = check_count('num_workers', given['num_workers']), check_flag('fresh_process', given['fresh_process'])
     if executor is not None and devices is not None:
         raise ArgumentError('devices', devices, 'None with an executor: its engine gives its workers theirs')
     if executor is not None and is_fresh:
         raise ArgumentError('fresh_process', is_fresh, 'False with an executor: that makes its own workers')
-    per_trial = check_count('devices_per_trial', devices_per_trial)
-    seen = check_devices(devices, n, per_trial, check_count('trials_per_device', trials_per_device))
+    per_trial, per_device = (check_count(name, given[name]) for name in ('devices_per_trial', 'trials_per_device'))
+    seen = check_devices(devices, n, per_trial, per_device)
     own_process = executor is None and (n > 1 or seen is not None or trial_timeout is not None or is_fresh)
     check_place(objective_function, n if own_process else 0)
     if own_process or isinstance(executor, ProcessPoolExecutor):

@@ -15,11 +15,12 @@ from .errors import MissingPartError
 from .log import Log
 from .progress import Event
 from .race.loop import Loop
+from .records.journal import Journal
 from .records.state import RunState
 
 if TYPE_CHECKING:
-    from .analysis.narrator import Narrator
     from .analysis.run import Run as Run
+    from .narration.narrator import Narrator
 
 logger = Log(__name__)
 
@@ -27,7 +28,7 @@ logger = Log(__name__)
 class LogLines:
     """The narrator of a core copy, which tells what is worth a line in a log; methods as `Narrator`'s."""
 
-    def begin(self, run_folder: Path, state: RunState) -> None:
+    def begin(self, run_folder: Path, state: RunState, metric_name: str) -> None:
         logger.info('the run is in %s', run_folder)
 
     def result(self, event: Event, state: RunState) -> None:
@@ -44,7 +45,7 @@ class LogLines:
 def narrator(progress: bool | None, quiet: bool) -> Narrator | LogLines:
     """Who tells people of a race: `progress` and `quiet` as in `Tuner`."""
     with suppress(MissingPartError):
-        from .analysis.narrator import Narrator
+        from .narration.narrator import Narrator
 
         return Narrator(progress, quiet)
     return LogLines()
@@ -69,12 +70,19 @@ def taker_of_requests(run_folder: Path) -> Callable[[Loop], None]:
     return lambda loop: None
 
 
-def command_to_go_on(run_folder: Path, function: object) -> str | None:
+def salvage(journal: Journal) -> None:
+    """Write a damaged journal anew from its whole lines, see `salvage_journal`."""
+    from .analysis.salvage import salvage_journal
+
+    salvage_journal(journal)
+
+
+def command_to_go_on(run_folder: Path, function: object, finish: int | None) -> str | None:
     """The command that goes on with a run, of this function, see `going_on.py`; None: there is none."""
     with suppress(MissingPartError):
         from .tools.going_on import command_to_go_on
 
-        return command_to_go_on(run_folder, function)
+        return command_to_go_on(run_folder, function, finish)
     return None
 
 

@@ -14,7 +14,7 @@ from .files import storage_errors
 from .observers import Observers
 from .optimizers.protocol import Optimizer
 from .parts import build_optimizer
-from .periphery import command_to_go_on, taker_of_requests
+from .periphery import command_to_go_on, salvage, taker_of_requests
 from .race.budget import Budget
 from .race.loop import Loop
 from .race.planner import Planner
@@ -69,7 +69,8 @@ class Session:
         with storage_errors(self.run_folder):
             stop = self._race(finish)
             incumbent = self.state.incumbent_row()
-            self.observers.people.end(self.run_folder, self._how_to_go_on(stop.is_final and incumbent is not None))
+            needs_more = incumbent is not None and (stop.is_final or stop.reason.startswith('max_budget'))
+            self.observers.people.end(self.run_folder, self._how_to_go_on(finish, needs_more))
         if incumbent is None:
             raise self._nothing_found(stop)
         return incumbent
@@ -79,7 +80,7 @@ class Session:
         deadline, lock = Deadline(self.settings.time_limit, allocation_left()), Lock(self.run_folder, self.take_over)
         with lock, self._signals.watched(), closing(self._journal):
             loop = self._take_up(lock, deadline, finish)
-            self.observers.people.begin(self.run_folder, self.state)
+            self.observers.people.begin(self.run_folder, self.state, self.settings.metric_name)
             try:
                 stop = loop.run() if finish is None else loop.finish(finish)
                 self.stopped, planner = stop.reason, loop.planner
@@ -88,7 +89,7 @@ class Session:
                     loop.storage.checkpoints.end()
                 self._is_current, self._asked = True, loop.planner.asked
             except BaseException as error:
-                self.observers.interrupted(error, self._how_to_go_on())
+                self.observers.interrupted(error, self._how_to_go_on(finish))
                 raise
             finally:
                 self.workers.close()
@@ -96,14 +97,15 @@ class Session:
                 write_table(self.run_folder, self.state)
         return stop
 
-    def _how_to_go_on(self, needs_more: bool = False) -> str:
-        """The last line of a run, for people: what to type to go on with it, perhaps with a larger budget."""
+    def _how_to_go_on(self, finish: int | None, needs_more: bool = False) -> str:
+        """The last line of a run, for people: what to type to go on with race or `finish`, or with a larger budget."""
         is_named = self.settings.optimizer is not None and self.workers.is_this_process()
-        command = command_to_go_on(self.run_folder, self.workers.objective_function if is_named else None)
+        finish = None if needs_more else finish
+        command = command_to_go_on(self.run_folder, self.workers.objective_function if is_named else None, finish)
         if command is not None:
             return f'hpo4dl: to go on: {command}{" --max-budget N" if needs_more else ""}'
-        more = ', max_budget=N' if needs_more else ''
-        return f'hpo4dl: to go on: Tuner.resume({str(self.run_folder)!r}, objective_function{more}).run()'
+        more, call = ', max_budget=N' if needs_more else '', 'run()' if finish is None else f'finish({finish})'
+        return f'hpo4dl: to go on: Tuner.resume({str(self.run_folder)!r}, objective_function{more}).{call}'
 
     def _take_up(self, lock: Lock, deadline: Deadline, finish: int | None) -> Loop:
         """The loop, with optimizer, state and checkpoints where the journal ends."""
@@ -111,13 +113,14 @@ class Session:
             self._is_current = False  # the optimizer knows of a step that is not in the journal
         if not self._is_current:
             self._forget()
-            follow_journal(self._journal, self.state, self.optimizer, lock, self.salvage)
+            if self.salvage:
+                salvage(self._journal)
+            follow_journal(self._journal, self.state, self.optimizer, lock)
             storage_path = self.settings.storage_path
             self.identity = claim_checkpoints(self.run_folder, self.identity, storage_path, self.salvage)
         else:
             self._journal.take(lock.check, lock.taken_over)
-        how = f'go on with Tuner.resume({str(self.run_folder)!r}, objective_function)'
-        loop = self._loop(lock, deadline, f'{how}.run()' if finish is None else f'{how}.finish({finish})')
+        loop = self._loop(lock, deadline)
         trains_on = finish is not None  # keep_checkpoints='best' may have removed the folder when the race ended
         if not self._is_current:
             if self.state.attempts and self.state.stopped is None:
@@ -138,7 +141,7 @@ class Session:
             self.optimizer = build_optimizer(self.settings, self.space)
         self.state, self._asked = RunState(self.settings.minimize, self.space.restore), None
 
-    def _loop(self, lock: Lock, deadline: Deadline, how_to_resume: str) -> Loop:
+    def _loop(self, lock: Lock, deadline: Deadline) -> Loop:
         """The loop over state and optimizer as they are."""
         settings = self.settings
         folder = self.identity.checkpoint_folder(self.run_folder, settings.storage_path)
@@ -152,7 +155,7 @@ class Session:
         return Loop(
             planner=Planner(self.optimizer, budget, retries, storage, self.workers, least_gain, self._asked),
             storage=storage,
-            rules=StoppingRules(deadline, budget, settings.target, how_to_resume, failures),
+            rules=StoppingRules(deadline, budget, settings.target, failures),
             workers=self.workers,
             signals=self._signals,
             observe=partial(self.observers.tell, deadline=deadline),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,13 +14,16 @@ from .errors import ArgumentError, JournalError
 from .optimizers.registry import OPTIMIZERS
 from .race.budget import UNITS
 from .records.checkpoints import Keep, Mode
-from .records.events import is_whole
+from .records.events import LARGEST
 from .records.run_folder import read_settings
 from .surrogate.device import check_device
 
+MOST_CONFIGURATIONS = 10**7
+"""That memory holds before a decision: a run that was received may ask for more."""
+
 
 def argument(check: Callable[[str, Any], Any], *, optional: bool = False, default: Any = MISSING) -> Any:
-    """A field whose value is what `check` makes of the argument, or raises ArgumentError; `optional`: or None."""
+    """Return a field that holds what `check` makes of the argument, or raises ArgumentError; `optional`: or None."""
     checked = check if not optional else lambda name, value: None if value is None else check(name, value)
     return field(default=default, metadata={'check': checked})
 
@@ -29,12 +33,12 @@ def check_positive(name: str, value: Any) -> float:
     return check_number(name, value, positive=True)
 
 
-def check_epochs(name: str, value: Any) -> int:
-    """`value` as an int; raises ArgumentError unless it is a whole number > 0 that a journal can hold."""
-    epochs = check_count(name, value)
-    if not is_whole(epochs):
-        raise ArgumentError(name, value, 'a whole number below 2**53')
-    return epochs
+def check_up_to(most: int, name: str, value: Any) -> int:
+    """`value` as an int; raises ArgumentError unless it is a whole number from 1 to `most`."""
+    count = check_count(name, value)
+    if count > most:
+        raise ArgumentError(name, value, f'a whole number from 1 to {most}')
+    return count
 
 
 def check_configurations(name: str, value: Any) -> list[dict[str, Any]]:
@@ -48,13 +52,13 @@ def check_configurations(name: str, value: Any) -> list[dict[str, Any]]:
 class Settings:
     """The tuner's arguments as they are used, and as `settings.json` holds them. `Tuner` says what each means."""
 
-    max_epochs: int = argument(check_epochs)
+    max_epochs: int = argument(partial(check_up_to, LARGEST - 1))
     max_budget: float | None = argument(check_positive, optional=True)
     """In the unit that `cost` names; epochs are whole."""
     optimizer: str | None = argument(lambda name, value: check_choice(name, value, tuple(OPTIMIZERS)), optional=True)
     """None: an object that the user gave."""
     minimize: bool = argument(check_flag)
-    num_configurations: int = argument(check_count)
+    num_configurations: int = argument(partial(check_up_to, MOST_CONFIGURATIONS))
     seed: int = argument(lambda name, value: check_seed(value))
     device: str | None = argument(lambda name, value: check_device(value))
     storage_path: str | None = argument(lambda name, value: os.path.abspath(check_path(name, value)), optional=True)
@@ -81,12 +85,12 @@ class Settings:
         return cls(**{name: check(name, given[name]) for name, check in checks.items()})
 
     def replaced(self, given: Mapping[str, Any]) -> Settings:
-        """The same, but for those of the arguments that are settings and not None; raises ArgumentError."""
+        """Return the same, but for those of the arguments that are settings and not None; raises ArgumentError."""
         return Settings.checked(asdict(self) | {name: value for name, value in given.items() if value is not None})
 
     @classmethod
     def read(cls, run_folder: Path) -> Settings:
-        """The settings of a run; raises JournalError where they cannot be used."""
+        """Return the settings of a run; raises JournalError where they cannot be used."""
         stored, path = read_settings(run_folder), run_folder / 'settings.json'
         unknown = set(stored) - {field.name for field in fields(cls)}
         if unknown:

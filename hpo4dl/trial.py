@@ -131,7 +131,7 @@ class Incumbent(dict[str, Any]):
 
 
 def copied(configuration: Mapping[str, Any]) -> Configuration:
-    """The configuration as the receiver's own: changing it, or a list or dict in it, changes nothing of ours."""
+    """Return the configuration as the receiver's own: changing it, or a list or dict in it, changes nothing of ours."""
     return {name: _copied_value(value) for name, value in configuration.items()}
 
 

@@ -12,10 +12,9 @@ from ConfigSpace import ConfigurationSpace
 
 from .checks import check_count, check_flag, check_objective_function, check_path
 from .errors import ArgumentError
-from .observers import Observers
 from .optimizers.protocol import Optimizer
 from .optimizers.registry import check_optimizer
-from .parts import check_fits, chosen_optimizer, workers_of
+from .parts import parts_of
 from .periphery import first_configurations, results
 from .progress import Callback
 from .records.checkpoints import Keep, Mode
@@ -135,7 +134,6 @@ class Tuner:
             accepted = 'a whole number >= 1, unless time_limit, target or stop_when_gain_below is given'
             raise ArgumentError('max_budget', max_budget, accepted)
         space = Space(configspace, candidates)
-        check_fits(objective_function, space)
         first = first_configurations(initial_configurations, warm_start, configspace, candidates)
         for configuration in first:
             space.to_unit(configuration, 'initial_configurations')
@@ -143,15 +141,12 @@ class Tuner:
         plain_candidates = None if candidates is None else [space.plain(candidate) for candidate in candidates]
         plain = {'optimizer': known, 'initial_configurations': plain_first, 'candidates': plain_candidates}
         settings = Settings.checked(arguments | plain)
-        chosen = chosen_optimizer(optimizer, settings, space)
-        observers = Observers(callbacks, progress, settings.max_budget, settings.cost, quiet)
-        processes = (devices, devices_per_trial, trials_per_device, fresh_process)
-        workers = workers_of(objective_function, settings.trial_timeout, executor, num_workers, *processes)
+        parts = parts_of(arguments, settings, space)
         folder, identity = make_run_folder(check_path('output_path', output_path), settings.storage_path, name)
         write_run(folder, identity, asdict(settings), configspace)
         make_marked(identity.checkpoint_folder(folder, settings.storage_path), identity, folder)
         Journal(folder).begin({'event': 'run', 'schema': SCHEMA, 'run': folder.name})
-        self._session = Session(folder, identity, settings, space, chosen, workers, observers)
+        self._session = Session(folder, identity, settings, space, *parts)
 
     @classmethod
     def resume(
@@ -180,7 +175,7 @@ class Tuner:
         take_over: bool = False,
         salvage: bool = False,
     ) -> Tuner:
-        """A tuner that goes on with an interrupted run where its journal ends: `Tuner.resume(folder, f).run()`.
+        """Return a tuner that goes on with an interrupted run where its journal ends: `Tuner.resume(folder, f).run()`.
 
         Args:
             run_folder: the folder of the run; 'last': the newest one below the current folder.
@@ -200,6 +195,7 @@ class Tuner:
             ArgumentError: an argument cannot be used.
             JournalError: the folder holds no run, or a damaged one.
         """
+        arguments = dict(locals())  # by name: `Settings.replaced` takes those that are settings
         check_objective_function(objective_function)
         check_flag('take_over', take_over)
         check_flag('salvage', salvage)
@@ -212,17 +208,11 @@ class Tuner:
         identity = read_identity(folder) or Identity.new(folder.name)
         identity.checkpoint_folder(folder, stored.storage_path)  # raises where a link lies there
         configspace = read_configuration_space(folder, as_space(configuration_space))
-        changed: dict[str, Any] = {'max_budget': max_budget, 'time_limit': time_limit, 'target': target, 'retry': retry}
-        changed |= {'stop_when_gain_below': stop_when_gain_below, 'trial_timeout': trial_timeout, 'max_disk': max_disk}
-        settings = stored.replaced(changed)
+        settings = stored.replaced(arguments | {'optimizer': None})
         space = Space.restored(configspace, settings.candidates)
-        check_fits(objective_function, space)
-        chosen = chosen_optimizer(optimizer, settings, space)
-        observers = Observers(callbacks, progress, settings.max_budget, settings.cost, quiet)
-        processes = (devices, devices_per_trial, trials_per_device, fresh_process)
-        workers = workers_of(objective_function, settings.trial_timeout, executor, num_workers, *processes)
+        parts = parts_of(arguments, settings, space)
         tuner = cls.__new__(cls)
-        tuner._session = Session(folder, identity, settings, space, chosen, workers, observers, take_over, salvage)
+        tuner._session = Session(folder, identity, settings, space, *parts, take_over, salvage)
         return tuner
 
     @property
@@ -265,11 +255,11 @@ class Tuner:
         return f'<Tuner: {spent}, {found}; {self.run_folder}>'
 
     def _repr_html_(self) -> str:
-        """The run as a table, in a notebook."""
+        """Return the run as a table, in a notebook."""
         return self.results()._repr_html_()
 
     def results(self) -> Run:
-        """The run as its folder has it: trials, learning curves, incumbent, a data frame, a plot. See `read_run`."""
+        """Return the run as its folder has it: trials, learning curves, incumbent, data frame, plot. See `read_run`."""
         return results(self.run_folder)
 
     def run(self) -> Incumbent:

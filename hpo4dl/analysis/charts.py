@@ -7,8 +7,10 @@ Python, so that the page needs no NumPy.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from ..records.state import TrialRecord
@@ -233,10 +235,15 @@ def epoch_label(run: Run, text: str = 'epoch of the trial') -> str:
     return text + (f', of {run.max_epochs} at most' if last_epoch(run) < run.max_epochs else '')
 
 
-def trials_by_epoch(run: Run) -> list[int]:
-    """Return the number of trials that were trained to at least each epoch, from 1 to `max_epochs`."""
-    reached = [trial.epoch for trial in run.trials.values()]
-    return [sum(epoch >= wanted for epoch in reached) for wanted in range(1, run.max_epochs + 1)]
+def trials_by_epoch(run: Run) -> list[tuple[int, int, int]]:
+    """Return bars: first and last epoch, and the number of trials that were trained to each of these, or further.
+
+    Of many epochs, those with the same number are one bar.
+    """
+    reached = sorted(trial.epoch for trial in run.trials.values())
+    last = max([1, *reached])
+    ends = range(1, last + 1) if last <= 200 else sorted({*reached} - {0})
+    return [(before + 1, end, len(reached) - bisect_left(reached, end)) for before, end in pairwise([0, *ends])]
 
 
 def time_unit(seconds: float) -> tuple[str, int]:
@@ -275,7 +282,7 @@ def page_data(run: Run) -> dict[str, Any]:
         path = [round(column.positions[i], 4) for column in columns]
         by_id[trial.id] |= {'rank': i + 1, 'path': path, 'opacity': opacities[i]}
     last, counts = last_epoch(run), trials_by_epoch(run)
-    most = max(*counts, 1)
+    most = max(1, *(n for _, _, n in counts))
     unit, unit_seconds = time_unit(run.elapsed)
     counted = epoch_label(run, 'trials trained to at least this epoch')
     every = [metric for trial in ranked for metric in trial.metrics.values()]
@@ -297,7 +304,7 @@ def page_data(run: Run) -> dict[str, Any]:
             **_drawn(Axis(0, run.elapsed / unit_seconds or 1), 6, f'time that the run worked ({unit})'),
             'unit': unit_seconds,
         },
-        'counts': counts[:last],
+        'counts': counts,
         'counted': {**_drawn(Axis(0.5, last + 0.5), 4, counted), 'ticks': epoch_ticks(last, 4)},
         'count': _drawn(Axis(0.7 if most > 50 else 0, 1.05 * most, most > 50), 10, 'trials', whole=True),
         'parallel': [{'name': c.name, 'marks': c.marks, 'inactive': INACTIVE in c.positions} for c in columns],

@@ -24,8 +24,8 @@ from ..files import read_regular
 from ..integrations.extras import import_extra
 from ..records.state import TrialRecord
 from ..text import escape, one_line
+from .output import write_output
 from .run import Hyperparameter, Run, is_number, to_json
-from .text import write_output
 
 FORMATS = ('csv', 'json', 'parquet', 'optuna', 'deepcave', 'configspace')
 ENDINGS = {'parquet': '.parquet', 'optuna': '.journal', 'deepcave': '-deepcave'}
@@ -107,7 +107,7 @@ def as_configspace(run: Run) -> str:
 
     path = run.folder / 'configuration_space.json'
     try:
-        return write_space(read_space(path.read_text(encoding='utf-8')))
+        return write_space(read_space(read_regular(path).decode()))
     except Exception as error:  # whatever ConfigSpace raises
         raise HPO4DLError(f'{path}: this ConfigSpace cannot read it: {escape(repr(error))}') from error
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..failures import kind_of
+from ..failure_kinds import kind_of
 from ..records.state import TrialRecord
 from ..text import escape, truncate
 from ..trial import Trial

@@ -46,7 +46,10 @@ def importance(run: Run, epoch: int | None = None) -> Importance:
     optuna = import_extra('optuna', 'optuna')
     trials = [trial for trial in run.trials.values() if trial.metrics]
     if epoch is None:
-        least, epochs = max(SHARE * len(trials), MIN_TRIALS), range(run.max_epochs, 0, -1)
+        least, epochs = (
+            max(SHARE * len(trials), MIN_TRIALS),
+            sorted({e for t in trials for e in t.metrics}, reverse=True),
+        )
         epoch = next((e for e in epochs if sum(e in trial.metrics for trial in trials) >= least), 1)
     reached = [trial for trial in trials if epoch in trial.metrics]
     if len(reached) < MIN_TRIALS:

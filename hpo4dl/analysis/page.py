@@ -60,6 +60,8 @@ def server(folder: Path, port: int, poll: int) -> ThreadingHTTPServer:
     read_run(folder)  # an error now rather than in the browser
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = 10  # seconds: who connects and asks for nothing occupies no thread for ever
+
         def do_GET(self) -> None:
             host = urlsplit('//' + self.headers.get('Host', '')).hostname
             address = urlsplit(self.path)

@@ -52,8 +52,8 @@ class Decision:
         else:  # the budget may have been another one then: it paid for the trial that was chosen, at least
             budget = Budget(math.inf, self.settings.cost, end)
             reached = self.wanted.previous_epoch if chosen in state.checkpoints else 0
-            kept = budget.kept(state, self.optimizer, (end - reached) * budget.pace(chosen, state), chosen)
-            found = None if kept is None else kept.trial
+            reserve = budget.reserve(state, self.optimizer, (end - reached) * budget.pace(chosen, state), chosen)
+            found = None if reserve is None else reserve.trial
         self.optimizer.replay(self.wanted)
         return None if found is None else next_step(found, end, state)
 

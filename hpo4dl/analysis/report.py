@@ -6,7 +6,7 @@ import html
 import json
 from collections.abc import Sequence
 
-from ..failures import kind_of
+from ..failure_kinds import kind_of
 from ..records.journal import NAME
 from ..text import escape, truncate
 from .failures import counted_kinds, grouped
@@ -23,7 +23,7 @@ def report_text(run: Run, runners_up: int = 5, width: int = 120, tracebacks: boo
         width: characters a line; longer configurations go on in the next line.
         tracebacks: whether each reason of failures is shown with its trials and a traceback.
     """
-    settings, trials = run.settings, run.trials.values()
+    settings = run.settings
     how = f'{settings.get("optimizer") or "an optimizer object"}, seed {settings.get("seed")}'
     direction = f'{"smaller" if run.minimize else "larger"} {escape(run.metric_name)} is better'
     lines = [f'{escape(run.name)}: {escape(how)}, {direction}', *wrapped(f'  {escape(run.status())}', width, 4)]
@@ -37,23 +37,10 @@ def report_text(run: Run, runners_up: int = 5, width: int = 120, tracebacks: boo
     if run.incumbent and run.stopped and run.expected_metric is not None:
         text = f'{run.expected_metric:.6g} by all that was seen; the best of many noisy values is partly luck'
         lines += entry('expected', text, width)
-    planned, counts_epochs = settings.get('max_budget') or 0, settings.get('cost', 'epochs') == 'epochs'
-    after = run.epochs_spent - int(run.budget_spent) if counts_epochs else 0
-    budget = f' of {planned}' if counts_epochs and run.budget_spent <= planned else ''  # a resumed run may have another
-    saved, paused = run.epochs_saved(), sum(t.failed is None and 0 < t.epoch < run.max_epochs for t in trials)
-    line = f'{run.epochs_spent - after}{budget} spent on {plural(len(trials), "trial")}'
-    line += f', and {after} after the race' if after else ''
-    if saved:
-        line += f'; {paused} paused before epoch {run.max_epochs}, which saved {saved}'
-        line += f' ({saved / (saved + run.epochs_spent):.0%} of training all to the end)'
-    lines += entry('epochs', line, width)
-    if not counts_epochs:
-        budget = f' of {planned:.6g}' if planned else ''
-        unit = ' seconds' if settings['cost'] == 'seconds' else ', as reported'
-        lines += entry('cost', f'{run.budget_spent:.6g}{budget}{unit}', width)
+    lines += budget_lines(run, width)
     if run.stopped and run.expected_gain is not None:
-        gain = f'by {run.expected_gain:.2g}' if run.expected_gain > 0 else 'no more'
-        text = f'training the most promising trial to the end is expected to improve the metric {gain}'
+        gain = f'is expected to improve the metric by {run.expected_gain:.2g}' if run.expected_gain > 0 else ''
+        text = f'training the most promising trial to the end {gain or "is not expected to improve the metric"}'
         lines += entry('more', text, width)
     training, deciding = (sum(getattr(o, key) for o in run.observations) for key in ('seconds', 'overhead'))
     worked, trained, decided = map(format_seconds, (run.elapsed, training, deciding))
@@ -83,18 +70,37 @@ def entry(name: str, text: str, width: int) -> list[str]:
     return wrapped(f'{name:8} {text}', width, 9)
 
 
+def budget_lines(run: Run, width: int) -> list[str]:
+    """Return the lines about what was spent: epochs, what stopping early saved, and what else the budget counts."""
+    planned, counts_epochs = run.settings.get('max_budget') or 0, run.settings.get('cost', 'epochs') == 'epochs'
+    after = run.epochs_spent - int(run.budget_spent) if counts_epochs else 0
+    budget = f' of {planned}' if counts_epochs and run.budget_spent <= planned else ''  # a resumed run may have another
+    saved = run.epochs_saved()
+    paused = sum(t.failed is None and 0 < t.epoch < run.max_epochs for t in run.trials.values())
+    line = f'{run.epochs_spent - after}{budget} spent on {plural(len(run.trials), "trial")}'
+    line += f', and {after} after the race' if after else ''
+    if saved:
+        line += f'; {paused} paused before epoch {run.max_epochs}, which saved {saved}'
+        line += f' ({saved / (saved + run.epochs_spent):.0%} of training all to the end)'
+    lines = entry('epochs', line, width)
+    if not counts_epochs:
+        budget = f' of {planned:.6g}' if planned else ''
+        unit = ' seconds' if run.settings['cost'] == 'seconds' else ', as reported'
+        lines += entry('cost', f'{run.budget_spent:.6g}{budget}{unit}', width)
+    return lines
+
+
 def failure_lines(run: Run, width: int, tracebacks: bool) -> list[str]:
     """Return the lines about failures: how many in all, and of each kind; the three most frequent reasons, or all."""
     groups, reasons = grouped(run.trials.values()), [t.failed for t in run.trials.values() if t.failed is not None]
     if not groups:
-        return []
-    said, hint = (
-        f'{len(reasons)} of {plural(len(run.trials), "trial")}',
-        '(with tracebacks: hpo4dl report RUN --failures)',
-    )
+        return entry('failed', 'none', width) if tracebacks else []
+    said = f'{len(reasons)} of {plural(len(run.trials), "trial")}'
+    hint = '(with tracebacks: hpo4dl report RUN --failures)'
     if len(groups) == 1 and not tracebacks:
         kind = kind_of(reasons[0])
-        return entry('failed', f'{said}{"" if kind == "error" else f", {kind}"}: {groups[0]} {hint}', width)[:6]
+        kind = '' if kind == 'error' or groups[0].message.startswith(kind) else f', {kind}'
+        return entry('failed', f'{said}{kind}: {groups[0]} {hint}', width)[:6]
     said += f': {counted_kinds(reasons)}'
     lines = entry('failed', said if tracebacks else f'{said} {hint}', width)
     for group in groups if tracebacks else groups[:3]:
@@ -175,7 +181,8 @@ def list_text(runs: Sequence[Run], width: int = 120) -> str:
     rows = [['run', 'optimizer', 'epochs', 'trials', 'failed', 'best', 'state']]
     for run in runs:
         budget, best = run.settings.get('max_budget'), run.incumbent
-        spent = f'{run.epochs_spent}/{budget}' if budget else str(run.epochs_spent)
+        is_epochs = budget and run.settings.get('cost', 'epochs') == 'epochs'
+        spent = f'{run.epochs_spent}/{budget}' if is_epochs else str(run.epochs_spent)
         failed = sum(trial.failed is not None for trial in run.trials.values())
         found = f'{best.metric:.5g}' if best else '-'
         cells = [escape(run.settings.get('optimizer') or 'object'), spent, str(len(run.trials)), str(failed)]

@@ -9,21 +9,23 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ..errors import ArgumentError, JournalError
-from ..failures import kind_of
+from ..failure_kinds import kind_of
 from ..files import read_json, read_regular
 from ..integrations.extras import import_extra
-from ..records.events import is_finite, is_whole
+from ..records.events import Event, is_finite, is_whole
 from ..records.journal import NAME, READABLE, SCHEMA, decode_line
 from ..records.lock import process_start_time
-from ..records.runs import find_run, runs_below
+from ..records.runs import find_run
 from ..records.state import Observation, RunState, TrialRecord
 from ..text import brief, escape
+from .salvage import made_consistent
 from .text import plural
 
 if TYPE_CHECKING:
@@ -106,12 +108,16 @@ class Run(RunState):
     def plot(self) -> Figure:
         """Return a matplotlib figure of the run: learning curves, the best so far, the configurations.
 
+        A notebook shows it, whether or not it was set up to show figures.
+
         Raises:
             HPO4DLError: matplotlib is not installed, or there is no metric to draw.
         """
-        from .plots import draw
+        from .plots import draw, image
 
-        return draw(self)
+        figure = draw(self)
+        figure._repr_png_ = partial(image, figure, 'png', dpi=72)  # type: ignore[attr-defined]  # what a notebook asks an object for
+        return figure
 
     def __repr__(self) -> str:
         best = self.incumbent
@@ -121,7 +127,7 @@ class Run(RunState):
         return f'<Run: {plural(len(self.trials), "trial")}, {self.epochs_spent} epochs, {found}; {self.folder}>'
 
     def _repr_html_(self) -> str:
-        """The best trials as a table, for notebooks."""
+        """Return the best trials as a table, for notebooks."""
         from .report import report_html
 
         return report_html(self)
@@ -151,8 +157,8 @@ class Run(RunState):
         high = h.upper if h.upper is not None else max(raced, default=1.0)
         return float(min([low, *raced])), float(max([high, *raced]))
 
-    def status(self) -> str:
-        """Return whether it runs, and where, or why it ended, as a sentence."""
+    def worked_on_by(self) -> str:
+        """Return which process works on it, as far as can be seen from here, in words; empty: none."""
         try:
             owner = read_json(self.folder / 'lock')
             host, pid = str(owner['host']), int(owner['pid'])
@@ -162,7 +168,12 @@ class Run(RunState):
                 return f'process {pid} on this host works on it'
         except (OSError, ValueError, KeyError, TypeError, OverflowError):
             pass
-        return f'stopped: {self.stopped}' if self.stopped else 'interrupted: Tuner.resume, or hpo4dl resume, goes on'
+        return ''
+
+    def status(self) -> str:
+        """Return whether it runs, and where, or why it ended, as a sentence."""
+        over = f'stopped: {self.stopped}' if self.stopped else 'interrupted: Tuner.resume, or hpo4dl resume, goes on'
+        return self.worked_on_by() or over
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:
@@ -178,9 +189,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     try:
         content = read_regular(path / NAME)
     except OSError as error:
-        below = sorted(run.name for run in runs_below(path))
-        hint = f'; runs below it: {", ".join(map(escape, below[-10:]))}' if below else ''
-        raise JournalError(f'{escape(path)}: not the folder of a run ({escape(error)}){hint}') from error
+        raise JournalError(f'{escape(path)}: its journal cannot be read ({escape(error)})') from error
     notes: list[str] = []
     stored = _read_json(path / 'settings.json', dict, notes)
     found = (stored.get(key) for key in ('settings', 'environment'))
@@ -189,31 +198,46 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         if settings.get(key) is not None and not is_usable(settings[key]):
             notes.append(f'settings.json: {key} cannot be used: {escape(brief(settings.pop(key)))}')
     minimize = bool(settings.get('minimize', False))
-    run = Run(minimize, lenient=True, folder=path, settings=settings, environment=environment, notes=notes)
-    _follow(run, content)
+    about: dict[str, Any] = {'folder': path, 'settings': settings, 'environment': environment, 'notes': notes}
+    run = Run(minimize, **about)
+    left_out = _fold(run, _events(path, content))
+    if left_out:
+        events = list(_events(path, content))
+        whole = [(number, event) for number, event in events if event is not None]
+        kept, dropped = made_consistent(whole, keep_unknown=True)
+        run = Run(minimize, **about)
+        left_out = sorted({number for number, event in events if event is None} | {*dropped, *_fold(run, kept)})
+    if left_out:
+        listed = ', '.join(map(str, left_out[:10])) + (', ...' if len(left_out) > 10 else '')
+        notes.append(f'{NAME}: {len(left_out)} damaged lines are left out (line {listed})')
     run.hyperparameters = _hyperparameters(_read_json(path / 'hyperparameters.json', list, notes), run.trials.values())
     return run
 
 
-def _follow(run: Run, content: bytes) -> None:
-    """Apply the whole lines of a journal, with a note on those that are damaged or do not fit."""
-    damaged = []
+def _events(folder: Path, content: bytes) -> Iterator[tuple[int, Event | None]]:
+    """Yield the events of a journal's whole lines, by line; None: it is damaged."""
     for number, line in enumerate(content[: content.rfind(b'\n') + 1].split(b'\n')[:-1], 1):
         event = decode_line(line)
         if number == 1 and event is not None and event.get('schema') not in READABLE:
             found = f'written with schema {escape(event.get("schema"))}'
-            raise JournalError(f'{run.folder / NAME}: {found}, this hpo4dl reads schema 1 and {SCHEMA}')
+            raise JournalError(f'{folder / NAME}: {found}, this hpo4dl reads schema 1 and {SCHEMA}')
+        if event is not None:
+            event.pop('point', None)  # an array, for which NumPy would be imported
+        yield number, event
+
+
+def _fold(run: Run, events: Iterable[tuple[int, Event | None]]) -> list[int]:
+    """Apply events, and return the lines of those that are damaged, or do not fit what stands before them."""
+    unfit = []
+    for number, event in events:
         try:
-            change = None if event is None else run.apply(event)
+            finished = None if event is None else run.apply(event).finished
+            run.observations += finished.observations if finished is not None else []
         except (KeyError, TypeError, ValueError, AttributeError):
-            change = None
-        if change is None:
-            damaged.append(number)
-        elif change.finished is not None:
-            run.observations += change.finished.observations
-    if damaged:
-        listed = ', '.join(map(str, damaged[:10])) + (', ...' if len(damaged) > 10 else '')
-        run.notes.append(f'{NAME}: {len(damaged)} damaged lines are left out (line {listed})')
+            event = None
+        if event is None:
+            unfit.append(number)
+    return unfit
 
 
 def _hyperparameters(described: list[Any], trials: Iterable[TrialRecord]) -> list[Hyperparameter]:

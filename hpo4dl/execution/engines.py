@@ -100,7 +100,7 @@ class ExecutorSlot:
     """Whether each call gets an executor of its own."""
 
     def has_room(self) -> bool:
-        """Whether it may be given a call now."""
+        """Return whether it may be given a call now."""
         self.calls = [call for call in self.calls if not (call.given_up and call.is_done())]
         return not self.broken and len(self.calls) < self.capacity
 
@@ -127,7 +127,7 @@ class ExecutorSlot:
         return call
 
     def outcome(self, call: Call, objective_function: Objective) -> Outcome | LostCall:
-        """What became of a call that is done; ArgumentError: it cannot be pickled; ExecutorError: no worker starts."""
+        """Return what a finished call came to; ArgumentError: it cannot be pickled; ExecutorError: no worker starts."""
         together = [other for other in self.calls if other.executor is call.executor]
         self.calls.remove(call)
         try:
@@ -170,7 +170,7 @@ class ExecutorSlot:
         self.executor = None
 
     def close(self) -> WorkerProcess | None:
-        """The race is over: end what we made, and do not let what still runs elsewhere go on for nobody.
+        """End what we made, and do not let what still runs elsewhere go on for nobody: the race is over.
 
         Returns the process that is to be waited for, if there is one.
         """
@@ -196,7 +196,7 @@ class ExecutorSlot:
             raise ExecutorError(f'no worker can be made: {one_line(error)}; {remedy}') from error
 
     def _lost(self, call: Call, error: BaseException) -> LostCall:
-        """Where no call begins any more, no worker is left (Dask's NoWorkerError), or none can import the objective."""
+        """Count a lost call: where none begins any more, no worker is left (Dask's NoWorkerError), or can import it."""
         begun = call.has_begun()
         self.startup_failures = 0 if begun else self.startup_failures + 1
         if self.startup_failures >= MAX_STARTUP_FAILURES + self.capacity - 1:  # those given out together count once
@@ -231,7 +231,7 @@ class Workers:
     """By trial, those that are waited for."""
 
     def has_room(self) -> bool:
-        """Whether a call can be submitted now."""
+        """Return whether a call can be submitted now."""
         return any(slot.has_room() for slot in self.slots)
 
     def submit(self, attempt: Attempt) -> bool:
@@ -256,16 +256,16 @@ class Workers:
         call.slot.give_up(call)
 
     def is_this_process(self) -> bool:
-        """Whether calls are made here, one after the other."""
+        """Return whether calls are made here, one after the other."""
         return all(isinstance(slot.executor, InlineExecutor) for slot in self.slots)
 
     def broken(self) -> str | None:
-        """Why no call can ever be made again, if so."""
+        """Return why no call can ever be made again, if so."""
         reasons = [slot.broken for slot in self.slots]
         return reasons[0] if all(reasons) else None
 
     def close(self) -> None:
-        """The race is over, or left: end what we made."""
+        """End what we made: the race is over, or left."""
         self.running = {}
         ending, end = [slot.close() for slot in self.slots], time.monotonic() + GRACE
         for process in ending:
@@ -289,7 +289,7 @@ class Workers:
 def slots_for(
     executor: Any, num_workers: int, devices: Sequence[str] | None, own_process: bool, is_fresh: bool = False
 ) -> list[ExecutorSlot]:
-    """The slots that the tuner's arguments ask for; raises ArgumentError where the executor is none and makes none.
+    """Return the slots that the tuner's arguments ask for; raises ArgumentError where it is none, nor makes one.
 
     `devices` is what each process of our own sees; with `own_process`, even a single worker is one; with
     `is_fresh`, each call gets a new one.

@@ -20,7 +20,7 @@ def check_picklable(objective_function: Objective) -> None:
 
 
 def pickling_error(objective_function: Objective, error: BaseException) -> ArgumentError:
-    """The error that names the part of the objective function that cannot be pickled."""
+    """Return the error that names the part of the objective function that cannot be pickled."""
     where, part = unpicklable_part('objective_function', objective_function)
     accepted = (
         f'what pickle can send to another process; {where} is {brief(part, 80)}, which it cannot ({one_line(error)}). '
@@ -31,7 +31,7 @@ def pickling_error(objective_function: Objective, error: BaseException) -> Argum
 
 
 def unpicklable_part(name: str, value: object) -> tuple[str, object]:
-    """The innermost attribute, element or argument of `value` that cannot be pickled: its path and itself."""
+    """Return the innermost attribute, element or argument of `value` that cannot be pickled: its path and itself."""
     parts: dict[str, object] = {}
     if isinstance(value, partial):
         parts = {f'{name}.func': value.func} | {f'{name}.args[{i}]': v for i, v in enumerate(value.args)}
@@ -53,6 +53,6 @@ def unpicklable_part(name: str, value: object) -> tuple[str, object]:
 
 
 def is_about_pickling(error: BaseException) -> bool:
-    """Whether an engine says that what it was given cannot be sent."""
+    """Return whether an engine says that what it was given cannot be sent."""
     says = 'pickle' in str(error) or 'local object' in str(error)  # the latter is Python 3.13's word for a lambda
     return isinstance(error, pickle.PicklingError) or (isinstance(error, (TypeError, AttributeError)) and says)

@@ -63,14 +63,14 @@ class WorkerProcess:
             time.sleep(0.01)
 
     def _told_pid(self) -> int | None:
-        """The number that the worker told when it had started."""
+        """Return the number that the worker told when it had started."""
         if self._pid is None and not self._pids.closed and self._pids.poll():
             self._pid = self._pids.recv()
         return self._pid
 
 
 def begin_process(device: str | None, pids: Connection) -> None:
-    """In a new process of ours: take the device, and end when the tuner's process does."""
+    """Take the device, in a new process of ours, and end when the tuner's process does."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     sentinel = parent.sentinel
@@ -99,7 +99,7 @@ def end_process() -> None:
 
 
 def check_devices(value: Any, num_workers: int, per_trial: int = 1, per_device: int = 1) -> list[str] | None:
-    """What CUDA_VISIBLE_DEVICES is for each worker ('cuda:1': the second that we may see); raises ArgumentError.
+    """Return CUDA_VISIBLE_DEVICES of each worker ('cuda:1': the second that we may see); raises ArgumentError.
 
     A worker sees `per_trial` of the devices, and `per_device` workers see the same ones.
     """

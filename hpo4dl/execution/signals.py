@@ -45,18 +45,18 @@ class Signals:
 
 
 def ignore_stop_signals() -> None:
-    """In a worker process of ours: the tuner says when to stop, whoever else the signal was sent to."""
+    """Ignore them in a worker process of ours: the tuner says when to stop, whoever else the signal was sent to."""
     for number in stop_signals():
         signal.signal(number, only_in_this_process(lambda _: None))
 
 
 def stop_signals() -> list[int]:
-    """The stopping signals that this system has."""
+    """Return the stopping signals that this system has."""
     return [getattr(signal, name) for name in STOPPING if hasattr(signal, name)]
 
 
 def only_in_this_process(act: Callable[[int], object]) -> Callable[[int, FrameType | None], None]:
-    """A handler for this process; forked children, such as data loaders', die of the signal as by default."""
+    """Return a handler for this process; forked children, such as data loaders', die of the signal as by default."""
     owner = os.getpid()
 
     def handler(number: int, frame: FrameType | None) -> None:

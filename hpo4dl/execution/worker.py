@@ -32,6 +32,8 @@ from ..files import REFUSED, copy_tree, remove_tree, sync_tree
 from ..text import brief, one_line
 from ..trial import Attempt, Objective, Outcome, Trial, copied
 
+ENCODER = json.JSONEncoder()
+"""Of our own: an objective function may replace those of `json`."""
 MAX_EXTRA_INFO = 100_000
 """Characters of JSON that the user's own keys of one epoch may take in the journal."""
 
@@ -80,7 +82,7 @@ def run_attempt(objective_function: Objective, attempt: Attempt) -> Outcome:
 
 
 def blamed(outcome: Outcome, error: OSError, folder: Path, what: str) -> Outcome:
-    """The outcome where an attempt's folder is of no use: the trial failed, if others can be made beside it."""
+    """Return the outcome where an attempt's folder is of no use: the trial failed, if others can be made beside it."""
     beside = folder.with_name(f'{folder.name}{secrets.token_hex(8)}')
     try:
         if error.errno in (*REFUSED, errno.ENOENT):
@@ -165,21 +167,22 @@ def call_objective(
 
     One that has `train_attempt`, as programs have, is told the attempt, and says itself what became of it.
     """
-    begin, process, deepest = time.perf_counter(), os.getpid(), sys.getrecursionlimit()
+    begin, deepest = time.perf_counter(), sys.getrecursionlimit()
+    getpid, process = os.getpid, os.getpid()  # the function may replace it
     try:
         configuration, path = copied(trial.configuration), os.fspath(checkpoint_path)
         if attempt is not None and isinstance(objective_function, TrainsAttempts):
             return objective_function.train_attempt(attempt)
         returned = objective_function(configuration, trial.epoch, trial.previous_epoch, path)
-        if os.getpid() != process:
+        if getpid() != process:
             end_fork(None)
         outcome = parse_result(returned, trial)
     except KeyboardInterrupt:
-        if os.getpid() != process:
+        if getpid() != process:
             end_fork(KeyboardInterrupt())
         raise
     except BaseException as error:  # SystemExit and what users derive from BaseException included
-        if os.getpid() != process:
+        if getpid() != process:
             end_fork(error)
         outcome = Outcome(failed=one_line(error), traceback=traceback.format_exc(limit=-20)[-10_000:])
     finally:
@@ -224,7 +227,8 @@ def parse_result(returned: object, trial: Trial) -> Outcome:
         elif epoch in outcome.metrics or any(at == epoch for at, _ in problems):
             problems.append((epoch, f'returned epoch {epoch} more than once'))
         elif metric is None or not math.isfinite(metric):
-            problems.append((epoch, f'the metric of epoch {epoch} is {brief(entry["metric"])}, not a finite number'))
+            shown = brief(entry['metric']) if metric is None else metric
+            problems.append((epoch, f'the metric of epoch {epoch} is {shown}, not a finite number'))
         else:
             outcome.metrics[epoch] = metric
             outcome.info[epoch] = extra_info(entry)
@@ -240,7 +244,7 @@ def parse_result(returned: object, trial: Trial) -> Outcome:
 
 
 def as_number(value: object) -> float | None:
-    """A real number as float: whatever can be one, tensors of one element included, but no text; else None."""
+    """Return a real number as float: whatever can be one, tensors of one element included, but no text; else None."""
     if np.ma.is_masked(value):  # its item would be 0
         return None
     try:
@@ -254,9 +258,9 @@ def as_number(value: object) -> float | None:
 
 
 def extra_info(entry: Mapping[Any, Any]) -> dict[str, Any]:
-    """The user's own keys, JSON-ready; a note of their size in their place where they exceed MAX_EXTRA_INFO."""
+    """Return the user's own keys, JSON-ready; a note of their size in their place where they exceed MAX_EXTRA_INFO."""
     info = {str(k)[:1000]: json_ready(v) for k, v in entry.items() if k not in ('epoch', 'metric')}
-    size = len(json.dumps(info))
+    size = len(ENCODER.encode(info))
     return info if size <= MAX_EXTRA_INFO else {'not_recorded': f'{size} characters, more than {MAX_EXTRA_INFO}'}
 
 

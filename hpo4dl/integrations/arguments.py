@@ -28,13 +28,13 @@ PLACEHOLDER = re.compile(r'\{\{([^{}\s]+)\}\}|(?<!\$)\{([\w@+][\w./@+-]*)\}')
 
 
 def placeholders(command: Sequence[str]) -> Iterator[str]:
-    """The names of all placeholders of a command."""
+    """Yield the names of all placeholders of a command."""
     for part in command:
         yield from (match[2] for match in PLACEHOLDER.finditer(part) if match[2])
 
 
 def filled(command: Sequence[str], values: Mapping[str, Any], told: Mapping[str, Any]) -> list[str]:
-    """The command with values in the place of placeholders.
+    """Return the command with values in the place of placeholders.
 
     An argument with the placeholder of a hyperparameter that is inactive vanishes. So does the flag before it, but
     before `name={placeholder}`.
@@ -60,17 +60,17 @@ def environment(values: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str,
 
 
 def plain(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration as JSON can hold it."""
+    """Return the configuration as JSON can hold it."""
     return {name: plain_value(value) for name, value in configuration.items()}
 
 
 def as_text(value: Any) -> str:
-    """A value as a program's argument."""
+    """Return a value as a program's argument."""
     return value if isinstance(value, str) else str(value)
 
 
 def as_override(value: Any) -> str:
-    """A value in the grammar of Hydra's overrides, which takes what is not quoted for what it looks like."""
+    """Return a value in the grammar of Hydra's overrides, which takes what is not quoted for what it looks like."""
     if value is None:
         return 'null'
     if isinstance(value, bool):

@@ -23,7 +23,8 @@ from typing import Any
 from ..checks import check_count, check_list, check_number
 from ..errors import ArgumentError, HPO4DLError
 from ..execution.worker import parse_result
-from ..failures import KINDS
+from ..failure_kinds import KINDS
+from ..files import read_regular
 from ..trial import Attempt, Configuration, Outcome, Trial
 from .arguments import SPECIAL, environment, filled, placeholders, plain
 from .program_output import BoundedLog, Lines, oom_kills, signal_name, telling_line
@@ -87,7 +88,7 @@ class CommandObjective:
             with BoundedLog(attempt.log) as log:
                 status = self._run(filled(self.command, values, told), variables, lines, log)
             if results.exists():
-                lines.replace(results.read_text(encoding='utf-8', errors='replace'))
+                lines.replace(read_regular(results).decode(errors='replace'))
         outcome = parse_result(lines.entries(trial.previous_epoch, self.first_epoch), trial)
         outcome.failed = status or lines.problem(trial.epoch) or outcome.failed
         outcome.seconds = time.perf_counter() - begin
@@ -201,7 +202,7 @@ def command_objective(
 
 
 def reason_of(status: int, output: str, was_oom: bool) -> str | None:
-    """Why a program failed, of its exit status and the end of its output; None: it did not."""
+    """Return why a program failed, of its exit status and the end of its output; None: it did not."""
     if status == 0:
         return None
     if status < 0:  # the guard itself

@@ -25,4 +25,4 @@ def import_extra(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise HPO4DLError(f'this needs {module}: pip install {PACKAGES[extra]} ({error})') from error
+        raise HPO4DLError(f'this needs {module.partition(".")[0]}: pip install {PACKAGES[extra]} ({error})') from error

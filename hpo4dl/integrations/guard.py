@@ -89,7 +89,7 @@ def end_descendants(group: int, number: int) -> bool:
 
 
 def descendants() -> list[int]:
-    """All processes below this one, where /proc tells them."""
+    """Return all processes below this one, where /proc tells them."""
     parents: dict[int, int] = {}
     with suppress(OSError):
         for name in os.listdir('/proc'):

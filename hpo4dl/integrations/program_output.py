@@ -11,11 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from ..failures import KINDS
+from ..failure_kinds import KINDS
 
 NUMBER = r'[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf(?:inity)?)'
 PAIR = re.compile(rf'([A-Za-z_][\w./-]*)["\']?\s*[=:]\s*["\']?({NUMBER})(?![\w.]*[\w])', re.IGNORECASE)
 """`epoch=3`, `accuracy: 0.91`, `'eval_loss': '0.69'`."""
+EPOCH = re.compile(r'\bepoch\s*[\[(#]?\s*(\d+)(?!\w|\.\d)', re.IGNORECASE)
+"""`Epoch 3/10`, `Epoch [3/10]`, beside such pairs."""
 LONGEST_LINE = 1_000_000
 MAX_LOG = 256_000
 """Bytes of a log: where it gets longer, what is between its first and its last quarter goes."""
@@ -55,7 +57,7 @@ class Lines:
                 self._take(line, 'metric')
 
     def entries(self, previous_epoch: int, first_epoch: int) -> list[dict[str, Any]]:
-        """The results, as an objective function returns them; epochs that were trained before are left out."""
+        """Return the results, as an objective function returns them; epochs that were trained before are left out."""
         if self._rest:
             self._take(self._rest.decode(errors='replace'))
             self._rest = b''
@@ -63,13 +65,14 @@ class Lines:
         return [{**shifted[e], 'epoch': int(e)} for e in sorted(shifted) if e > previous_epoch]
 
     def problem(self, epoch: int) -> str | None:
-        """Why there is no result at all; None if there is one."""
+        """Return why there is no result at all; None if there is one."""
         if self._found:
             return None
         if self._ambiguous:
             return f'no result: which of {", ".join(self._ambiguous)} is the metric? (--metric NAME)'
         form = f'"epoch={epoch} {self.metric or "accuracy"}=0.91"'
-        return f'no result: it ended well, but no line of its output is like {form}, and HPO4DL_RESULTS has none'
+        where = f'no line of its output is like {form} (--pattern reads others), and HPO4DL_RESULTS has none'
+        return f'no result: it ended well, but {where}'
 
     def _take(self, line: str, other_name: str = '') -> None:
         """Take one line; the metric has its name there, or the other one."""
@@ -83,13 +86,13 @@ class Lines:
         if named is None and self.metric is None and len(pairs) == 1:
             (named,) = pairs
         if named is not None:
-            metric = pairs.pop(named)
+            metric = pairs.pop(named) if named == self.metric else pairs[named]  # its name tells, where nobody gave it
             self._found[epoch] = {**pairs, 'metric': metric}
         elif self.metric is None and len(pairs) > 1:
             self._ambiguous = self._ambiguous or list(pairs)
 
     def _pairs(self, line: str) -> dict[str, Any] | None:
-        """What the line says, by name; None if it says nothing of an epoch."""
+        """Return what the line says, by name; None if it says nothing of an epoch."""
         if self._pattern is not None and not line.startswith('{'):
             match, name = self._pattern.search(line), self.metric or 'metric'
             return None if match is None else {'epoch': match['epoch'], name: number(match['metric'])}
@@ -98,17 +101,19 @@ class Lines:
                 content = json.loads(line)
                 return content if isinstance(content, dict) and 'epoch' in content else None
         pairs = {name if name.lower() != 'epoch' else 'epoch': number(text) for name, text in PAIR.findall(line)}
+        if pairs and 'epoch' not in pairs and (match := EPOCH.search(line)):
+            pairs['epoch'] = number(match[1])
         return pairs if 'epoch' in pairs else None
 
 
 def number(text: str) -> Any:
-    """A number that is written like this; the text where it is none."""
+    """Return a number that is written like this; the text where it is none."""
     found = as_float(text)
     return text if found is None else int(text) if re.fullmatch(r'[-+]?\d{1,18}', text) else found
 
 
 def as_float(value: Any) -> float | None:
-    """A number, or a text, as a number; None: it is none."""
+    """Return a number, or a text, as a number; None: it is none."""
     try:
         return None if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -150,11 +155,11 @@ class BoundedLog:
                 self._file.write(first + b'\n... (the middle is left out) ...\n' + self._memory)
 
     def tail(self) -> str:
-        """The end of what was written."""
+        """Return the end of what was written."""
         return self._memory.decode(errors='replace')
 
     def last_lines(self, n: int) -> str:
-        """The last lines, long ones cut."""
+        """Return the last lines, long ones cut."""
         lines = [line for line in re.split(r'[\r\n]+', self.tail()) if line.strip()]
         return '\n'.join(line[:500] for line in lines[-n:])
 
@@ -164,10 +169,9 @@ def _without_following(path: str, flags: int) -> int:
 
 
 def telling_line(output: str) -> str:
-    """The line that tells best why a program failed: that memory was out, else the last error, else the last line."""
-    lines: list[str] = [line.strip() for line in re.split(r'[\r\n]+', output) if line.strip()][
-        1:
-    ]  # the first one is the command
+    """Return the line that tells best why a program failed: memory was out, else the last error, else the last line."""
+    printed: list[str] = [line.strip() for line in re.split(r'[\r\n]+', output) if line.strip()]
+    lines = printed[1:]  # the first one is the command
     for line in reversed(lines):
         if re.search(KINDS['out of memory'], line, re.IGNORECASE):
             return line[:500]
@@ -190,7 +194,7 @@ def signal_name(number: int) -> str:
 
 
 def oom_kills() -> int:
-    """How many processes the kernel has killed so far because memory was out; 0 where it does not tell."""
+    """Return how many processes the kernel has killed so far because memory was out; 0 where it does not tell."""
     with suppress(OSError, ValueError, IndexError):
         return int(re.findall(r'^oom_kill (\d+)$', Path('/proc/vmstat').read_text(), re.MULTILINE)[0])
     return 0

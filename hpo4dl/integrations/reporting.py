@@ -29,7 +29,7 @@ def report_epoch(epoch: int, metric: Any, **more: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """A NumPy or torch scalar as a number; of what is neither, its text."""
+    """Return a NumPy or torch scalar as a number; of what is neither, its text."""
     try:
         return value.item()
     except Exception:

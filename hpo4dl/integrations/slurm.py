@@ -100,7 +100,7 @@ class SlurmExecutor:
         return SlurmFuture(self, job.task(0), folder)
 
     def ended(self, job: Any, since: float) -> str | None:
-        """How a job ended that was submitted at `since` (monotonic clock); None: it did not, as far as we know."""
+        """Return how a job ended, submitted at `since` (monotonic clock); None: it did not, as far as we know."""
         if self._local:
             return str(job.state) if job.done() else None
         if monotonic() - self._tried >= ASK:
@@ -148,14 +148,14 @@ class SlurmFuture:
         self._exception: BaseException | None = None
 
     def done(self) -> bool:
-        """Whether the call is over; looks once a second at most."""
+        """Return whether the call is over; looks once a second at most."""
         if not self._is_done and monotonic() >= self._next_look:
             self._look()
             self._next_look = monotonic() + LOOK
         return self._is_done
 
     def result(self, timeout: float | None = None) -> Any:
-        """What the call returned; waits for it.
+        """Wait for the call, and return what it returned.
 
         Raises:
             ExecutorError: the job failed, or ended without a result; names its log.
@@ -168,7 +168,7 @@ class SlurmFuture:
         return self._result
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """What `result` raises, or None; waits for it."""
+        """Wait for the call, and return what `result` raises, or None."""
         end = math.inf if timeout is None else monotonic() + timeout
         while not self.done():
             if monotonic() >= end:
@@ -236,7 +236,7 @@ def in_job(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def job_states() -> dict[str, str] | None:
-    """The states of all of the user's jobs that Slurm has in memory, by their ids; None: it did not answer."""
+    """Return the states of all of the user's jobs that Slurm has in memory, by their ids; None: it did not answer."""
     command = ['squeue', '--noheader', '--states=all', '--format=%i|%T|%r', f'--user={os.getuid()}']
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout

@@ -120,7 +120,7 @@ class MLflow:
                 self._client.set_terminated(run)
 
     def _run(self, part: str) -> str:
-        """The id of the run of a trial, or of the 'race': a known one, one that is there already, or a new one."""
+        """Return the id of the run of a trial, or of the 'race': a known one, one that is there, or a new one."""
         if part not in self._runs:
             # Found by a digest: in a filter, there is no way to write every name.
             key = hashlib.sha256(self._name.encode(errors='backslashreplace')).hexdigest()[:32]
@@ -168,7 +168,7 @@ class WeightsAndBiases:
 
 
 def parameters_of(configuration: Mapping[str, Any]) -> dict[str, str]:
-    """A configuration as MLflow takes it: other characters in names become '_', and each name is another one."""
+    """Return a configuration as MLflow takes it: other characters in names become '_', and each name is another one."""
     found: dict[str, str] = {}
     for name, value in configuration.items():
         clean = re.sub(r'[^\w\-. :/]', '_', name, flags=re.ASCII)
@@ -179,5 +179,5 @@ def parameters_of(configuration: Mapping[str, Any]) -> dict[str, str]:
 
 
 def as_scalar(value: Any) -> bool | int | float | str:
-    """A hyperparameter's value as all trackers take it."""
+    """Return a hyperparameter's value as all trackers take it."""
     return value if isinstance(value, (bool, int, float, str)) else str(value)

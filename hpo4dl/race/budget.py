@@ -22,7 +22,7 @@ LARGEST_COST = 1e100
 
 
 @dataclass(frozen=True)
-class Kept:
+class Reserve:
     """What the rest of the budget is kept for."""
 
     trial: int
@@ -40,7 +40,7 @@ class Budget:
     max_epochs: int
 
     def charged(self, outcome: Outcome, step: RunningStep, state: RunState) -> Outcome:
-        """The outcome of a call with what it cost; as failed, where a cost that should have been reported is missing.
+        """Return a call's outcome with what it cost; as failed, where a cost that should have been reported is missing.
 
         A failed call that says nothing of its cost is charged what its epochs are predicted to cost: else a race of
         calls that fail would never end.
@@ -60,27 +60,27 @@ class Budget:
         return replace(outcome, costs=costs, cost=cost)
 
     def paces(self, state: RunState) -> tuple[dict[int, float], float]:
-        """What an epoch of each trial took so far; and what one of any other is predicted to take, their median."""
+        """Return what an epoch of each trial took so far, and what one of any other is predicted to take."""
         if self.unit == 'epochs':
             return {}, 1.0
         known = {t.id: t.cost / t.spent for t in state.trials.values() if t.spent}
         return known, statistics.median(known.values()) if known else 0.0
 
     def pace(self, trial_id: int, state: RunState) -> float:
-        """What an epoch of a trial is predicted to cost."""
+        """Return what an epoch of a trial is predicted to cost."""
         known, typical = self.paces(state)
         return known.get(trial_id, typical)
 
     def left(self, state: RunState, running: Sequence[int]) -> float:
-        """What is neither spent nor taken by the calls of `running` trials; infinite without a limit."""
+        """Return what is neither spent nor taken by the calls of `running` trials; infinite without a limit."""
         if self.limit is None:
             return math.inf
         known, typical = self.paces(state)
         steps = [step for trial_id in running if (step := state.running[trial_id]).by != FINISH]
         return self.limit - state.budget_spent - sum(s.epochs * known.get(s.trial.id, typical) for s in steps)
 
-    def pays(self, amount: float, trial_id: int, state: RunState) -> float:
-        """How many epochs of a trial it pays."""
+    def epochs_for(self, amount: float, trial_id: int, state: RunState) -> float:
+        """Return how many epochs of a trial an amount pays."""
         pace = self.pace(trial_id, state)
         return amount / pace * (1 + ROUNDING) if pace > 0 else math.inf
 
@@ -88,24 +88,26 @@ class Budget:
         return self.limit is not None and state.budget_spent >= self.limit * (1 - ROUNDING)
 
     def spent(self, state: RunState) -> str:
-        """What is spent, in words."""
+        """Return what is spent, in words."""
         return f'{state.budget_spent:.10g} {UNITS[self.unit]} are {"trained" if self.unit == "epochs" else "spent"}'
 
-    def may_keep(self, state: RunState, left: float) -> bool:
-        """Whether some of what is `left` may have to be kept: it was enough for two trainings, and is no longer."""
+    def may_reserve(self, state: RunState, left: float) -> bool:
+        """Return whether some of what is `left` may have to be kept: it is no longer enough for two trainings."""
         if self.limit is None:
             return False
         known, typical = self.paces(state)
         two = 2 * self.max_epochs
         return left <= two * max([typical, *known.values()]) and self.limit >= two * typical
 
-    def kept(self, state: RunState, optimizer: Optimizer, left: float, starting: int | None = None) -> Kept | None:
-        """What is `left` but has to be kept to train the most promising trial to the end, as long as none is complete.
+    def reserve(
+        self, state: RunState, optimizer: Optimizer, left: float, starting: int | None = None
+    ) -> Reserve | None:
+        """Return what is kept of `left` to train the most promising trial to the end, as long as none is complete.
 
-        None: all may be spent: a trial is complete, or soon will be, or `may_keep` says so. The trial that is
+        None: all may be spent: a trial is complete, or soon will be, or `may_reserve` says so. The trial that is
         `starting` counts as paused.
         """
-        if not self.may_keep(state, left):
+        if not self.may_reserve(state, left):
             return None
         running = {trial_id: step.trial.epoch for trial_id, step in state.running.items() if trial_id != starting}
         if any(epoch >= self.max_epochs for epoch in running.values()) or state.best_complete(self.max_epochs):
@@ -116,11 +118,11 @@ class Budget:
         ranked = most_promising(optimizer, state)
         ranked += [trial_id for trial_id in running if trial_id not in ranked]  # of which nothing is known yet
         affordable = (i for i in ranked if costs[i] <= left * (1 + ROUNDING))
-        return next((Kept(trial_id, costs[trial_id]) for trial_id in affordable), None)
+        return next((Reserve(trial_id, costs[trial_id]) for trial_id in affordable), None)
 
 
 def with_reported_costs(outcome: Outcome) -> Outcome:
-    """The outcome with its costs taken from what the objective function returned; failed from where one is missing."""
+    """Return the outcome with the costs that the objective function returned; failed from where one is missing."""
     found = replace(outcome, metrics={}, info={}, costs={})
     for epoch, metric in outcome.metrics.items():
         info = dict(outcome.info.get(epoch, {}))

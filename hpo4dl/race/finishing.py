@@ -8,7 +8,7 @@ from ..trial import Trial
 
 
 def most_promising(optimizer: Optimizer, state: RunState) -> list[int]:
-    """The trials that may go on or are complete, the best first: by the metric that the optimizer predicts at the end.
+    """Return the trials that may go on or are complete, the best first, by the metric that is predicted at the end.
 
     Where it predicts nothing, the best metric so far counts.
     """
@@ -22,7 +22,7 @@ def most_promising(optimizer: Optimizer, state: RunState) -> list[int]:
 
 
 def to_finish(optimizer: Optimizer, state: RunState, top: int) -> list[int]:
-    """The `top` trials to train to the end after a race: the most promising ones, that of the incumbent among them."""
+    """Return the `top` trials to train to the end after a race: the most promising ones, and the incumbent's."""
     ranked = most_promising(optimizer, state)
     best = None if state.incumbent is None else state.incumbent.trial
     chosen = ranked[:top]
@@ -30,13 +30,13 @@ def to_finish(optimizer: Optimizer, state: RunState, top: int) -> list[int]:
 
 
 def unfinished(state: RunState, max_epochs: int) -> list[int]:
-    """The trials to finish after the race that are not trained to the end yet."""
+    """Return the trials to finish after the race that are not trained to the end yet."""
     trials = [state.trials[trial_id] for trial_id in state.finishing]
     return [trial.id for trial in trials if trial.failed is None and trial.epoch < max_epochs]
 
 
 def next_step(trial_id: int, max_epochs: int, state: RunState) -> Trial:
-    """The step that brings a trial nearer to its end: no longer than the longest call that is known to have worked."""
+    """Return the step that brings a trial nearer to its end, no longer than the longest call that has worked."""
     trial = state.trials[trial_id]
     starts_at = trial.epoch if trial_id in state.checkpoints else 0
     epoch = min(max(starts_at + state.longest_call, trial.epoch + 1), max_epochs)

@@ -8,24 +8,25 @@ its folder becomes the trial's checkpoint, then the incumbent's copy is made, th
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from ..errors import ArgumentError, StorageError
+from ..errors import StorageError
 from ..execution.engines import POLL, Call, LostCall, Workers
 from ..execution.signals import Signals
 from ..log import Log
-from ..optimizers.protocol import Optimizer, TakesRequests, tell
+from ..optimizers.protocol import Optimizer, tell
 from ..records.state import RunState
 from ..trial import Outcome, Trial
 from .finishing import to_finish, unfinished
 from .planner import Planned, Planner
-from .stopping import Stop, StoppingRules
+from .stopping import Stop, StoppingRules, predicted_seconds
 from .storage import Storage
 
-GIVEN_UP = 'given up: hpo4dl stop --trial'
+SILENCE = 60.0
+"""Seconds in which no call comes back, beside ten times what one takes, before people are told of it."""
 PATIENCE = 0.5
 """Seconds that may pass until a signal, or the end of the time, is noticed."""
 
@@ -46,11 +47,13 @@ class Loop:
     signals: Signals
     observe: Observer
     take_requests: Callable[[Loop], None]
-    """Does what other shells ask for, with `enqueue`, `give_up` and `told_to_stop`."""
+    """Does what other shells ask for, between two steps."""
     trial_timeout: float | None = None
     """Seconds after which a call is failed."""
     told_to_stop: str | None = None
     """By whom, if not by a signal."""
+    heard_at: float = field(default_factory=time.monotonic)
+    """When a call came back last; infinite once people were told that none does."""
 
     @property
     def state(self) -> RunState:
@@ -69,6 +72,7 @@ class Loop:
                 return stop
             self._collect()
             self._end_overdue()
+            self._tell_of_silence()
             if self.workers.running and self.rules.deadline.is_over():
                 return self._cut_short()
 
@@ -84,38 +88,10 @@ class Loop:
             self.planner.asked = None
         return self.run()
 
-    def enqueue(self, plain: Mapping[str, Any]) -> bool:
-        """Race this configuration, as a journal has it, next; False: not yet, a step that was decided on comes first.
-
-        Raises ArgumentError: the space does not allow it, or the optimizer takes none.
-        """
-        if self.planner.asked is not None:
-            return False
-        self._takes_requests().enqueue(self.state.restore(plain, None))
-        self.storage.recorder.enqueue(plain)
-        return True
-
-    def give_up(self, trial_id: int) -> bool:
-        """Train a trial no further, and end its call; False: not yet, it is about to be trained.
-
-        Raises ArgumentError: the optimizer gives up none; KeyError: there is no such trial.
-        """
-        optimizer, asked, call = self._takes_requests(), self.planner.asked, self.workers.running.get(trial_id)
-        if call is not None:
-            self.workers.give_up(call)
-            self._settle(call, Outcome(failed=GIVEN_UP))
-        elif trial_id in self.state.running or (asked is not None and asked.id == trial_id):
-            return False
-        elif self.state.trials[trial_id].failed is None:
-            self.storage.recorder.give_up(trial_id, GIVEN_UP)
-            optimizer.give_up(trial_id, GIVEN_UP)
-            self.storage.prune()
-        return True
-
-    def _takes_requests(self) -> TakesRequests:
-        if not isinstance(self.optimizer, TakesRequests):
-            raise ArgumentError('optimizer', self.optimizer, 'one with `enqueue` and `give_up`')
-        return self.optimizer
+    def end_call(self, call: Call, reason: str, seconds: float = 0.0) -> None:
+        """Wait for a call no more: it failed, for this reason, after so many seconds."""
+        self.workers.give_up(call)
+        self._settle(call, Outcome(failed=reason, seconds=seconds))
 
     def _fill(self) -> Stop | None:
         """Start calls as long as there is room; why nothing can be started now, None where a call must run alone."""
@@ -164,6 +140,7 @@ class Loop:
         """
         patience = PATIENCE if self.trial_timeout is None else POLL
         for call, outcome in self.workers.collect(min(patience, max(0.0, self.rules.deadline.remaining()))):
+            self.heard_at = time.monotonic()
             failed = isinstance(outcome, LostCall) or outcome.failed is not None
             if failed and self.signals.received is not None:
                 continue  # whoever signaled us may have ended the worker, too: the step stays, and is made again
@@ -209,8 +186,18 @@ class Loop:
             return
         for call in list(self.workers.running.values()):
             if call.has_begun() and time.monotonic() - (call.started_at or 0) >= limit:
-                self.workers.give_up(call)
-                self._settle(call, Outcome(failed=f'trial_timeout: no result after {limit:g} seconds', seconds=limit))
+                self.end_call(call, f'trial_timeout: no result after {limit:g} seconds', limit)
+
+    def _tell_of_silence(self) -> None:
+        """Say where calls do not come back: no worker may be left, for which Dask, say, waits for ever."""
+        silence, calls = time.monotonic() - self.heard_at, self.workers.running.values()
+        if not calls or silence < SILENCE:
+            return
+        usual = max(predicted_seconds(call.attempt.trial, self.state) for call in calls)
+        if silence >= SILENCE + 10 * usual and (usual > 0 or not any(call.has_begun() for call in calls)):
+            self.heard_at = math.inf
+            what = f'no call came back for {silence:.0f} seconds, {usual:.1f} are usual'
+            logger.warning('%s: look whether the workers live; time_limit ends the race even if none does', what)
 
     def _cut_short(self) -> Stop:
         """Time is over: give up all calls."""

@@ -10,7 +10,7 @@ from ..execution.engines import Workers
 from ..optimizers.protocol import Estimates, Forecasts, Optimizer
 from ..records.state import FINISH, RESERVE, RunState
 from ..trial import Trial
-from .budget import UNITS, Budget, Kept
+from .budget import UNITS, Budget, Reserve
 from .finishing import next_step, unfinished
 from .retries import Retries
 from .stopping import Stop
@@ -51,14 +51,14 @@ class Planner:
         return float(self.optimizer.expected_gain()) if isinstance(self.optimizer, Forecasts) else math.inf
 
     def expected_metric(self) -> float:
-        """The incumbent's metric as the optimizer believes it to be, after all that was seen; NaN if it cannot tell."""
+        """Return the incumbent's metric as the optimizer believes it to be after all it saw; NaN: it cannot tell."""
         best = self.state.incumbent
         if best is None or not isinstance(self.optimizer, Estimates):
             return math.nan
         return self.optimizer.expected_metric(best.trial, best.epoch)
 
     def next(self) -> Planned | Stop:
-        """The step to start now, as it is wanted; or why there is none. ArgumentError: its trial is running."""
+        """Return the step to start now, as it is wanted; or why there is none. ArgumentError: its trial is running."""
         again = self.retries.next()
         if again is not None:
             return Planned(again.wanted, again.by)
@@ -74,11 +74,11 @@ class Planner:
             if self.least_gain is not None and (gain := self.expected_gain()) < self.least_gain:
                 why = f'more training is expected to improve the best metric by {gain:.2g}'
                 return Stop(f'stop_when_gain_below: {why}', True)
-            kept = self._kept(left)
-            if kept is not None and left - kept.cost < self.budget.pace(kept.trial, self.state):
-                if kept.trial in self.state.running:
+            reserve = self._reserve(left)
+            if reserve is not None and left - reserve.cost < self.budget.pace(reserve.trial, self.state):
+                if reserve.trial in self.state.running:
                     return self.too_little_is_left()
-                return Planned(next_step(kept.trial, self.budget.max_epochs, self.state), RESERVE)
+                return Planned(next_step(reserve.trial, self.budget.max_epochs, self.state), RESERVE)
             self.asked = self.optimizer.ask()
         if self.asked is None:
             new = 'no configuration was found that is new and not forbidden'
@@ -89,22 +89,22 @@ class Planner:
         return Planned(self.asked)
 
     def affordable(self, planned: Planned, starts_at: int) -> int:
-        """The epoch up to which the budget pays a step, beside what is kept for another trial."""
+        """Return the epoch up to which the budget pays a step, beside what is kept for another trial."""
         wanted = planned.wanted
         if planned.by == FINISH:
             return wanted.epoch
         left = self._left()
-        epoch = int(min(wanted.epoch, starts_at + self.budget.pays(left, wanted.id, self.state)))
+        epoch = int(min(wanted.epoch, starts_at + self.budget.epochs_for(left, wanted.id, self.state)))
         if planned.by is not None or epoch >= self.budget.max_epochs:
             return epoch
-        kept = self._kept(left, wanted.id)
-        if kept is None or kept.trial == wanted.id:
+        reserve = self._reserve(left, wanted.id)
+        if reserve is None or reserve.trial == wanted.id:
             return epoch
-        beside = starts_at + self.budget.pays(left - kept.cost, wanted.id, self.state)
+        beside = starts_at + self.budget.epochs_for(left - reserve.cost, wanted.id, self.state)
         return int(min(epoch, beside)) if beside >= wanted.previous_epoch + 1 else epoch
 
     def started(self, planned: Planned) -> None:
-        """The planned step starts: the next one is another."""
+        """Take note that the planned step starts: the next one is another."""
         if self.retries.next() is not None:
             self.retries.started()
         elif planned.by is not None:
@@ -113,19 +113,19 @@ class Planner:
             self.asked = None
 
     def too_little_is_left(self) -> Stop:
-        """The budget is the reason to stop, though it is not spent."""
+        """Return that the budget is the reason to stop, though it is not spent."""
         left = f'{self._left():g} {UNITS[self.budget.unit]}'
         return Stop(f'max_budget: the {left} that are left do not suffice for the next step', False)
 
     def _left(self) -> float:
         return self.budget.left(self.state, list(self.workers.running))
 
-    def _kept(self, left: float, starting: int | None = None) -> Kept | None:
-        """As `Budget.kept`; only what is recorded decides, so checkpoints that are not needed go first."""
-        if not self.budget.may_keep(self.state, left):
+    def _reserve(self, left: float, starting: int | None = None) -> Reserve | None:
+        """As `Budget.reserve`; only what is recorded decides, so checkpoints that are not needed go first."""
+        if not self.budget.may_reserve(self.state, left):
             return None
         self.storage.prune()
-        return self.budget.kept(self.state, self.optimizer, left, starting)
+        return self.budget.reserve(self.state, self.optimizer, left, starting)
 
     def _finished(self) -> str:
         if not self.state.finishing:

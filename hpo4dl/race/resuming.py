@@ -10,21 +10,17 @@ from ..optimizers.protocol import Optimizer, TakesRequests, tell
 from ..records.identity import Identity, claim, mark, read_identity, write_identity
 from ..records.journal import Journal
 from ..records.lock import Lock
-from ..records.salvage import salvage_journal
 from ..records.state import Change, RunState
 
 NUMBERS_OF_AN_OWNER = 1000
 """Attempts that a tuner which lost its lock may have begun that the next owner does not know of, at most."""
 
 
-def follow_journal(journal: Journal, state: RunState, optimizer: Optimizer, lock: Lock, salvage: bool) -> None:
+def follow_journal(journal: Journal, state: RunState, optimizer: Optimizer, lock: Lock) -> None:
     """Bring the state and the optimizer from the beginning of a run to where its journal ends, after mending its end.
 
-    With `salvage`, a damaged journal is first written anew from its whole lines. Raises JournalError where it cannot be
-    followed, StorageError where it cannot be written.
+    Raises JournalError where it cannot be followed, StorageError where it cannot be written.
     """
-    if salvage:
-        salvage_journal(journal)
     journal.take(lock.check, anew=lock.taken_over)
     for change in state.follow(journal):
         if change.asked is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 
-from ..failures import NEVER_AGAIN, kind_of
+from ..failure_kinds import NEVER_AGAIN, kind_of
 from ..records.state import RunningStep, RunState
 
 MAX_SHARED_LOSSES = 3
@@ -26,11 +26,11 @@ class Retries:
         self._queue: deque[int] = deque(state.running)
 
     def next(self) -> RunningStep | None:
-        """The step to be called again now; None: there is none."""
+        """Return the step to be called again now; None: there is none."""
         return self._state.running[self._queue[0]] if self._queue else None
 
     def started(self) -> None:
-        """The next one was started."""
+        """Take note that the next one was started."""
         self._queue.popleft()
 
     def again(self, trial_id: int, first: bool = False) -> None:
@@ -38,15 +38,15 @@ class Retries:
         (self._queue.appendleft if first else self._queue.append)(trial_id)
 
     def must_isolate(self, running: Collection[int]) -> bool:
-        """Whether nothing may start beside what runs: one of it, or what is to start next, is to run alone."""
+        """Return whether nothing may start beside what runs: one of it, or what is to start next, is to run alone."""
         step = self.next()
         waiting = step is not None and len(running) > 0 and step.shared_losses > 0
         return waiting or any(self._state.running[trial_id].shared_losses > 0 for trial_id in running)
 
     def is_blamed(self, step: RunningStep, attributable: bool) -> bool:
-        """Whether a loss counts as the trial's own."""
+        """Return whether a loss counts as the trial's own."""
         return attributable or step.shared_losses >= MAX_SHARED_LOSSES
 
     def grants(self, step: RunningStep, blamed: bool, reason: str) -> bool:
-        """Whether a call that failed for this reason is to be made again: never where it is bound to fail again."""
+        """Return whether a call that failed for this reason is made again: never where it is bound to fail again."""
         return kind_of(reason) not in NEVER_AGAIN and (not blamed or step.blamed_losses < self._retry)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..failures import NEVER_ANY, kind_of
+from ..failure_kinds import NEVER_ANY, kind_of
 from ..records.state import RunState
 from ..trial import Trial
 from .budget import Budget
@@ -71,8 +71,6 @@ class StoppingRules:
     budget: Budget
     target: float | None
     """The metric that ends the race."""
-    how_to_resume: str
-    """For people, what to type."""
     failures_before: int = 0
     """Calls that failed before the run was ended for it, and resumed: the objective function may have been repaired."""
 
@@ -83,11 +81,11 @@ class StoppingRules:
     def interrupted(self, signal: str | None, broken: str | None) -> Stop | None:
         """Why no further call may start, whatever there is to do."""
         if signal is not None:
-            return Stop(f'{signal}: {self.how_to_resume}', False)
+            return Stop(f'{signal}: the calls that ran then were the last ones', False)
         if self.deadline.is_over():
             return self.out_of_time('no call is started any more')
         if broken is not None:
-            return Stop(f'the executor is broken ({broken}): {self.how_to_resume}', False)
+            return Stop(f'the executor is broken ({broken})', False)
         return None
 
     def over(self, state: RunState) -> Stop | None:
@@ -118,7 +116,7 @@ class StoppingRules:
 
     def out_of_time(self, why: str) -> Stop:
         """The deadline is the reason."""
-        return Stop(f'{self.deadline}, {why}: {self.how_to_resume}', False)
+        return Stop(f'{self.deadline}, {why}', False)
 
 
 def predicted_seconds(wanted: Trial, state: RunState) -> float:

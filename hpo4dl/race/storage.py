@@ -31,12 +31,12 @@ class Storage:
         return self.recorder.state
 
     def last_attempt(self, trial_id: int) -> int | None:
-        """The attempt whose folder the trial goes on from; None if it starts anew."""
+        """Return the attempt whose folder the trial goes on from; None if it starts anew."""
         checkpoint = self.state.checkpoints.get(trial_id)
         return None if checkpoint is None else checkpoint.attempt
 
     def needs(self, trial_id: int) -> bool:
-        """Whether the trial may be asked for again, or is running."""
+        """Return whether the trial may be asked for again, or is running."""
         is_asked_for = self.checkpoints.keep != 'none' and self.optimizer.is_alive(trial_id)
         return trial_id in self.state.running or is_asked_for
 
@@ -107,7 +107,7 @@ class Storage:
         self.prune()
 
     def _priority(self, trial_id: int) -> tuple[bool, float]:
-        """Whose checkpoint is to stay: trials that may be asked for again, and the best ones, longest."""
+        """Return the rank of a checkpoint: trials that may be asked for again, and the best, keep theirs longest."""
         best = self.state.trials[trial_id].best
         value = -math.inf if best is None else best.metric
         return self.optimizer.is_alive(trial_id), -value if self.state.minimize else value

@@ -88,7 +88,7 @@ class Checkpoints:
         return Attempt(number, trial, str(path), source, started, self.in_place, str(log))
 
     def accept(self, trial_id: int, number: int, worked_in: str) -> None:
-        """The attempt's outcome came: the folder where it was made becomes the attempt's; StorageError if it cannot."""
+        """Make the folder where the attempt's outcome was made the attempt's own; StorageError if it cannot be."""
         path = self._path(trial_id, number)
         try:
             if worked_in != str(path):
@@ -100,13 +100,13 @@ class Checkpoints:
             raise StorageError(f'{path}: cannot be made: {error}') from error
 
     def adopt(self, trial_id: int, number: int, older: int | None) -> None:
-        """The attempt's line is in the journal: its folder is the trial's from now on."""
+        """Make the attempt's folder the trial's from now on: its line is in the journal."""
         self._remove_traces(trial_id, number)
         if older is not None and not self.in_place:
             remove_tree(self._path(trial_id, older))
 
     def discard(self, trial_id: int, number: int, older: int | None) -> None:
-        """The attempt failed or was lost: what it wrote is of no use."""
+        """Remove what an attempt wrote that failed or was lost."""
         self._remove_traces(trial_id, number)
         if not self.in_place or older is None:
             remove_tree(self._path(trial_id, number))
@@ -169,7 +169,7 @@ class Checkpoints:
             raise StorageError(f'{path}: cannot be made: {error}') from error
 
     def end(self) -> None:
-        """The race has ended: under 'best' nothing stays but the incumbent's copy, and what is not ours."""
+        """End the race: under 'best' nothing stays but the incumbent's copy, and what is not ours."""
         if self.keep != 'best':
             return
         for path in ours(self.folder, 'trial'):
@@ -186,7 +186,7 @@ class Checkpoints:
     def unneeded(
         self, recorded: Collection[int], is_needed: Callable[[int], bool], told: int | None = None
     ) -> list[int]:
-        """The trials whose checkpoint is to be removed, of those `recorded` to have one; none where all are kept.
+        """Return the trials, of those `recorded` to have a checkpoint, that are to lose it; none where all are kept.
 
         Looks at `told` alone, but for now and then, in proportion to the number of trials; None: at all.
         """
@@ -222,7 +222,7 @@ class Checkpoints:
         self.best_size = tree_size(self.best)
 
     def has(self, trial_id: int, number: int) -> bool:
-        """Whether the folder that this attempt left is there."""
+        """Return whether the folder that this attempt left is there."""
         path = self._path(trial_id, number)
         return path.is_dir() and not path.is_symlink() and not path.parent.is_symlink()
 
@@ -253,7 +253,7 @@ class Checkpoints:
 
 
 def ours(folder: Path, kind: str) -> list[Path]:
-    """What lies in a folder under names that we make."""
+    """Return what lies in a folder under names that we make."""
     try:
         return [path for path in folder.iterdir() if re.fullmatch(OURS[kind], path.name)]
     except OSError:

@@ -31,7 +31,7 @@ def write_table(run_folder: Path, state: RunState) -> None:
 
 
 def table(journal: Journal, state: RunState) -> list[dict[str, Any]]:
-    """The rows of a run, an epoch each."""
+    """Return the rows of a run, an epoch each."""
     rows: list[dict[str, Any]] = []
     for change in state.follow(journal):
         for seen in change.finished.observations if change.finished is not None else ():

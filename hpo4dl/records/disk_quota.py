@@ -31,7 +31,7 @@ class DiskQuota:
         best_size: int,
         priority: Callable[[int], Any],
     ) -> list[int]:
-        """The trials whose checkpoints are to be evicted now: not those that are `busy`, the lowest `priority` first.
+        """Return the trials to lose their checkpoints now: not those that are `busy`, the lowest `priority` first.
 
         `calls` counts those that run or are about to start; `best_size` are the bytes of the incumbent's copy.
         """

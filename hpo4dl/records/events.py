@@ -13,17 +13,17 @@ LARGEST = 2**53
 
 
 def is_whole(value: Any) -> bool:
-    """Whether it is a whole number that `append` would write."""
+    """Return whether it is a whole number that `append` would write."""
     return type(value) is int and 0 <= value < LARGEST
 
 
 def is_finite(value: Any) -> bool:
-    """Whether it is a number that a float can hold."""
+    """Return whether it is a number that a float can hold."""
     return (type(value) is int and abs(value) < 2**1000) or (type(value) is float and math.isfinite(value))
 
 
 def is_seconds(value: Any) -> bool:
-    """Whether it is a duration, or a time since 1970, up to the year 9999."""
+    """Return whether it is a duration, or a time since 1970, up to the year 9999."""
     return is_finite(value) and 0 <= value < 2.5e11
 
 
@@ -32,10 +32,10 @@ def is_text(value: Any) -> bool:
 
 
 def is_configuration(value: Any) -> bool:
-    """Whether it has plain values only."""
+    """Return whether it has plain values only."""
     if not isinstance(value, dict):
         return False
-    return all(v is None or isinstance(v, (str, int)) or is_finite(v) for v in value.values())
+    return all(v is None or isinstance(v, (str, bool)) or is_finite(v) for v in value.values())
 
 
 def is_point(value: Any) -> bool:
@@ -43,7 +43,7 @@ def is_point(value: Any) -> bool:
 
 
 def is_epochs(value: Any) -> bool:
-    """Whether each entry has an epoch, a metric, and perhaps further keys."""
+    """Return whether each entry has an epoch, a metric, and perhaps further keys."""
     return isinstance(value, list) and all(
         isinstance(entry, dict)
         and is_whole(entry.get('epoch'))
@@ -80,11 +80,12 @@ FIELDS: dict[str, Check] = {
     'cost': is_finite,
     'trials': lambda value: isinstance(value, list) and all(map(is_whole, value)),
     'expected_gain': is_finite,
+    'expected_metric': is_finite,
 }
 
 
 def fault_of(event: Any) -> str | None:
-    """Why something is not an event of hpo4dl; None where it is one."""
+    """Return why something is not an event of hpo4dl; None where it is one."""
     if not isinstance(event, dict) or not isinstance(event.get('event'), str):
         return 'it has no name'
     kind = event['event']

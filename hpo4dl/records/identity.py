@@ -37,14 +37,14 @@ class Identity:
         return cls(secrets.token_hex(16), name)
 
     def checkpoint_folder(self, run_folder: Path, storage_path: str | None) -> Path:
-        """Where the run's checkpoints lie; raises StorageError if a link lies there."""
+        """Return where the run's checkpoints lie; raises StorageError if a link lies there."""
         folder = run_folder / 'checkpoints' if storage_path is None else Path(storage_path) / self.name
         refuse_link(folder)
         return folder
 
 
 def read_identity(folder: Path) -> Identity | None:
-    """The identity that `write_run` wrote; None in a run of an hpo4dl that gave it none; raises JournalError."""
+    """Return the identity that `write_run` wrote; None in a run of an hpo4dl that gave it none; raises JournalError."""
     path = folder / 'settings.json'
     try:
         stored = read_json(path).get('identity')
@@ -59,7 +59,7 @@ def read_identity(folder: Path) -> Identity | None:
 
 
 def is_name(name: object) -> bool:
-    """Whether it is the name of one folder, and no path that leads elsewhere."""
+    """Return whether it is the name of one folder, and no path that leads elsewhere."""
     return isinstance(name, str) and name not in ('', '.', '..') and name == Path(name).name and '\0' not in name
 
 
@@ -129,7 +129,7 @@ def refuse_link(folder: Path) -> None:
 
 
 def is_original(folder: Path, identity: Identity, run_folder: Path) -> bool:
-    """Whether the run that lies in `folder` has the same identity and is not the one in `run_folder`."""
+    """Return whether the run that lies in `folder` has the same identity and is not the one in `run_folder`."""
     try:
         found = read_identity(folder)
         return found is not None and found.run == identity.run and not folder.samefile(run_folder)

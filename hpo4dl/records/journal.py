@@ -3,19 +3,11 @@ r"""The append-only record of a run: one JSON object a line, the truth from whic
     {"event": "run", "schema": 2, "run": "experiment_20261124-120000"}      the first line
     {"event": "start", "attempt": 4, "trial": 2, "previous_epoch": 1, "epoch": 2, ...}
     {"event": "result", "attempt": 4, "trial": 2, "epochs": [{"epoch": 2, "metric": 0.91}], "failed": null, ...}
-    {"event": "lost", "attempt": 5, "trial": 3, "reason": "...", "counts": true}      will be made again
-    {"event": "evict", "trial": 7, "reason": "max_disk"}      its checkpoint is about to be removed
-    {"event": "enqueue", "configuration": {"lr": 0.1}}      somebody asked for it
-    {"event": "give_up", "trial": 8, "reason": "..."}      somebody asked that it is trained no further
-    {"event": "resume"}      after a kill: the time since the line before it was a pause
-    {"event": "salvage", "file": "journal.damaged-1.jsonl", "lines": [12]}      those lines of that file are gone
-    {"event": "finish", "trials": [3, 7]}      after the race, they are trained to the end
-    {"event": "stop", "reason": "...", "expected_gain": 0.002}
 
-ARCHITECTURE.md says what each field means. Each line ends with the CRC-32 of what stands before it, so that a damaged
-line is noticed. An epoch counts from the moment its "result" is on the disk; `append` returns only then. A last line
-without its newline is a write that a kill cut short: it was never acknowledged, and is cut off. There is one writer,
-the tuner's process, which holds the `Lock`. Whoever else reads a journal changes nothing in it.
+ARCHITECTURE.md has all events, and what their fields mean. Each line ends with the CRC-32 of what stands before it, so
+that a damaged line is noticed. An epoch counts from the moment its "result" is on the disk; `append` returns only then.
+A last line without its newline is a write that a kill cut short: it was never acknowledged, and is cut off. There is
+one writer, the tuner's process, which holds the `Lock`. Whoever else reads a journal changes nothing in it.
 """
 
 from __future__ import annotations
@@ -30,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import JournalError, RunLockedError, StorageError
+from ..errors import ArgumentError, JournalError, RunLockedError, StorageError
 from ..files import open_regular, swap, sync_folder, write_text
 from ..log import Log
 from ..text import brief
@@ -40,6 +32,8 @@ SCHEMA = 2
 READABLE = (1, SCHEMA)
 """Schemas that can be resumed: 1 has no "point"."""
 NAME = 'journal.jsonl'
+LONGEST = 2**30
+"""Bytes of a line that is read: a journal that was received may have no end."""
 ENCODER, DECODER = json.JSONEncoder(allow_nan=False, separators=(', ', ': ')), json.JSONDecoder()
 """Of our own: an objective function may replace those of `json`, or their defaults."""
 NO_FOLLOW = getattr(os, 'O_NOFOLLOW', 0)
@@ -99,13 +93,13 @@ class Journal:
     def append(self, event: Event, sync: bool = True) -> Event:
         """Write one line, with `sync` to the disk, and return the event as it was written.
 
-        Raises StorageError where it cannot be written, ValueError where it could not be read again; the journal is as
-        it was before.
+        Raises StorageError where it cannot be written, ArgumentError where it could not be read again; the journal is
+        as it was before.
         """
         event = {**event, 'time': max(0.0, time.time())}
         fault = fault_of(event)
         if fault:
-            raise ValueError(f'not an event of hpo4dl: {fault}')
+            raise ArgumentError('event', event, f'what can be read again: {fault}')
         line = encode_line(event)
         try:
             with self._writable() as descriptor:
@@ -118,7 +112,7 @@ class Journal:
                         written += os.write(descriptor, line[written:])
                     if sync:
                         os.fsync(descriptor)
-                    if os.fstat(descriptor).st_nlink == 0:
+                    if not os.path.samestat(os.stat(self.path), os.fstat(descriptor)):
                         raise FileNotFoundError('somebody has removed or replaced it')
                     self._torn = None
                 finally:  # also after KeyboardInterrupt
@@ -133,7 +127,7 @@ class Journal:
         return str(self.path)
 
     def __iter__(self) -> Iterator[Event]:
-        """All whole lines, one by one; the torn one at the end is left out.
+        """Yield all whole lines, one by one; the torn one at the end is left out.
 
         Raises JournalError: no journal, an unknown schema, or a damaged line (named).
         """
@@ -188,7 +182,7 @@ class Journal:
             os.close(descriptor)
 
     def _is_taken(self, descriptor: int) -> bool:
-        """Whether it is one of the file that was taken, if one was."""
+        """Return whether it is one of the file that was taken, if one was."""
         try:
             return self._file is None or os.path.samestat(os.fstat(descriptor), self._file)
         except OSError:
@@ -220,13 +214,15 @@ class Journal:
         self._taken, self._file = new, os.fstat(new)
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
-        """All lines. The last one, where it has NUL bytes, without its newline: a page of it never reached the disk."""
+        """Yield all lines; the last, where it has NUL bytes, without its newline: part of it never reached the disk."""
         number, line = 0, b''
         try:
             with open_regular(self.path) as file:
-                for following in file:
+                while following := file.readline(LONGEST):
                     if number:
                         yield number, line
+                    if len(following) == LONGEST:
+                        raise JournalError(f'{self.path}, line {number + 1}: damaged (longer than {LONGEST} bytes)')
                     number, line = number + 1, following
         except OSError as error:
             raise JournalError(f'{self.path}: cannot be read: {error}') from error
@@ -236,7 +232,7 @@ class Journal:
 
 
 def above_streams(descriptor: int) -> int:
-    """The descriptor, or another one of that file: where stdout or stderr were closed, libraries write to those."""
+    """Return the descriptor, or another of that file: where stdout or stderr were closed, libraries write to those."""
     if descriptor > 2:
         return descriptor
     try:
@@ -246,13 +242,13 @@ def above_streams(descriptor: int) -> int:
 
 
 def encode_line(event: Event) -> bytes:
-    """The event as one line, its checksum last."""
+    """Return the event as one line, its checksum last."""
     body = ENCODER.encode(event)[:-1]
     return f'{body}, "crc": "{zlib.crc32(body.encode()):08x}"}}\n'.encode()
 
 
 def parse_line(line: bytes) -> Any:
-    """What JSON is in a line, None if the line is damaged."""
+    """Return what JSON is in a line, None if the line is damaged."""
     body, _, crc = line.removesuffix(b'\n').rpartition(b', "crc": ')
     if crc != b'"%08x"}' % zlib.crc32(body):
         return None
@@ -263,7 +259,7 @@ def parse_line(line: bytes) -> Any:
 
 
 def decode_line(line: bytes) -> Event | None:
-    """The event in a line, None if the line is damaged, or holds none."""
+    """Return the event in a line, None if the line is damaged, or holds none."""
     event = parse_line(line)
     return None if fault_of(event) else event
 

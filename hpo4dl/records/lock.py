@@ -146,13 +146,13 @@ class Lock:
 
 
 def which_file(path: Path) -> tuple[int, ...]:
-    """What tells a file from all others, without opening it."""
+    """Return what tells a file from all others, without opening it."""
     found = os.lstat(path)
     return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def digest(path: Path, there: str) -> str:
-    """What tells a lock file with this content from all others; of the same content, too."""
+    """Return what tells a lock file with this content from all others; of the same content, too."""
     return hashlib.sha256(f'{path.name}\n{there}'.encode(errors='backslashreplace')).hexdigest()[:16]
 
 
@@ -182,7 +182,7 @@ def make_whole(path: Path, text: str) -> bool:
 
 
 def this_process() -> dict[str, str | int | None]:
-    """What tells this process from all others, those in other containers, and before a reboot, included."""
+    """Return what tells this process from all others, those in other containers, and before a reboot, included."""
     pid = os.getpid()
     boot = namespace = None
     with suppress(OSError):

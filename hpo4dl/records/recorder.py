@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..failures import kind_of
+from ..failure_kinds import kind_of
 from ..trial import Configuration, Outcome, Trial
 from .events import Event
 from .journal import Journal
@@ -30,7 +30,7 @@ class Recorder:
     """From a configuration to the same as JSON can hold it."""
 
     def start(self, wanted: Trial, epoch: int, starts_at: int, by: str | None = None) -> RunningStep:
-        """A call for the step that the optimizer `wanted` is about to begin, which trains from `starts_at` to `epoch`.
+        """Record a call for the step that the optimizer `wanted`, which trains from `starts_at` to `epoch`.
 
         `by`: who else wanted it, see `RunningStep`. It need not be on the disk before its result is.
         """
@@ -50,7 +50,7 @@ class Recorder:
         return self.state.running[wanted.id]
 
     def result(self, step: RunningStep, outcome: Outcome) -> FinishedStep:
-        """A step is over; what it gave counts from now on."""
+        """Record that a step is over; what it gave counts from now on."""
         epochs = [
             {'epoch': epoch, 'metric': metric, 'info': outcome.info.get(epoch, {})}
             | ({'cost': outcome.costs[epoch]} if epoch in outcome.costs else {})
@@ -68,32 +68,32 @@ class Recorder:
         return finished
 
     def lost(self, step: RunningStep, reason: str, blamed: bool) -> None:
-        """A call gave no result, and is to be made again."""
+        """Record that a call gave no result, and is to be made again."""
         event: Event = {'event': 'lost', 'attempt': step.attempt, 'trial': step.trial.id}
         self._write({**event, 'reason': reason, 'kind': kind_of(reason), 'counts': blamed})
 
     def evict(self, trial_id: int, reason: str) -> None:
-        """A trial's checkpoint is about to be removed."""
+        """Record that a trial's checkpoint is about to be removed."""
         self._write({'event': 'evict', 'trial': trial_id, 'reason': reason})
 
     def enqueue(self, plain: Mapping[str, Any]) -> None:
-        """Somebody asked for a configuration, which is to be raced next."""
+        """Record that somebody asked for a configuration, which is to be raced next."""
         self._write({'event': 'enqueue', 'configuration': dict(plain)})
 
     def give_up(self, trial_id: int, reason: str) -> None:
-        """Somebody asked that a paused trial is trained no further."""
+        """Record that somebody asked to train a paused trial no further."""
         self._write({'event': 'give_up', 'trial': trial_id, 'reason': reason})
 
     def finish(self, trial_ids: Sequence[int]) -> None:
-        """These trials are to be trained to the end, after the race."""
+        """Record that these trials are to be trained to the end, after the race."""
         self._write({'event': 'finish', 'trials': list(trial_ids)})
 
     def resume(self) -> None:
-        """The run goes on after a kill: the time since its last event was a pause. It need not be on the disk."""
+        """Record, if not on the disk, that the run goes on after a kill: the time since its last event was a pause."""
         self._write({'event': 'resume'}, sync=False)
 
     def stop(self, reason: str, expected_gain: float, expected_metric: float = math.nan) -> None:
-        """The run ends, for now; gain and metric are recorded where they are known (finite)."""
+        """Record that the run ends, for now; gain and metric where they are known (finite)."""
         expected = {'expected_gain': expected_gain, 'expected_metric': expected_metric}
         known = {key: value for key, value in expected.items() if math.isfinite(value)}
         self._write({'event': 'stop', 'reason': reason, **known})

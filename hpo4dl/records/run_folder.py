@@ -28,7 +28,7 @@ logger = Log(__name__)
 def make_run_folder(
     output_path: str | os.PathLike[str], storage_path: str | None, called: str | None = None
 ) -> tuple[Path, Identity]:
-    """A new folder below `output_path`, and one of the same name below `storage_path`; two runs never share one."""
+    """Make a folder below `output_path`, and one of the same name below `storage_path`; two runs never share one."""
     if called is not None and not (isinstance(called, str) and re.fullmatch(r'\w[\w.+-]{0,99}', called)):
         raise ArgumentError('name', called, 'letters, digits, and any of _ . + - after the first; 100 at most')
     name = f'{called or "experiment"}_{datetime.now():%Y%m%d-%H%M%S}'

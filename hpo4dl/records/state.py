@@ -44,7 +44,7 @@ class Observation:
     """What training took from the trial's epoch before to this one; None where the run counts epochs."""
 
     def row(self, configuration: Configuration) -> dict[str, Any]:
-        """The epoch with the columns of `hpo4dl_results.csv`, which are those of hpo4dl 0.1.0."""
+        """Return the epoch with the columns of `hpo4dl_results.csv`, which are those of hpo4dl 0.1.0."""
         trial = {'configuration_id': self.trial, 'configuration': copied(configuration)}
         times = {'time': self.seconds, 'overhead_time': self.overhead, 'total_time': self.seconds + self.overhead}
         cost = {} if self.cost is None else {'cost': self.cost}
@@ -58,7 +58,7 @@ class TrialRecord:
     id: int
     """Its number, from 0."""
     configuration: Configuration
-    """Empty if the journal's line with it is damaged, and reading is lenient."""
+    """Empty where `read_run` found the journal's line with it damaged."""
     point: Array | None = None
     """(d,) its coordinates in the unit cube; None in a journal of schema 1."""
     metrics: dict[int, float] = field(default_factory=dict)
@@ -157,8 +157,6 @@ class RunState:
     minimize: bool
     """Whether smaller metrics are better."""
     restore: Restore = lambda plain, point: dict(plain)
-    lenient: bool = False
-    """Take what fits and make up the rest, to read damaged journals; else `apply` raises."""
     trials: dict[int, TrialRecord] = field(default_factory=dict)
     """By number, as `running` and `checkpoints`."""
     running: dict[int, RunningStep] = field(default_factory=dict)
@@ -233,17 +231,17 @@ class RunState:
         return Change()
 
     def is_better(self, metric: float, than: float) -> bool:
-        """Whether one metric is better than another, in the run's direction."""
+        """Return whether one metric is better than another, in the run's direction."""
         return metric < than if self.minimize else metric > than
 
     def best_complete(self, max_epochs: int) -> TrialRecord | None:
-        """The trial that was trained to `max_epochs` and has the best metric there; None: no trial was."""
+        """Return the trial that was trained to `max_epochs` and has the best metric there; None: no trial was."""
         complete = [trial for trial in self.trials.values() if max_epochs in trial.metrics]
         sign = 1 if self.minimize else -1
         return min(complete, key=lambda trial: (sign * trial.metrics[max_epochs], trial.id), default=None)
 
     def incumbent_row(self) -> Incumbent | None:
-        """The incumbent as `Tuner.run` returns it, the receiver's own; None as long as there is none."""
+        """Return the incumbent as `Tuner.run` returns it, the receiver's own; None as long as there is none."""
         best = self.incumbent
         return None if best is None else Incumbent(best.row(self.trials[best.trial].configuration))
 
@@ -272,27 +270,19 @@ class RunState:
         return Change(asked=step)
 
     def _trial(self, event: Event) -> TrialRecord:
-        """The trial of an event, whose first "start" carries its configuration."""
+        """Return the trial of an event, whose first "start" carries its configuration."""
         if event['trial'] not in self.trials:
-            if 'configuration' not in event and not self.lenient:
-                raise KeyError('configuration')
-            self.trials[event['trial']] = TrialRecord(event['trial'], {}, began=self.last_time or 0.0)
-        known = self.trials[event['trial']]
-        if not known.configuration and 'configuration' in event:
-            point = event.get('point')
-            if point is not None and not self.lenient:
-                import numpy as np  # not at the top: to look at a run, which is lenient, needs no NumPy
+            plain, point = event['configuration'], event.get('point')
+            if point is not None:
+                import numpy as np  # not at the top: to look at a run needs no NumPy
 
-                known.point = np.array(point, dtype=float)  # null is NaN: inactive
-            known.configuration = self.restore(event['configuration'], known.point)
-        return known
+                point = np.array(point, dtype=float)  # null is NaN: inactive
+            known = TrialRecord(event['trial'], self.restore(plain, point), point, began=self.last_time or 0.0)
+            self.trials[event['trial']] = known
+        return self.trials[event['trial']]
 
     def _result(self, event: Event) -> FinishedStep:
-        step = self.running.pop(event['trial'], None)
-        if step is None:
-            if not self.lenient:
-                raise KeyError(f'trial {event["trial"]} is not running')
-            step = self._made_up_step(event)
+        step = self.running.pop(event['trial'])
         trial = self.trials[step.trial.id]
         entries, failed, seconds = event['epochs'], event['failed'], float(event['seconds'])
         share, overhead = seconds / max(len(entries), 1), float(event['overhead']) / max(len(entries), 1)
@@ -330,20 +320,10 @@ class RunState:
         costs = {seen.epoch: seen.cost for seen in observations if seen.cost is not None}
         return FinishedStep(step, metrics, costs, failed, observations, improved)
 
-    def _made_up_step(self, event: Event) -> RunningStep:
-        """The step of a "result" whose "start" is damaged."""
-        trial = self._trial(event)
-        last = max((entry['epoch'] for entry in event['epochs']), default=trial.epoch + 1)
-        asked = Trial(trial.id, trial.configuration, trial.epoch, last, trial.point)
-        return RunningStep(asked, asked, trial.epoch, event['attempt'])
-
     def _lost(self, event: Event) -> None:
         self.lost.append(str(event.get('reason')))
-        step = self.running.get(event['trial'])
-        if step is None:
-            if not self.lenient:
-                raise KeyError(f'trial {event["trial"]} is not running')
-        elif event['counts']:
+        step = self.running[event['trial']]
+        if event['counts']:
             step.blamed_losses += 1
         else:
             step.shared_losses += 1

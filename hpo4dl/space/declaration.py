@@ -82,7 +82,7 @@ def as_space(given: Any) -> Any:
 
 
 def _hyperparameter(space: ConfigurationSpace, name: str, entry: Any) -> list[Any]:
-    """What is to be added for a hyperparameter, but for its condition."""
+    """Return what is to be added for a hyperparameter, but for its condition."""
     kinds = [kind for kind in FIELDS if isinstance(entry, dict) and kind in entry]
     if not isinstance(name, str) or len(kinds) != 1:
         raise _refused(name, entry, ACCEPTED)
@@ -110,7 +110,7 @@ def _hyperparameter(space: ConfigurationSpace, name: str, entry: Any) -> list[An
 
 
 def _condition(space: ConfigurationSpace, name: str, entry: dict[str, Any]) -> list[Any]:
-    """What is to be added for the condition of a hyperparameter: comparisons, joined; nothing if it has none."""
+    """Return what is to be added for the condition of a hyperparameter: comparisons, joined; nothing if it has none."""
     if 'when' not in entry:
         return []
     text = entry['when']
@@ -133,7 +133,7 @@ def _condition(space: ConfigurationSpace, name: str, entry: dict[str, Any]) -> l
 
 
 def _comparison(space: ConfigurationSpace, name: str, entry: dict[str, Any], tokens: list[str]) -> Any:
-    """The comparison of one other hyperparameter, such as `optimizer == sgd`."""
+    """Return the comparison of one other hyperparameter, such as `optimizer == sgd`."""
     if len(tokens) < 3 or tokens[1] not in RELATIONS:
         raise _refused(name, entry, WHEN)
     other, relation = _unquoted(tokens[0]), tokens[1]
@@ -151,7 +151,7 @@ def _unquoted(token: str) -> str:
 
 
 def _value(other: Any, text: str) -> Any:
-    """The value of a hyperparameter that is written like this; a ValueError where there is none."""
+    """Return the value of a hyperparameter that is written like this; a ValueError where there is none."""
     listed = getattr(other, 'choices', None) or getattr(other, 'sequence', None)
     if listed is None and hasattr(other, 'value'):
         listed = [other.value]

@@ -11,7 +11,7 @@ bit, for every point that a space gives out, so that a run that is resumed sees 
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -71,8 +71,7 @@ class Space:
         self._plain_choices = {name: plain_choices(choice.values) for name, choice in self._choices.items()}
         self._exact_values: dict[bytes, dict[str, Any]] = {}
         self._remembered: dict[bytes, list[Array]] = {}
-        widths = [t.n_features for t in self.transforms.values()]
-        widths = [n and n + (j in self._conditions) for j, n in enumerate(widths)]
+        widths = [block.shape[1] for block in self._feature_blocks(np.full((1, len(self.names)), np.nan))]
         *first, self.n_features = accumulate(widths, initial=0)
         self.columns = dict(zip(self.names, first))
         self._finite = self._enumerated() if candidates is None else self._restricted_to(candidates)
@@ -135,13 +134,15 @@ class Space:
         A number or rank is its coordinate (0.5 where inactive); a category is one-hot / sqrt(2) (0 where inactive); a
         conditional one has one more column, whether it is active (0 or 1). What has only one value has no column.
         """
-        blocks = []
+        return np.concatenate(list(self._feature_blocks(points)), axis=1)
+
+    def _feature_blocks(self, points: Array) -> Iterator[Array]:
+        """Yield (n, w) the columns of each hyperparameter in turn."""
         for j, transform in enumerate(self.transforms.values()):
-            if transform.n_features:
-                blocks.append(transform.features(points[:, j]))
-            if transform.n_features and j in self._conditions:
-                blocks.append(~np.isnan(points[:, [j]]))
-        return np.concatenate([np.empty((len(points), 0)), *blocks], axis=1)
+            u = points[:, j]
+            block = transform.features(u) if transform.n_features else np.empty((len(u), 0))
+            is_told = transform.n_features and j in self._conditions
+            yield np.column_stack([block, ~np.isnan(u)]) if is_told else block
 
     def from_unit(self, point: Array) -> dict[str, Any]:
         """Return the configuration at a point, its values native Python objects."""

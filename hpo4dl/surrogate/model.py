@@ -223,7 +223,9 @@ def encode(inputs: Inputs, l_x: Tensor, mean: Tensor, psi: CurveEncoder | None) 
     """What the kernel is computed from, given the features' length scales (d,), the mean, and the encoder, if any."""
     first, *distinct = deduplicate(inputs.trial, inputs.t)
     names = (inputs.trial, *distinct, inputs.x[first], inputs.curve, inputs.length, inputs.t)
-    trial, trial_index, t, epoch_index, x, *rows = (torch.as_tensor(array, device=l_x.device) for array in names)
-    code = t.new_zeros(len(inputs.t), 1) if psi is None else psi(*rows, inputs.max_epochs)
+    tensors = (torch.as_tensor(array, device=l_x.device) for array in names)
+    trial, trial_index, t, epoch_index, x, curve, length, times = tensors
+    # `forward`: hooks that somebody has on all modules are none of ours
+    code = t.new_zeros(len(inputs.t), 1) if psi is None else psi.forward(curve, length, times, inputs.max_epochs)
     trend = code[:, 0] if psi is None else code @ psi.out
     return KernelInputs(trial, trial_index, epoch_index, x / l_x, t, code, mean + trend)

@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..analysis.export import ENDINGS, FORMATS, export
 from ..analysis.importance import importance, importance_text
+from ..analysis.output import write_output
 from ..analysis.report import comparison_text, list_text, report_text
 from ..analysis.run import read_run, to_json
-from ..analysis.text import write_output
 from ..errors import ArgumentError, HPO4DLError, JournalError
-from ..records.journal import NAME
-from ..records.runs import runs_below
+from ..records.runs import find_run, instead, runs_below
 from ..text import escape
 from . import run_command, talk_command
 from .guards import IMPORTING
@@ -33,7 +32,10 @@ if TYPE_CHECKING:
     from ..tuner import Tuner
 
 Command = Callable[[argparse.Namespace], None]
+RUN = "the run's folder; 'last', or left out: the newest run below the current folder"
+RUNS = 'the folder of a run, or one with runs below it, of which the newest is taken'
 EXAMPLES = """examples:
+  hpo4dl run --help                    how to tune a training program
   hpo4dl list                          the runs below this folder
   hpo4dl report                        the newest of them, as text
   hpo4dl plot --html                   ... as a page for the browser
@@ -57,8 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(options, 'objective', '') is None and ':' in options.run and not os.path.exists(options.run):
             options.run, options.objective = 'last', options.run  # RUN was left out
         if 'run' in options:
-            several = isinstance(options.run, list)
-            options.run = [run_of(name) for name in options.run] if several else run_of(options.run)
+            given = options.run
+            found = [str(find_run(name, newest=True)) for name in (given if isinstance(given, list) else [given])]
+            options.run = found if isinstance(given, list) else found[0]
         options.command(options)
         sys.stdout.flush()
     except HPO4DLError as error:
@@ -76,27 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run_of(name: str) -> str:
-    """Return the folder of the run that is meant: `name` itself, or the newest run below it; 'last': below this folder.
-
-    Raises:
-        JournalError: there is none.
-    """
-    folder = Path.cwd() if name == 'last' and not os.path.lexists(name) else Path(name)
-    if folder.is_dir() and not (folder / NAME).exists():
-        found = runs_below(folder)
-        if found:
-            return str(found[0])
-        if name == 'last':
-            raise JournalError(f'{folder}: no run lies here, or up to two levels below')
-    return str(folder)
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line; `command` of its result is the function to call."""
     top = argparse.ArgumentParser(
         'hpo4dl',
-        description='Look at a run of hpo4dl, go on with it, take it elsewhere.',
+        description='Tune a training program; look at a run, go on with it, take it elsewhere.',
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -108,27 +95,37 @@ def parser() -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(command=function)
         if of_run:
-            text = (
-                "the folder of a run, or of runs, whose newest is taken; default, and 'last': the newest one below here"
-            )
-            options = options or {'nargs': '?', 'default': 'last'}
+            text, options = (RUNS, options) if options else (RUN, {'nargs': '?', 'default': 'last'})
             added.add_argument('run', metavar='RUN', help=text, **options)
         return added
 
-    one = command(run_list, 'the runs below a folder, the newest first', of_run=False)
-    one.add_argument('folder', metavar='FOLDER', nargs='?', default='.', help='default: this one')
+    run_command.add_commands(command)
+    add_reports(command)
+    add_other_commands(command)
+    return top
 
-    text = 'also the importance of the hyperparameters for the metric at an epoch (needs optuna and scikit-learn)'
+
+def add_reports(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands that look at runs; `command` makes the parser of one, of its function and a text."""
+    one = command(run_list, 'the runs below a folder, the newest first', of_run=False)
+    one.add_argument('folder', metavar='FOLDER', nargs='?', default='.', help='default: the current one')
+
+    text = (
+        'also how much each hyperparameter matters for the metric at this epoch; without one: at the last that a fifth '
+        'of the trials reached (needs optuna and scikit-learn)'
+    )
     importance_option: dict[str, Any] = {'nargs': '?', 'const': 0, 'type': int, 'metavar': 'EPOCH', 'help': text}
     one = command(run_report, 'what a run came to, as text')
     one.add_argument('--json', action='store_true', help='everything, for other programs')
     one.add_argument('--failures', action='store_true', help='each kind of failure, with its trials and a traceback')
     one.add_argument('--importance', **importance_option)
     one = command(run_plot, 'pictures of a run, or a page for the browser')
-    one.add_argument('-o', '--output', help='a file, .png or .svg (needs matplotlib); default: RUN.png')
-    one.add_argument('--html', action='store_true', help='one page that opens offline; default: RUN.html')
+    one.add_argument(
+        '-o', '--output', help='a file, .png or .svg (needs matplotlib), or .html; default: NAME_OF_RUN.png'
+    )
+    one.add_argument('--html', action='store_true', help='one page that opens offline; default: NAME_OF_RUN.html')
     one.add_argument('--importance', **importance_option)
-    one = command(run_watch, 'the page of a run, on a local port, refreshed while the run goes on')
+    one = command(run_watch, 'the page of a run on localhost, refreshed while the run goes on')
     one.add_argument('--port', type=int, default=8008, help='default: 8008, or a free one if that is taken')
     one = command(run_compare, 'several runs side by side', nargs='+')
     one.add_argument('-o', '--output', help='also draw them into a file, .png or .svg (needs matplotlib)')
@@ -136,43 +133,47 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument('--step', type=int, help='which decision, from 1; default: the last one of the optimizer')
     one.add_argument('-o', '--output', help='also draw it into a file, .png or .svg (needs matplotlib)')
     one = command(run_export, 'a run in the format of another tool')
-    one.add_argument('--to', required=True, choices=FORMATS)
-    one.add_argument('-o', '--output', help='where to; for optuna a file or a storage URL. Text goes to stdout without')
-    one = command(run_resume, 'go on with a run')
-    add_resume_options(one)
-    one.add_argument(
-        '--max-budget', type=run_command.amount, help='epochs in all, or what else the run counts, instead of its own'
+    one.add_argument('--to', required=True, choices=FORMATS, help='the format')
+    text = (
+        'a file; for optuna also the URL of a storage; default: stdout where it is text, else a file named as the run'
     )
-    one.add_argument('--target', type=float, help='a metric that ends the race')
+    one.add_argument('-o', '--output', help=text)
+
+
+def add_other_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands that go on with a run, talk to it, take its decisions again, or need none."""
+    one = command(run_resume, 'go on with a run where it stopped')
+    add_resume_options(one)
+    text = "the budget in all, what was spent included, in place of the run's own"
+    one.add_argument('--max-budget', type=run_command.amount, metavar='N', help=text)
+    one.add_argument('--target', type=float, metavar='METRIC', help='a metric that ends the race')
     one = command(run_finish, 'train the most promising trials of a run to the end, after the race')
     add_resume_options(one)
-    one.add_argument('--top', type=int, default=3, help='how many; default: 3')
+    one.add_argument('--top', type=int, default=3, metavar='N', help='how many; default: 3')
     command(run_replay, 'take every decision of a run again, offline, and compare')
     one = command(run_check_executor, 'make the calls of a race on an executor, and say what fails', of_run=False)
     one.add_argument('executor', metavar='MODULE:NAME', help='an executor, or what makes one; or FILE.py:NAME')
-    one.add_argument('--num-workers', type=int, default=2, help='calls at a time; default: 2')
-    one.add_argument('--folder', help='that workers and this process see; default: a temporary one of this machine')
+    one.add_argument('--num-workers', type=int, default=2, metavar='N', help='calls at a time; default: 2')
+    one.add_argument('--folder', help='one that workers and this process see; default: a temporary one')
     one.add_argument('--kill', action='store_true', help='also let a worker die; some executors are broken then')
-    one.add_argument('--seconds', type=float, default=60, help='that calls may take to come back; default: 60')
-    run_command.add_commands(command)
+    one.add_argument('--seconds', type=float, default=60, help='to wait for a call; default: 60')
     talk_command.add_commands(command)
     one = command(run_vendor, 'copy hpo4dl into a code base', of_run=False)
     one.add_argument('destination', metavar='DEST', help='a folder; the copy is DEST/hpo4dl')
     one.add_argument('--core', action='store_true', help='only what tunes and resumes: no report, plots, integrations')
-    return top
 
 
 def add_resume_options(command: argparse.ArgumentParser) -> None:
-    """The arguments of commands that make calls."""
+    """Add the arguments of commands that make calls."""
     add = command.add_argument
-    text = 'the objective function, or FILE.py:FUNCTION. A run of `hpo4dl run` needs none'
+    text = 'the objective function; or FILE.py:FUNCTION. Runs of `hpo4dl run` need none'
     add('objective', nargs='?', metavar='MODULE:FUNCTION', help=text)
-    add('--time-limit', type=float, help='seconds')
+    add('--time-limit', type=float, metavar='SECONDS', help='start no call that would end later than that')
     add('--executor', metavar='MODULE:NAME', help='where calls are made: an executor, or what makes one')
-    add('--num-workers', type=int, help='calls at a time; alone: processes of this machine')
-    add('--retry', type=int, help='how often a call that failed is made again')
-    add('--take-over', action='store_true', help='past the lock of another host that is known to be dead')
-    add('--salvage', action='store_true', help='go on from what is whole of a damaged run')
+    add('--num-workers', type=int, metavar='N', help='calls at a time; without --executor in processes of this machine')
+    add('--retry', type=int, metavar='N', help='how often a call that failed is made again')
+    add('--take-over', action='store_true', help='go on past the lock of a tuner elsewhere that is known to be dead')
+    add('--salvage', action='store_true', help='of a damaged run, go on from what is whole')
 
 
 def run_list(options: argparse.Namespace) -> None:
@@ -182,7 +183,8 @@ def run_list(options: argparse.Namespace) -> None:
         with suppress(HPO4DLError):  # of a journal that another hpo4dl wrote
             runs.append(read_run(folder))
     if not runs:
-        raise JournalError(f'{Path(options.folder).absolute()}: no run lies here, or up to two levels below')
+        folder = Path(options.folder)
+        raise JournalError(f'{folder.absolute()}: {instead(folder, [])}')
     print(list_text(runs, width()))
 
 
@@ -208,7 +210,7 @@ def run_plot(options: argparse.Namespace) -> None:
     run = read_run(options.run)
     output = Path(options.output or run.name + ('.html' if options.html else '.png'))
     found = None if options.importance is None else importance(run, options.importance or None)
-    if options.html:
+    if options.html or output.suffix == '.html':
         from ..analysis.page import page
 
         write_output(output, page(run, importance=found))

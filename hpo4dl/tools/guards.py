@@ -51,7 +51,7 @@ def check_main(objective_function: object, num_workers: int) -> None:
 
 
 def is_unguarded(names: object, file: str) -> bool:
-    """Whether the statement of the main module that is running now is under no `if`."""
+    """Return whether the statement of the main module that is running now is under no `if`."""
     frame = sys._getframe()
     while frame.f_globals is not names or frame.f_code.co_name != '<module>':
         if frame.f_back is None:

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ArgumentError, StorageError
 from ..files import read_json, write_text
 from ..log import Log
+from ..optimizers.protocol import Optimizer, TakesRequests
 from ..text import one_line
 
 if TYPE_CHECKING:
     from ..race.loop import Loop
 
 FOLDER = 'requests'
+GIVEN_UP = 'given up: hpo4dl stop --trial'
 
 logger = Log(__name__)
 
@@ -48,7 +50,7 @@ class Requests:
         write_text(folder / f'{time.time_ns():020}_{secrets.token_hex(4)}.json', json.dumps(request))
 
     def pending(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """What is asked for, the oldest first; what cannot be read is left out."""
+        """Yield what is asked for, the oldest first; what cannot be read is left out."""
         folder = self.run_folder / FOLDER
         try:
             paths = [] if folder.is_symlink() else sorted(folder.glob('[0-9]*.json'))
@@ -84,10 +86,47 @@ def is_taken(request: Mapping[str, Any], loop: Loop) -> bool:
     """Do what a request asks for; False: not yet. Raises where it asks for what cannot be."""
     kind = request['kind']
     if kind == 'enqueue':
-        return loop.enqueue(request['configuration'])
+        return enqueue(loop, request['configuration'])
     if kind == 'give_up':
-        return loop.give_up(request['trial'])
+        return give_up(loop, request['trial'])
     if kind != 'stop':
         raise ValueError(f'no such kind of request: {kind!r}')
     loop.told_to_stop = 'hpo4dl stop'
     return True
+
+
+def enqueue(loop: Loop, plain: Mapping[str, Any]) -> bool:
+    """Race this configuration, as a journal has it, next; False: not yet, a step that was decided on comes first.
+
+    Raises ArgumentError: the space does not allow it, or the optimizer takes none.
+    """
+    if loop.planner.asked is not None:
+        return False
+    taker_of_requests(loop.optimizer).enqueue(loop.state.restore(plain, None))
+    loop.storage.recorder.enqueue(plain)
+    return True
+
+
+def give_up(loop: Loop, trial_id: int) -> bool:
+    """Train a trial no further, and end its call; False: not yet, it is about to be trained.
+
+    Raises ArgumentError: the optimizer gives up none; KeyError: there is no such trial.
+    """
+    optimizer, asked = taker_of_requests(loop.optimizer), loop.planner.asked
+    call = loop.workers.running.get(trial_id)
+    if call is not None:
+        loop.end_call(call, GIVEN_UP)
+    elif trial_id in loop.state.running or (asked is not None and asked.id == trial_id):
+        return False
+    elif loop.state.trials[trial_id].failed is None:
+        loop.storage.recorder.give_up(trial_id, GIVEN_UP)
+        optimizer.give_up(trial_id, GIVEN_UP)
+        loop.storage.prune()
+    return True
+
+
+def taker_of_requests(optimizer: Optimizer) -> TakesRequests:
+    """Return the optimizer; ArgumentError: it takes none."""
+    if not isinstance(optimizer, TakesRequests):
+        raise ArgumentError('optimizer', optimizer, 'one with `enqueue` and `give_up`')
+    return optimizer

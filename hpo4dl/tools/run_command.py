@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..analysis.text import write_output
+from ..analysis.output import write_output
 from ..errors import ArgumentError, JournalError
-from ..files import write_text
+from ..files import read_json, write_text
 
 if TYPE_CHECKING:
     from ..integrations.command import CommandObjective
@@ -27,59 +27,88 @@ NAME = 'command.json'
 WORKERS = ('num_workers', 'devices', 'devices_per_trial', 'trials_per_device')
 """Arguments of `Tuner.resume` that are kept there."""
 
+EPILOG = """
+SPACE is --space FILE, or --float, --int, --choice, ... for each hyperparameter.
+In the arguments of the program, {lr} is the value of the hyperparameter lr,
+{epoch} the epoch to train up to, and {checkpoint_path} the folder to save in,
+and to go on from if something lies there. For example:
+
+  hpo4dl run --float lr 1e-4 1 --log --choice optimizer sgd adam \\
+      --max-epochs 27 --max-budget 300 --minimize -- \\
+      python train.py --lr {lr} --optimizer {optimizer} --epochs {epoch} \\
+      --checkpoint-dir {checkpoint_path}
+
+The program prints its metric after each epoch, as epoch=3 loss=0.2 or the like.
+docs/shell.md in the repository has all of it.
+"""
+
 
 def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add `run` and `space` to the command line; `command` makes the parser of one, of its function and a text."""
     one = command(run_run, 'race a program: tune its arguments', of_run=False)
-    one.usage = 'hpo4dl run SPACE --max-epochs N [options] -- PROGRAM ARGUMENT... with {placeholders}'
+    one.usage, one.epilog = 'hpo4dl run SPACE --max-epochs N --max-budget N [options] -- PROGRAM ...', EPILOG
+    one.formatter_class = argparse.RawDescriptionHelpFormatter
     add_space(one)
-    one.add_argument('--max-epochs', type=int, required=True, help='epochs of one configuration at most')
-    one.add_argument('--max-budget', type=amount, help='epochs to train in all, or what --cost counts')
-    one.add_argument('--cost', default='epochs', help='epochs, seconds, or reported: a number "cost" of each epoch')
-    one.add_argument('--time-limit', type=float, metavar='SECONDS', help='of the race')
-    one.add_argument('--target', type=float, help='a metric that ends the race')
-    one.add_argument('--minimize', action='store_true', help='smaller metrics are better')
-    one.add_argument('--metric', metavar='NAME', help='in lines such as "epoch=3 NAME=0.91"; default: the only number')
-    one.add_argument('--pattern', metavar='REGEX', help='lines of results, with (?P<epoch>...) and (?P<metric>...)')
-    one.add_argument('--first-epoch', type=int, default=1, metavar='N', help="the program's number of it; default: 1")
-    one.add_argument('--from-scratch', action='store_true', help='the program cannot go on from a checkpoint')
-    one.add_argument('--optimizer', help='dyhpo, hyperband, asha or random; default: dyhpo, asha with --from-scratch')
-    one.add_argument('--seed', type=int)
-    one.add_argument('--num-workers', type=int, default=1, help='programs at a time')
-    one.add_argument('--devices', nargs='+', metavar='cuda:N', help='one for each worker')
-    one.add_argument('--devices-per-trial', type=int, default=1, metavar='N', help='that each worker sees; default: 1')
-    one.add_argument('--trials-per-device', type=int, default=1, metavar='N', help='that share a device; default: 1')
-    one.add_argument('--retry', type=int, default=0, help='how often a call that failed is made again')
-    one.add_argument('--trial-timeout', type=float, metavar='SECONDS', help='of one call')
-    one.add_argument('--grace', type=float, default=10, metavar='SECONDS', help='between SIGTERM and SIGKILL')
-    one.add_argument('--checkpoints', default='copy', help='copy or in-place')
-    one.add_argument('--max-disk', metavar='SIZE', help="that checkpoints may take, such as '20GB'")
-    one.add_argument('--output-path', default='hpo4dl_results', metavar='FOLDER', help='of all runs')
-    one.add_argument('--name', help="of the run's folder, before date and time")
-    one.add_argument('--storage-path', metavar='FOLDER', help="of checkpoints; default: the run's folder")
-    one.add_argument('program', nargs='+', metavar='PROGRAM', help='what to run, after --')
+    add = one.add_argument
+    add('--max-epochs', type=int, required=True, metavar='N', help='epochs of one configuration at most')
+    add('--max-budget', type=amount, metavar='N', help='epochs to train in all, or what --cost counts')
+    add(
+        '--cost',
+        default='epochs',
+        help='epochs (default), seconds, or reported: a number "cost" of each epoch',
+    )
+    add('--time-limit', type=float, metavar='SECONDS', help='start no call that would end later than that')
+    add('--target', type=float, metavar='METRIC', help='a metric that ends the race')
+    add('--minimize', action='store_true', help='smaller metrics are better; default: larger ones')
+    add('--metric', metavar='NAME', help='which number it is in "epoch=3 NAME=0.91"; default: the only one')
+    text = 'what other lines of results look like, with (?P<epoch>...) and (?P<metric>...)'
+    add('--pattern', metavar='REGEX', help=text)
+    add('--first-epoch', type=int, default=1, metavar='N', help='what the program calls it; default: 1')
+    text = 'the program cannot go on from a checkpoint, so that each call trains from epoch 1'
+    add('--from-scratch', action='store_true', help=text)
+    add('--optimizer', help='dyhpo, hyperband, asha or random; default: dyhpo, asha with --from-scratch')
+    add('--seed', type=int, metavar='N', help='default: one is drawn, and recorded')
+    add('--num-workers', type=int, default=1, metavar='N', help='trainings at a time; default: 1')
+    add('--devices', nargs='+', metavar='cuda:N', help='accelerators, one for each worker')
+    add('--devices-per-trial', type=int, default=1, metavar='N', help='devices that a worker sees; default: 1')
+    add('--trials-per-device', type=int, default=1, metavar='N', help='workers that share one; default: 1')
+    add('--retry', type=int, default=0, metavar='N', help='how often a call that failed is made again; default: 0')
+    add('--trial-timeout', type=float, metavar='SECONDS', help='end a call that takes longer')
+    add('--grace', type=float, default=10, metavar='SECONDS', help='between SIGTERM and SIGKILL then; default: 10')
+    add('--checkpoints', default='copy', metavar='HOW', help='copy (default): a call works on a copy; or in-place')
+    add('--max-disk', metavar='SIZE', help="that all checkpoints may take, such as '20GB'")
+    add(
+        '--output-path',
+        default='hpo4dl_results',
+        metavar='FOLDER',
+        help="where the run's own is made; default: hpo4dl_results",
+    )
+    add('--name', help="what the run's folder is called, before date and time")
+    add('--storage-path', metavar='FOLDER', help="where checkpoints lie; default: in the run's")
+    add('program', nargs='+', metavar='PROGRAM', help='what to run, after --')
 
     one = command(run_space, 'write a search space as TOML or JSON', of_run=False)
     add_space(one)
-    one.add_argument('-o', '--output', help='a file, .toml or .json; default: TOML to stdout')
+    one.add_argument('-o', '--output', help='a file, .toml or .json; default: as TOML to stdout')
 
 
 def add_space(parser: argparse.ArgumentParser) -> None:
     """Add the options that declare a search space."""
     parser.set_defaults(declared=None)
+    add = parser.add_argument
     options: dict[str, Any] = {'action': Declare, 'dest': 'declared', 'default': argparse.SUPPRESS}
-    parser.add_argument('--space', metavar='SPACE', help='space.toml, space.json, MODULE:NAME or FILE.py:NAME')
+    add('--space', metavar='SPACE', help='space.toml, space.json, or in Python FILE.py:NAME or MODULE:NAME')
     bounds = ('NAME', 'LOW', 'HIGH')
-    parser.add_argument('--float', nargs=3, metavar=bounds, help='a number', **options)
-    parser.add_argument('--int', nargs=3, metavar=bounds, help='a whole number', **options)
+    add('--float', nargs=3, metavar=bounds, help='a number between them', **options)
+    add('--int', nargs=3, metavar=bounds, help='a whole number between them', **options)
     values = ('NAME', 'VALUE')
-    parser.add_argument('--choice', nargs='+', metavar=values, help='one of these', **options)
-    parser.add_argument('--ordinal', nargs='+', metavar=values, help='one of these, which have an order', **options)
-    parser.add_argument('--constant', nargs=2, metavar=values, help='this value', **options)
-    parser.add_argument('--log', nargs=0, help='the number before it is searched on a logarithmic scale', **options)
-    parser.add_argument('--default', nargs=1, metavar='VALUE', help='of the hyperparameter before it', **options)
-    text = "when a hyperparameter is there: 'momentum: optimizer == sgd'"
-    parser.add_argument('--when', nargs=1, metavar='CONDITION', help=text, **options)
+    add('--choice', nargs='+', metavar=values, help='one of the values', **options)
+    add('--ordinal', nargs='+', metavar=values, help='one of the values, which have an order', **options)
+    add('--constant', nargs=2, metavar=values, help='always this value', **options)
+    add('--log', nargs=0, help='search the number before it on a logarithmic scale', **options)
+    add('--default', nargs=1, metavar='VALUE', help='the default of the hyperparameter before it', **options)
+    text = "a hyperparameter is there only then: 'momentum: optimizer == sgd'"
+    add('--when', nargs=1, metavar='CONDITION', help=text, **options)
 
 
 class Declare(argparse.Action):
@@ -118,19 +147,19 @@ class Declare(argparse.Action):
 
 
 def amount(text: str) -> float:
-    """A number, a whole one as int; raises ValueError."""
+    """Return a number, a whole one as int; raises ValueError."""
     return int(text) if text.isdecimal() else float(text)
 
 
 def declared_as(kind: str, texts: Sequence[str]) -> Any:
-    """What stands beside a kind of hyperparameter; ValueError where a number is none."""
+    """Return what stands beside a kind of hyperparameter; ValueError where a number is none."""
     if kind == 'constant':
         return written(texts[0])
     return [float(t) if kind == 'float' else int(t) if kind == 'int' else written(t) for t in texts]
 
 
 def written(text: str) -> str | int | float:
-    """The number that is written like this by Python, or the text: '1.10' may be a version."""
+    """Return the number that is written like this by Python, or the text: '1.10' may be a version."""
     for kind in (int, float):
         try:
             value: int | float = kind(text)
@@ -142,7 +171,7 @@ def written(text: str) -> str | int | float:
 
 
 def space_of(options: argparse.Namespace) -> Any:
-    """The space, or the dictionary that declares it, which the options name; raises ArgumentError."""
+    """Return the space, or the dictionary that declares it, which the options name; raises ArgumentError."""
     if (options.space is None) == (options.declared is None):
         raise ArgumentError('--space', options.space, 'either --space, or --float, --int, --choice and the like')
     if options.space is None:
@@ -181,7 +210,7 @@ def run_run(options: argparse.Namespace) -> None:
 
 
 def stored_command(run_folder: str) -> tuple[CommandObjective, dict[str, Any]]:
-    """The program that `run` raced in this folder, and the further arguments of `Tuner.resume` that belong to it.
+    """Return the program that `run` raced in this folder, and the other arguments of `Tuner.resume` that belong to it.
 
     Raises:
         JournalError: the run was not started like that, or the file is damaged.
@@ -190,11 +219,12 @@ def stored_command(run_folder: str) -> tuple[CommandObjective, dict[str, Any]]:
 
     path = Path(run_folder, NAME)
     try:
-        stored = json.loads(path.read_text(encoding='utf-8'))
+        stored = read_json(path)
         objective = CommandObjective(**{**stored['objective'], 'command': tuple(stored['objective']['command'])})
         return objective, {name: stored['workers'][name] for name in WORKERS}
     except FileNotFoundError as error:
-        raise JournalError(f'{run_folder}: not a run of `hpo4dl run`: resume it with MODULE:FUNCTION') from error
+        what = 'give its objective function, too, as MODULE:FUNCTION or FILE.py:FUNCTION'
+        raise JournalError(f'{run_folder}: not a run of `hpo4dl run`: {what}') from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise JournalError(f'{path}: cannot be read: {error!r}; resume it with MODULE:FUNCTION') from error
 

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add `enqueue` and `stop` to the command line; `command` makes the parser of one, of its function and a text."""
-    one = command(run_enqueue, 'have a configuration raced next: hpo4dl enqueue RUN --lr 1e-3 --width 64')
-    one.add_argument('values', nargs=argparse.REMAINDER, metavar='--NAME VALUE', help='of all its hyperparameters')
+    one = command(run_enqueue, 'have a configuration raced next: hpo4dl enqueue RUN --lr 1e-3 --width 64', nargs=None)
+    one.usage = 'hpo4dl enqueue RUN --NAME VALUE [--NAME VALUE ...]'
+    one.add_argument('values', nargs=argparse.REMAINDER, metavar='--NAME VALUE', help='each of its hyperparameters')
     one = command(run_stop, 'end a race that runs, as Ctrl-C does: the calls that run are the last ones')
-    one.add_argument('--trial', type=int, help='instead, give this trial up; its call is ended')
+    one.add_argument('--trial', type=int, metavar='N', help='instead, give this trial up, and end its call')
 
 
 def run_enqueue(options: argparse.Namespace) -> None:
@@ -32,12 +33,12 @@ def run_enqueue(options: argparse.Namespace) -> None:
     configuration = typed(space, options.values)
     space.to_unit(configuration)
     Requests(Path(options.run)).add({'kind': 'enqueue', 'configuration': space.plain(configuration)})
-    print('it is raced next' if is_worked_on(options.run) else 'it is raced when the run goes on')
+    print('it is raced next' if read_run(options.run).worked_on_by() else 'it is raced when the run goes on')
 
 
 def run_stop(options: argparse.Namespace) -> None:
     """`stop RUN [--trial N]`."""
-    works = is_worked_on(options.run)
+    works = read_run(options.run).worked_on_by()
     if options.trial is None:
         if not works:
             raise ArgumentError('run', str(options.run), 'one that a tuner works on')
@@ -50,13 +51,8 @@ def run_stop(options: argparse.Namespace) -> None:
     print('it is given up' if works else 'it is given up when the run goes on')
 
 
-def is_worked_on(run_folder: str) -> bool:
-    """Whether a tuner has the run's lock, as far as can be seen from here."""
-    return ' works on it' in read_run(run_folder).status()
-
-
 def typed(space: Space, texts: list[str]) -> dict[str, Any]:
-    """The configuration that is typed as `--lr 1e-3 --width=64`, each value of its hyperparameter's type."""
+    """Return the configuration that is typed as `--lr 1e-3 --width=64`, each value of its hyperparameter's type."""
     texts = [part for text in texts for part in (text.split('=', 1) if text.startswith('--') else [text])]
     names, values = texts[::2], texts[1::2]
     if len(names) != len(values) or not all(name.startswith('--') for name in names):
@@ -72,7 +68,7 @@ def typed(space: Space, texts: list[str]) -> dict[str, Any]:
 
 
 def number(text: str) -> Any:
-    """The number that is written like this; the text where it is none."""
+    """Return the number that is written like this; the text where it is none."""
     for kind in (int, float):
         try:
             return kind(text)

@@ -15,12 +15,13 @@ from ..errors import ArgumentError, HPO4DLError, StorageError
 
 PACKAGE = Path(__file__).parents[1]
 SUMS, STAMP = 'SHA256SUMS', 'VENDORED'
-PERIPHERY = ('analysis', 'integrations', 'tools')
+PERIPHERY = ('analysis', 'integrations', 'narration', 'tools')
 """Sub-packages that tuning and resuming do not need: a core copy has a file of the same name that says so."""
 
 LACKS = (
-    'analysis/, integrations/ and tools/: no report, table, plots, page, export, explain or replay; no warm start; no '
-    'checks of objective functions and executors; no Slurm, trackers or save_checkpoint; no command line'
+    'analysis/, integrations/, narration/ and tools/: no report, table, plots, page, export, explain or replay; no '
+    'salvage, no warm start; no checks of objective functions and executors; no Slurm, trackers or save_checkpoint; no '
+    'command line'
 )
 STUB = f'''"""Not in this copy of the package: it is a core copy, which `hpo4dl vendor --core` made."""
 

@@ -15,6 +15,7 @@ import logging
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -23,7 +24,7 @@ import traceback
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ REQUEST = 'requests/00000000000000000001_0.json'
 FILES = ['journal.jsonl', *JSON_FILES, REQUEST, 'requests']
 SECONDS = 60
 """Longer is a hang."""
+KILOBYTES = 10**6
+"""More memory is read, or asked for, without a bound; four times as much is refused."""
 
 
 def made(folder: Path) -> list[Path]:
@@ -110,8 +113,12 @@ def damage(run: Path, rng: random.Random) -> str:
     lines = content.splitlines(keepends=True)
     for _ in range(rng.choice([1, 1, 3])):
         index = rng.randrange(len(lines))
-        event = json.loads(lines[index])
-        event.pop('crc', None)
+        try:
+            event = json.loads(lines[index])
+        except (ValueError, RecursionError):  # damaged already
+            event = None
+        if isinstance(event, dict):
+            event.pop('crc', None)
         if way < 0.35:
             lines.insert(rng.randrange(len(lines)), lines.pop(index))
         elif way < 0.4:
@@ -136,23 +143,44 @@ COMMANDS = [
 ]  # fmt: skip
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 @contextlib.contextmanager
 def bounded() -> Iterator[None]:
     def late(*_: object) -> None:
         raise TimeoutError(f'it hangs: {SECONDS} s')
 
-    before = signal.signal(signal.SIGALRM, late)
+    before, limits = signal.signal(signal.SIGALRM, late), resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (mapped() + 4000 * KILOBYTES, limits[1]))
     signal.alarm(SECONDS)
     try:
         yield
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def mapped() -> int:
+    """Bytes of address space that this process has, where Linux tells; the libraries of torch take some gigabytes."""
+    try:
+        return int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 2**40
+
+
+def most_memory() -> int:
+    """Kilobytes that this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == 'darwin' else 1)
 
 
 def tried(run: Path, command: list[str], place: Path) -> str | None:
     """What was wrong with what a command did; None: nothing."""
-    out, names = io.StringIO(), {'RUN': str(run), 'OUT': str(place / 'out'), 'PLACE': str(place)}
+    memory = most_memory()
+    out, names = Terminal(), {'RUN': str(run), 'OUT': str(place / 'out'), 'PLACE': str(place)}
     words = [re.sub('^(RUN|OUT|PLACE)', lambda found: names[found[0]], word) for word in command]
     try:
         with bounded(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), warnings.catch_warnings():
@@ -169,10 +197,12 @@ def tried(run: Path, command: list[str], place: Path) -> str | None:
     except (Exception, SystemExit):
         last = traceback.format_exc(limit=-1).splitlines()
         return f'{command[0]} {last[-1][:80]} {last[1].strip()[-60:] if len(last) > 1 else ""}'
+    if most_memory() - memory > KILOBYTES:
+        return f'{command[0]}: much memory'
     return f'{command}: an escape sequence' if '\x1b' in out.getvalue() or '\x07' in out.getvalue() else None
 
 
-def cases(numbers: range, seed: int = 0, commands: int = 3) -> tuple[int, Counter[str]]:
+def cases(numbers: Iterable[int], seed: int = 0, commands: int = 3) -> tuple[int, Counter[str]]:
     """How many commands were run, and what was wrong with how many of them."""
     logging.getLogger('hpo4dl').setLevel(logging.CRITICAL)
     wrong: Counter[str] = Counter()

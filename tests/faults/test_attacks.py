@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import inspect
 import json
 import logging
 import math
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +35,7 @@ from races import tune
 from runs import events_of
 
 from hpo4dl import EveryTrialFailedError, Tuner, replay
+from hpo4dl.analysis.page import server
 from hpo4dl.tools.going_on import importable
 
 
@@ -272,17 +277,43 @@ def leave_no_folder() -> None:
     os.rmdir(folder)
 
 
-@pytest.mark.parametrize('change', [freeze, leave_no_folder], ids=['clocks', 'folder'])
-def test_a_clock_that_is_replaced_or_a_folder_that_is_gone_ends_no_run(
+def replace_functions() -> None:
+    json.dumps = os.getpid = lambda *_, **__: 1
+
+
+def set_limits() -> None:
+    os.environ.clear()
+    gc.disable()
+    sys.set_int_max_str_digits(640)
+    with contextlib.suppress(RecursionError):  # pytest itself is at a greater depth, perhaps
+        sys.setrecursionlimit(100)
+    sys.setrecursionlimit(len(inspect.stack(0)) + 20)
+    sys.settrace(refuse)
+
+
+def refuse(*_: object) -> None:
+    raise RuntimeError('none of ours')
+
+
+@pytest.mark.parametrize('change', [freeze, leave_no_folder, replace_functions, set_limits])
+def test_what_an_objective_changes_in_the_process_ends_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change
 ) -> None:
-    """As libraries that freeze the time do, and as a temporary folder that is left by nobody."""
+    """Libraries freeze the time, mocks stay, a temporary folder is left by nobody."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(leave_no_folder, '__module__', '__main__')
     monkeypatch.setattr(sys.modules['__main__'], 'leave_no_folder', leave_no_folder, raising=False)
     monkeypatch.setattr(sys.modules['__main__'], '__file__', str(tmp_path / 'tune.py'), raising=False)
     for name in ('time', 'monotonic', 'perf_counter'):
         monkeypatch.setattr(time, name, getattr(time, name))
+    monkeypatch.setattr(json, 'dumps', json.dumps)
+    monkeypatch.setattr(os, 'getpid', os.getpid)
+    environment, digits, depth, trace = (
+        dict(os.environ),
+        sys.get_int_max_str_digits(),
+        sys.getrecursionlimit(),
+        sys.gettrace(),
+    )
 
     def objective(configuration, epoch, previous_epoch, checkpoint_path):
         calls.append(epoch)
@@ -292,8 +323,34 @@ def test_a_clock_that_is_replaced_or_a_folder_that_is_gone_ends_no_run(
 
     calls: list[int] = []
     tuner = tune(tmp_path / 'runs', objective, max_budget=15)
-    tuner.run()
+    try:
+        tuner.run()
+    finally:
+        os.environ.update(environment)
+        gc.enable()
+        sys.set_int_max_str_digits(digits)
+        sys.setrecursionlimit(depth)
+        sys.settrace(trace)
     assert tuner.epochs_spent == 15
-    assert not [event for event in events_of(tuner.run_folder, 'result') if event['failed']]
+    failed = [event['trial'] for event in events_of(tuner.run_folder, 'result') if event['failed']]
+    assert len(failed) == (change is set_limits), 'its own call alone is traced'
     assert importable(leave_no_folder)
     replay(tuner.run_folder)
+
+
+def test_who_connects_and_asks_for_nothing_is_let_go(tmp_path: Path) -> None:
+    """Of 900 half-open connections, `hpo4dl watch` had 901 threads, for as long as they liked."""
+    run = tune(tmp_path, lambda c, e, p, path: curve(c['x'], e, p), max_budget=5)
+    run.run()
+    with server(run.run_folder, 0, 1) as watch:
+        assert watch.RequestHandlerClass.timeout is not None
+        watch.RequestHandlerClass.timeout = 0.1
+        thread = threading.Thread(target=watch.serve_forever)
+        thread.start()
+        try:
+            with socket.create_connection(watch.server_address) as connection:
+                connection.sendall(b'GET / HTTP/1.1\r\n')
+                assert connection.recv(1) == b''
+        finally:
+            watch.shutdown()
+            thread.join()

@@ -1,39 +1,9 @@
-"""Each script of the list of attacks as a test: here those that need users, containers and terminals as they are.
-
-script                   test
-r01_dask                 integration/test_workers.py::test_a_call_that_the_engine_makes_twice_starts_from_...
-r02_fork                 test_attacks.py::test_a_pool_that_forks_after_the_surrogate_had_threads_does_not_hang
-r03_mutable              unit/optimizers/test_copies.py::test_a_configuration_that_the_caller_changes_stays_...
-r04_inf                  test_attacks.py::test_choices_that_no_json_holds_are_raced_and_resumed
-r05_thread               test_attacks.py::test_what_the_objective_leaves_in_a_worker_does_not_keep_run_from_...
-r06_relative             integration/test_identity.py::test_a_run_is_recognized_however_it_is_reached
-r08_async                here: test_what_is_left_in_a_checkpoint_folder (written for seconds)
-r09_readonly             here: test_an_ordinary_user_and_what_it_may_not_read_or_write
-r10_copy                 integration/test_identity.py::test_a_copy_leaves_the_checkpoints_of_the_original
-r11_container            here: test_of_two_containers_of_one_host_name_one_has_the_lock
-r12_terminal             here: test_a_terminal_that_is_closed_during_the_race
-r15_tell                 unit/optimizers/test_copies.py::test_a_step_that_was_not_asked_for_cannot_be_told
-r17_fork                 integration/test_identity.py::test_a_fork_of_the_objective_is_no_second_tuner
-r19_files                unit/test_files.py::test_many_files_are_forced_to_the_disk_at_once
-r20_sparse               unit/test_files.py::test_holes_stay_holes
-r21_replay               here: test_a_journal_that_does_not_fit_together_is_one_error
-r22_mlflow               unit/integrations/test_mlflow_names.py::test_every_epoch_is_logged_whatever_the_...
-w01_grad, w03_seterr     unit/optimizers/test_isolation.py::test_what_is_left_switched_changes_no_decision
-w05_callables            test_attacks.py::test_functions_as_choices_are_resumed_in_another_process
-w11_hyperband            unit/optimizers/test_hyperband.py::test_where_nothing_new_is_found_the_paused_trials_...
-w12_nothing_left         test_attacks.py::test_where_clauses_forbid_nearly_all_the_reason_for_the_end_is_not_...
-w13_ints                 unit/space/test_unit_cube.py (W13)
-w14_wraps                unit/test_checks.py::test_a_decorated_objective_function_is_judged_by_what_is_called
-w16_resume_failed        test_attacks.py::test_a_run_whose_calls_all_failed_goes_on_with_the_repaired_objective
-w17_denormal             unit/optimizers/test_isolation.py::test_metrics_of_any_size_are_raced_to_the_end
-w20_readonly             here: test_an_ordinary_user_and_what_it_may_not_read_or_write
-w21_choices              unit/space/test_unit_cube.py (W21)
-w22_hyperband_slow       unit/optimizers/test_hyperband.py::test_a_decision_costs_the_same_however_many_trials_...
-"""
+"""What users, containers and terminals are to runs. README.md has every attack, and the test that has it."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,7 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from objectives import Quadratic, curve
+from objectives import Quadratic, curve, take_checkpoint
 from races import tune
 from runs import events_of
 from test_attacks import in_another_process
@@ -50,6 +20,18 @@ from hpo4dl import JournalError, StorageError, Tuner, replay
 from hpo4dl.files import remove_tree
 
 NOBODY = 65534
+TESTS = Path(__file__).parents[1]
+
+
+def test_the_list_of_attacks_names_tests_that_are_there() -> None:
+    named = re.findall(r'`([\w/]*\.py)?(?:::(test_\w+))?`', (TESTS / 'faults' / 'README.md').read_text())
+    path, n = '', 0
+    for file, test in named:
+        path = file or path
+        if test:
+            assert f'def {test}(' in (TESTS / path).read_text(), f'{path}::{test}'
+            n += 1
+    assert n > 70
 
 
 def test_a_journal_that_does_not_fit_together_is_one_error(tmp_path: Path) -> None:
@@ -309,3 +291,54 @@ def test_a_request_that_cannot_be_breaks_no_journal(tmp_path: Path, request_: st
         again.run()
         assert again.epochs_spent == budget
     assert replay(tuner.run_folder) > 0
+
+
+def renamed(run: Path) -> None:
+    run.rename(f'{run}-moved')
+
+
+def renamed_and_made_anew(run: Path) -> None:
+    renamed(run)
+    run.mkdir()
+
+
+def renamed_and_copied_back(run: Path) -> None:
+    """The copy has the lock of the race that goes on."""
+    renamed(run)
+    shutil.copytree(f'{run}-moved', run)
+
+
+def renamed_and_linked(run: Path) -> None:
+    renamed(run)
+    run.symlink_to(f'{run}-moved')
+
+
+@pytest.mark.parametrize('storage_path', [None, 'storage'])
+@pytest.mark.parametrize('act', [renamed, renamed_and_made_anew, renamed_and_copied_back, renamed_and_linked])
+def test_a_run_that_is_moved_while_it_goes_on(tmp_path: Path, act, storage_path: str | None) -> None:
+    """It ends with one error, or goes on where it was moved to; nothing is written into what has its old name."""
+
+    def objective(configuration, epoch, previous_epoch, checkpoint_path):
+        take_checkpoint(checkpoint_path, epoch, previous_epoch)
+        calls.append(epoch)
+        if len(calls) == 3:
+            act(tuner.run_folder)
+        return curve(configuration['x'], epoch, previous_epoch)
+
+    calls: list[int] = []
+    where = None if storage_path is None else tmp_path / storage_path
+    tuner = tune(tmp_path / 'runs', objective, max_budget=15, storage_path=where)
+    if act is renamed_and_linked:
+        tuner.run()
+        assert tuner.epochs_spent == 15
+    else:
+        with pytest.raises(StorageError):
+            tuner.run()
+    if act is renamed_and_made_anew:
+        assert not list(tuner.run_folder.iterdir())
+    is_there = act in (renamed_and_copied_back, renamed_and_linked)
+    run = tuner.run_folder if is_there else Path(f'{tuner.run_folder}-moved')
+    again = Tuner.resume(run, Quadratic(), max_budget=18, progress=False, take_over=True)
+    again.run()  # which checks each checkpoint
+    assert again.epochs_spent == 18
+    assert not [event['failed'] for event in events_of(run, 'result') if event['failed']]

@@ -55,6 +55,8 @@ def test_plot_and_compare(run: str, capsys: pytest.CaptureFixture, tmp_path: Pat
 def test_plot_html_needs_nothing_else(run: str, tmp_path: Path) -> None:
     assert main(['plot', run, '--html', '-o', 'page.html']) == 0
     assert '<!doctype html>' in (tmp_path / 'page.html').read_text(encoding='utf-8')
+    assert main(['plot', run, '-o', 'other.html']) == 0
+    assert (tmp_path / 'other.html').read_bytes() == (tmp_path / 'page.html').read_bytes()
 
 
 def test_explain(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -161,12 +161,13 @@ def test_interrupted_it_goes_on_with_the_same_trials(tmp_path: Path, dies_at: in
     assert len(events_of(tuner.run_folder, 'finish')) == 1
 
 
-def test_signaled_it_says_how_to_go_on(tmp_path: Path) -> None:
+def test_signaled_it_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tuner = tune(tmp_path, Quadratic(), optimizer='asha', max_budget=20)
     tuner.run()
     again = resume(tuner.run_folder, callbacks=[lambda event: os.kill(os.getpid(), signal.SIGINT)])
     again.finish(top=3)
-    assert again.stopped.endswith(', objective_function).finish(3)')
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f'hpo4dl: to go on: Tuner.resume({str(tuner.run_folder)!r}, objective_function).finish(3)'
     assert again.epochs_spent < resume_and_finish(tuner.run_folder, 3).epochs_spent
 
 
@@ -245,9 +246,9 @@ def test_arguments_and_a_race_that_never_ran(tmp_path: Path) -> None:
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     tuner = tune(tmp_path, Quadratic(), optimizer='asha', max_budget=20)
     tuner.run()
-    (tmp_path / 'mine.py').write_text('from objectives import Quadratic\nobjective = Quadratic()\n')
+    (tmp_path / 'finishes.py').write_text('from objectives import Quadratic\nobjective = Quadratic()\n')
     monkeypatch.chdir(tmp_path)
-    assert main(['finish', str(tuner.run_folder), 'mine:objective', '--top', '2']) == 0
+    assert main(['finish', str(tuner.run_folder), 'finishes:objective', '--top', '2']) == 0
     assert f'stopped: finish: trials trained to epoch {END}: ' in capsys.readouterr().err
     assert len(events_of(tuner.run_folder, 'finish')[0]['trials']) == 2
-    assert main(['finish', str(tuner.run_folder), 'mine:objective', '--top', '0']) == 1
+    assert main(['finish', str(tuner.run_folder), 'finishes:objective', '--top', '0']) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from runs import tuned
 import hpo4dl
 from hpo4dl import ArgumentError, HPO4DLError, Tuner
 from hpo4dl.records.runs import find_run, runs_below
+from hpo4dl.tools.cli import main
 from hpo4dl.tools.going_on import importable
 from hpo4dl.tools.guards import IMPORTING
 
@@ -182,11 +184,44 @@ def test_the_newest_run_is_found_from_above_it(tmp_path: Path, monkeypatch: pyte
     assert Tuner.resume('last', print, max_budget=10, progress=False).run_folder == newer
     monkeypatch.chdir(older)
     assert find_run('last') == older
-    (older / 'last').mkdir()
+    newer.rename(older / 'last')
     assert find_run('last') == Path('last'), 'a folder that is called so'
-    monkeypatch.chdir(tmp_path / 'hpo4dl_results' / older.name / 'last')
-    with pytest.raises(hpo4dl.JournalError, match='no run lies here'):
+    (older / 'none').mkdir()
+    monkeypatch.chdir(older / 'none')
+    with pytest.raises(hpo4dl.JournalError, match=f'it lies in the run {older}; give that'):
         find_run('last')
+
+
+def f(configuration, epoch, previous_epoch, checkpoint_path):
+    raise AssertionError('no wrong folder gets so far')
+
+
+def test_a_wrong_folder_is_told_what_it_is_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By every command that takes a run, and by every function: the same words, and what to give."""
+    run = tuned(tmp_path / 'runs', max_budget=9)
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'file').write_text('x')
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    commands = 'report plot watch compare explain replay resume finish stop enqueue'.split()
+    words = [*([name] for name in commands), ['export', '--to', 'csv'], ['resume', f'{__file__}:f']]
+    for given, said in (
+        ('nowhere', 'not the folder of a run: there is no such folder'),
+        ('file', 'not the folder of a run: it is a file'),
+        ('empty', 'not the folder of a run: no run lies here, or up to two levels below'),
+        (str(run / 'journal.jsonl'), f'it lies in the run {run}; give that'),
+        (str(run / 'checkpoints'), f'it lies in the run {run}; give that'),
+    ):
+        for command, *rest in words:
+            assert main([command, given, *rest]) == 1
+            told = capsys.readouterr().err
+            assert said in told, (command, rest)
+            assert told.count('\n') == 1
+        for function in (hpo4dl.read_run, hpo4dl.replay, lambda folder: Tuner.resume(folder, f)):
+            with pytest.raises(hpo4dl.JournalError, match=re.escape(said)):
+                function(given)
 
 
 def outer():
@@ -197,8 +232,10 @@ def outer():
 
 
 def test_names_by_which_functions_are_imported() -> None:
-    assert importable(tuned) == 'runs:tuned'
-    assert importable(Path.mkdir) == 'pathlib:Path.mkdir'
+    assert (
+        importable(tuned) == f'{os.path.relpath(sys.modules["runs"].__file__)}:tuned'
+    )  # works from the folder that it is typed in
+    assert importable(hpo4dl.read_run) == 'hpo4dl.analysis.run:read_run'
     assert importable(outer()) == importable(lambda: None) == importable(object()) == importable(3) == ''
 
 

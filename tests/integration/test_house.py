@@ -20,6 +20,7 @@ from packaging.version import Version
 import hpo4dl
 from hpo4dl import Tuner
 from hpo4dl.optimizers.base import BaseOptimizer
+from hpo4dl.tools.vendor import PERIPHERY
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / 'hpo4dl'
@@ -113,7 +114,8 @@ def test_every_module_has_its_wing() -> None:
     assert {module.partition('.')[0] for module in MODULES if '.' in module} <= set(RULES.allowed)
     for wing, allowed in RULES.allowed.items():
         assert allowed <= set(RULES.allowed)
-        assert wing in ('integrations', 'tools', 'analysis') or all(RULES.ring[other] < 3 for other in allowed)
+        assert RULES.ring[wing] == 3 or all(RULES.ring[other] < 3 for other in allowed)
+    assert {wing for wing, ring in RULES.ring.items() if ring == 3} == set(PERIPHERY)
     assert not RULES.allowed['records'] & {'surrogate', 'optimizers'}
     assert {file for files in RULES.optional.values() for file in files if '/' in file} <= {
         module.replace('.', '/') + '.py' for module in MODULES

@@ -18,7 +18,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from hpo4dl.analysis import charts, plots
+from hpo4dl.analysis import charts, panels, plots
 from hpo4dl.analysis.importance import Importance
 
 
@@ -72,7 +72,7 @@ def test_best_so_far_is_the_running_minimum(tmp_path: Path) -> None:
     metrics = rng.random((6, 4))
     run = read_run(written(tmp_path / 'run', [({'x': float(i)}, list(row), None) for i, row in enumerate(metrics)]))
     axes = Figure().add_subplot()
-    plots.best_so_far(axes, [run])
+    panels.best_so_far(axes, [run])
     line = axes.get_lines()[0]
     shown = dict(zip(line.get_xdata(), line.get_ydata()))
     best = np.minimum.accumulate(metrics.ravel())
@@ -137,7 +137,7 @@ def test_the_race_of_the_best_fills_its_own_panel(tmp_path: Path) -> None:
     best, sixth = 0.898, 0.888
     assert low < sixth < best < high
     assert (best - sixth) / (high - low) > 0.4
-    (line,) = [line for line in axes.get_lines() if line.get_marker() == 'o' and line.get_color() == plots.RED]
+    (line,) = [line for line in axes.get_lines() if line.get_marker() == 'o' and line.get_color() == panels.RED]
     assert (line.get_xdata()[0], line.get_ydata()[0]) == (4, pytest.approx(best)), 'the dot is where the best is'
 
 
@@ -165,9 +165,9 @@ def test_an_axis_of_numbers_has_two_ticks_at_least(tmp_path: Path) -> None:
 def test_one_scale_of_colors_has_one_meaning(tmp_path: Path) -> None:
     run = read_run(tuned(tmp_path))
     figure = plots.draw(run)
-    shades = plots.epoch_colors(run)
+    shades = panels.epoch_colors(run)
     by_name = {axes.get_title(loc='left'): axes for axes in figure.axes}
-    lines = by_name['Configurations, the better ones on top'].collections[0].get_colors()
+    lines = by_name['Configurations, the better ones drawn last'].collections[0].get_colors()
     worst_first = run.ranked()[::-1]
     for color, trial in zip(lines, worst_first):
         assert tuple(color[:3]) == shades.to_rgba(trial.epoch)[:3]
@@ -192,7 +192,7 @@ def test_losses_over_decades_are_drawn_by_their_logarithm(tmp_path: Path) -> Non
         low, high = panels[title].get_ylim()
         assert panels[title].get_yscale() == 'log'
         assert low < 0.5e-8 < 1e-8 < high, 'the best one must not lie on the frame'
-    lines = panels['Configurations, the better ones on top'].collections[0].get_segments()
+    lines = panels['Configurations, the better ones drawn last'].collections[0].get_segments()
     heights = [line[-1][1] for line in lines if line[-1][1] < 1]
     assert np.ptp(np.diff(heights)) < 1e-9, 'equal factors are equal distances'
     run.minimize = False

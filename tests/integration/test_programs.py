@@ -17,7 +17,7 @@ import pytest
 
 from hpo4dl import ArgumentError, EveryTrialFailedError, Tuner, command_objective, replay
 from hpo4dl.analysis.run import read_run, to_json
-from hpo4dl.failures import kind_of
+from hpo4dl.failure_kinds import kind_of
 from hpo4dl.tools.cli import main
 from hpo4dl.trial import Attempt, Outcome, Trial
 
@@ -108,7 +108,7 @@ def test_ways_to_tell() -> None:
     assert told.metrics == expected
     assert told.info == {epoch: {'twice': 2 / epoch} for epoch in expected}
     shell = command_objective(['sh', '-c', 'for e in 4 9; do echo epoch=$e loss=1 >> "{results}"; done'])
-    assert shell({}, 9, 3, 'checkpoint') == [{'epoch': 4, 'metric': 1.0}, {'epoch': 9, 'metric': 1.0}]
+    assert shell({}, 9, 3, 'checkpoint') == [{'epoch': epoch, 'metric': 1.0, 'loss': 1} for epoch in (4, 9)]
 
 
 DEATHS: dict[str, tuple[str, str, set[int]]] = {
@@ -285,7 +285,7 @@ def test_run_and_resume_with_no_further_word(here: Path, capsys: pytest.CaptureF
     assert 'command.json: cannot be read' in capsys.readouterr().err
     (folder / 'command.json').unlink()
     assert main(['resume', str(folder)]) == 1
-    assert 'resume it with MODULE:FUNCTION' in capsys.readouterr().err
+    assert 'give its objective function, too, as MODULE:FUNCTION' in capsys.readouterr().err
 
 
 def test_from_scratch_charges_what_is_trained(here: Path) -> None:

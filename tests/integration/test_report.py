@@ -12,7 +12,7 @@ import pytest
 from runs import HOSTILE, content, hostile, large, tuned, written
 
 from hpo4dl import JournalError
-from hpo4dl.analysis.report import comparison_text, report_text
+from hpo4dl.analysis.report import comparison_text, list_text, report_text
 from hpo4dl.analysis.run import read_run, to_json
 from hpo4dl.analysis.text import format_table
 from hpo4dl.records.journal import encode_line
@@ -237,3 +237,16 @@ def test_five_thousand_trials(tmp_path: Path) -> None:
     assert min(o.metric for o in run.observations) == -1e34
     assert run.incumbent.metric == max(o.metric for o in run.observations)
     assert len(report_text(run).split('\n')) < 40
+
+
+def test_what_counts_seconds_is_not_set_beside_epochs(tmp_path: Path) -> None:
+    run = read_run(tuned(tmp_path, cost='seconds', max_budget=0.002))
+    row = list_text([run]).splitlines()[1]
+    assert row.split()[2] == str(run.epochs_spent)
+    assert 'seconds' in report_text(run)
+
+
+def test_no_failures_are_said_where_they_are_asked_for(tmp_path: Path) -> None:
+    run = read_run(tuned(tmp_path, max_budget=9))
+    assert 'failed   none' in report_text(run, tracebacks=True)
+    assert 'failed' not in report_text(run)

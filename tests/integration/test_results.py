@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import pickle
 import random
 import sys
 from pathlib import Path
@@ -64,8 +65,10 @@ def test_without_pandas_and_matplotlib_they_are_named(folder: Path, monkeypatch:
 
 def test_a_plot_is_a_figure(folder: Path) -> None:
     pytest.importorskip('matplotlib')
-    titles = [axes.get_title(loc='left') for axes in hpo4dl.read_run(folder).plot().axes]
-    assert titles[0] == 'Learning curves'
+    figure = hpo4dl.read_run(folder).plot()
+    assert figure.axes[0].get_title(loc='left') == 'Learning curves'
+    assert figure._repr_png_().startswith(b'\x89PNG'), 'a notebook draws it'
+    assert pickle.loads(pickle.dumps(figure)).axes[0].get_title(loc='left') == 'Learning curves'
 
 
 def test_a_notebook_shows_a_table_and_no_markup_of_others(folder: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo4dl.failures import KINDS, NEVER_AGAIN, NEVER_ANY, kind_of
+from hpo4dl.failure_kinds import KINDS, NEVER_AGAIN, NEVER_ANY, kind_of
 from hpo4dl.text import one_line
 
 REASONS = {

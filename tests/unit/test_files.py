@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from hpo4dl import StorageError
-from hpo4dl.analysis.text import write_output
+from hpo4dl.analysis.output import write_output
 from hpo4dl.files import (
     copy_file,
     copy_tree,
+    read_regular,
     remove_tree,
     replacing,
     swap,
@@ -22,6 +23,14 @@ from hpo4dl.files import (
     tree_size,
     write_text,
 )
+
+
+def test_a_file_that_no_memory_holds_is_refused(tmp_path: Path) -> None:
+    with open(tmp_path / 'sparse', 'wb') as file:
+        file.truncate(2**40)
+    with pytest.raises(OSError, match='larger than'):
+        read_regular(tmp_path / 'sparse')
+    assert read_regular(tmp_path / 'sparse', 10) == bytes(10)
 
 
 def names(folder: Path) -> list[str]:

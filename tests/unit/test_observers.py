@@ -12,7 +12,7 @@ import pytest
 from fakes import Clock
 
 from hpo4dl import ArgumentError, Event, Trial
-from hpo4dl.analysis import display
+from hpo4dl.narration import display
 from hpo4dl.observers import Observers
 from hpo4dl.periphery import LogLines
 from hpo4dl.race.stopping import Deadline
@@ -47,10 +47,10 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_terminal_that_goes_away_ends_no_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: str) -> None:
     terminal = Hangup()
     monkeypatch.setattr(sys, 'stderr', terminal)
-    monkeypatch.setattr('hpo4dl.analysis.narrator.progress_display', display.Line)
+    monkeypatch.setattr('hpo4dl.narration.narrator.progress_display', display.Line)
     told = []
     observers = Observers([told.append], True, 9)
-    observers.people.begin(tmp_path, RunState(True))
+    observers.people.begin(tmp_path, RunState(True), 'metric')
     tell(observers)
     assert 'trial 0' in terminal.getvalue()
     if stream == 'closed':
@@ -83,7 +83,7 @@ def test_a_log_that_nobody_set_up_has_a_line_now_and_then(
     tmp_path: Path, unset: None, capsys: pytest.CaptureFixture
 ) -> None:
     observers = Observers([], None, 9)
-    observers.people.begin(tmp_path, RunState(True))
+    observers.people.begin(tmp_path, RunState(True), 'metric')
     for second in range(60):
         tell(observers, seconds=float(second))
     observers.people.close()
@@ -109,7 +109,7 @@ def test_logging_that_is_set_up_has_all_and_stderr_nothing(
 ) -> None:
     observers = Observers([], None, 9)
     with caplog.at_level(logging.INFO, logger='hpo4dl'):
-        observers.people.begin(tmp_path, RunState(True))
+        observers.people.begin(tmp_path, RunState(True), 'metric')
         for second in range(9):
             tell(observers, seconds=float(second))
     assert [record.message.split(' |')[0] for record in caplog.records[1:]] == ['1/9 epochs'] * 9
@@ -120,7 +120,7 @@ def test_quiet_says_nothing_but_warnings(
     tmp_path: Path, unset: None, capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     observers = Observers([], None, 9, quiet=True)
-    observers.people.begin(tmp_path, RunState(True))
+    observers.people.begin(tmp_path, RunState(True), 'metric')
     tell(observers)
     observers.people.close()
     assert caplog.messages == []
@@ -135,7 +135,7 @@ def test_a_core_copy_logs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
     lines = LogLines()
     state = RunState(True)
     with caplog.at_level(logging.INFO, logger='hpo4dl'):
-        lines.begin(tmp_path, state)
+        lines.begin(tmp_path, state, 'metric')
         lines.result(Event(Trial(3, {}, 0, 1), {}, 'broke', None, 1, 9, 1.0), state)
         lines.close()
         lines.end(tmp_path, 'how to go on')
@@ -151,7 +151,7 @@ def test_no_handler_is_added_anywhere(tmp_path: Path) -> None:
 
     before = handlers()
     observers = Observers([], None, 9)
-    observers.people.begin(tmp_path, RunState(True))
+    observers.people.begin(tmp_path, RunState(True), 'metric')
     tell(observers, failed='ValueError: no')
     observers.people.end(tmp_path, 'how to go on')
     assert handlers()[None] == before[None]

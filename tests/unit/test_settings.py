@@ -39,11 +39,11 @@ GOOD: dict[str, Any] = {
 }
 
 BAD: dict[str, list[Any]] = {
-    'max_epochs': [0, -1, 1.0, True, '9', None, [9]],
+    'max_epochs': [0, -1, 1.0, True, '9', None, [9], 2**53],
     'max_budget': [0, -1, 1.5, False, '9'],
     'optimizer': ['hyper', '', 3, 'DyHPO'],
     'minimize': [0, 1, 'False', None],
-    'num_configurations': [0, 1.0, None],
+    'num_configurations': [0, 1.0, None, 10**7 + 1],
     'seed': [-1, 0.5, True, '0'],
     'device': ['gpu', 3, ''],
     'storage_path': ['', 3, b'', []],

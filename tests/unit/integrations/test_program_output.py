@@ -31,6 +31,10 @@ def found(text: str, metric: str | None = None, pattern: str | None = None, **op
         ('epoch=3/10 val/acc=.5', 'val/acc', {'epoch': 3, 'metric': 0.5}),
         ('epoch=3 loss=-1.5E+2', None, {'epoch': 3, 'metric': -150.0}),
         ('epoch=3 loss=nan', None, {'epoch': 3, 'metric': 'nan'}),
+        ('Epoch 3/10  val_loss: 0.2  val_acc: 0.91', 'val_acc', {'epoch': 3, 'metric': 0.91, 'val_loss': 0.2}),
+        ('Epoch [3/10], Loss: 0.2', None, {'epoch': 3, 'metric': 0.2}),
+        ('[epoch 3] acc=1', None, {'epoch': 3, 'metric': 1}),
+        ('Train Epoch: 3 [640/60000 (1%)]\tLoss: 0.2', None, {'epoch': 3, 'metric': 0.2}),
     ],
 )
 def test_a_line_is_a_result(line: str, metric: str | None, expected: dict[str, Any]) -> None:
@@ -55,6 +59,10 @@ def test_a_line_is_a_result(line: str, metric: str | None, expected: dict[str, A
         ('{"epoch": 3, "accuracy": ', None),
         ('[1, 2]', None),
         ('epoch=-1 accuracy=1', None),
+        ('Epoch 3/10', None),
+        ('Epoch 3a accuracy=1', None),
+        ('Epoch 3.5 accuracy=1', None),
+        ('epochs 3 accuracy=1', None),
     ],
 )
 def test_a_line_is_none(line: str, metric: str | None) -> None:
@@ -72,11 +80,11 @@ def test_why_there_is_no_result() -> None:
 
 def test_the_last_line_of_an_epoch_counts_and_known_epochs_do_not() -> None:
     text = 'epoch=1 loss=9\repoch=1 loss=8\repoch=2 loss=7\nepoch=2 loss=6\nepoch=3 loss=5'
-    assert found(text) == [{'epoch': e, 'metric': m} for e, m in ((1, 8), (2, 6), (3, 5))]
-    assert found(text, previous_epoch=2) == [{'epoch': 3, 'metric': 5}]
+    assert found(text) == [{'epoch': e, 'metric': m, 'loss': m} for e, m in ((1, 8), (2, 6), (3, 5))]
+    assert found(text, previous_epoch=2) == [{'epoch': 3, 'metric': 5, 'loss': 5}]
     assert found('epoch=0 loss=9\nepoch=1 loss=8', first_epoch=0) == [
-        {'epoch': 1, 'metric': 9},
-        {'epoch': 2, 'metric': 8},
+        {'epoch': 1, 'metric': 9, 'loss': 9},
+        {'epoch': 2, 'metric': 8, 'loss': 8},
     ]
 
 
@@ -118,7 +126,7 @@ def test_any_epoch_and_number_are_read_as_python_writes_them(
     name: str, epoch: int, metric: float, equals: str, between: str
 ) -> None:
     line = f'{name}{equals}{epoch}{between}loss{equals}{metric!r}\n'
-    assert found(line) == [{'epoch': epoch, 'metric': metric}]
+    assert found(line) == [{'epoch': epoch, 'metric': metric, 'loss': metric}]
 
 
 @pytest.mark.parametrize('sizes', [[10], [MAX_LOG + 1], [1000] * 2000, [MAX_LOG * 3, 5], [1] * 100])

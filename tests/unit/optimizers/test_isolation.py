@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,12 @@ import torch
 from ConfigSpace import ConfigurationSpace
 from scipy import special
 from surrogates import QUICK
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import disable_saved_tensors_hooks, saved_tensors_hooks
+from torch.nn.modules.module import register_module_forward_hook
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.hooks import RemovableHandle
 
 from hpo4dl import DyHPO
 
@@ -31,6 +39,12 @@ def decisions(switch: Callable[[], object]) -> list[tuple]:
     return asked
 
 
+@functools.cache
+def expected_decisions() -> list[tuple]:
+    """Where nothing is switched."""
+    return decisions(lambda: None)
+
+
 def to_single_precision() -> None:
     torch.set_default_dtype(torch.float16)
 
@@ -39,6 +53,27 @@ def to_no_device() -> None:
     torch.set_default_device('meta')
 
 
+def refuse(*_: object) -> None:
+    raise RuntimeError('none of ours')
+
+
+class OfOperations(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        refuse()
+
+
+class OfFunctions(TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        refuse()
+
+
+def entered(make: Callable[[], Any]) -> Callable[[], object]:
+    """Enters a context of torch, once, and does not leave it."""
+    return lambda: LEFT or LEFT.append(make()) or LEFT[0].__enter__()
+
+
+LEFT: list[Any] = []
+HANDLES: list[RemovableHandle] = []
 SWITCHES = {
     'gradients': lambda: torch.set_grad_enabled(False),
     'a search for anomalies': lambda: torch.autograd.set_detect_anomaly(True),
@@ -47,19 +82,37 @@ SWITCHES = {
     'scipy raises': lambda: special.seterr(all='raise'),
     'default dtype': to_single_precision,
     'default device': to_no_device,
+    'hooks on saved tensors': entered(lambda: saved_tensors_hooks(refuse, refuse)),
+    'hooks forbidden': entered(lambda: disable_saved_tensors_hooks('forbidden')),
+    'a mode of operations': entered(OfOperations),
+    'a mode of functions': entered(OfFunctions),
+    'fake tensors': entered(FakeTensorMode),
+    'half precision': entered(lambda: torch.autocast('cpu')),
+    'hooks on modules': lambda: HANDLES.append(register_module_forward_hook(refuse)),
+    'deterministic algorithms': lambda: torch.use_deterministic_algorithms(True),
+    'less precise products': lambda: torch.set_float32_matmul_precision('medium'),
+    'threads': lambda: torch.set_num_threads(2),
     'random state': lambda: (torch.manual_seed(7), np.random.seed(7)),  # noqa: NPY002
 }
 
 
 @pytest.mark.parametrize('name', SWITCHES)
 def test_what_is_left_switched_changes_no_decision(name: str) -> None:
-    expected = decisions(lambda: None)
-    numpy, scipy, dtype = np.geterr(), special.geterr(), torch.get_default_dtype()
+    expected = expected_decisions()
+    numpy, scipy, dtype, threads = np.geterr(), special.geterr(), torch.get_default_dtype(), torch.get_num_threads()
+    precision = torch.get_float32_matmul_precision()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error')
             assert decisions(SWITCHES[name]) == expected
     finally:
+        while LEFT:
+            LEFT.pop().__exit__(None, None, None)
+        while HANDLES:
+            HANDLES.pop().remove()
+        torch.use_deterministic_algorithms(False)
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
         np.seterr(**numpy)
         special.seterr(**scipy)
         torch.set_default_dtype(dtype)
@@ -69,7 +122,7 @@ def test_what_is_left_switched_changes_no_decision(name: str) -> None:
 
 
 def test_inference_mode_around_it_changes_no_decision() -> None:
-    expected = decisions(lambda: None)
+    expected = expected_decisions()
     with torch.inference_mode():
         assert decisions(lambda: None) == expected
     with torch.no_grad():

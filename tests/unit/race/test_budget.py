@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo4dl import Trial
-from hpo4dl.race.budget import Budget, Kept
+from hpo4dl.race.budget import Budget, Reserve
 from hpo4dl.race.finishing import most_promising, next_step, to_finish
 from hpo4dl.records.state import FINISH, RESERVE, Checkpoint, Observation, RunningStep, RunState, TrialRecord
 from hpo4dl.trial import Array, Outcome
@@ -55,8 +55,8 @@ def run(state: RunState, trial_id: int, epoch: int, by: str | None = None, start
     return state.running[trial_id]
 
 
-def kept(state: RunState, left: float, limit: float = 100, unit: str = 'epochs', **more: Any) -> Kept | None:
-    return Budget(limit, unit, END).kept(state, more.pop('optimizer', OPTIMIZER), left, **more)
+def kept(state: RunState, left: float, limit: float = 100, unit: str = 'epochs', **more: Any) -> Reserve | None:
+    return Budget(limit, unit, END).reserve(state, more.pop('optimizer', OPTIMIZER), left, **more)
 
 
 # What is charged
@@ -143,14 +143,14 @@ def test_in_other_units_what_runs_counts_with_what_it_is_predicted_to_cost() -> 
 def test_what_it_pays_for_is_not_lost_to_rounding(pace: float, epochs: int) -> None:
     state = raced((1, 0.5), cost=pace)
     budget = Budget(sum([pace] * epochs), 'reported', END)
-    assert int(budget.pays(sum([pace] * epochs), 0, state)) == epochs
+    assert int(budget.epochs_for(sum([pace] * epochs), 0, state)) == epochs
     state.budget_spent = math.fsum([pace] * epochs)
     assert budget.is_spent(state)
 
 
 def test_epochs_are_paid_as_they_are_counted() -> None:
-    assert Budget(9, 'epochs', END).pays(3, 0, raced((1, 0.5), cost=7.0)) == pytest.approx(3)
-    assert Budget(9, 'seconds', END).pays(3, 0, RunState(True)) == math.inf  # nothing is known yet
+    assert Budget(9, 'epochs', END).epochs_for(3, 0, raced((1, 0.5), cost=7.0)) == pytest.approx(3)
+    assert Budget(9, 'seconds', END).epochs_for(3, 0, RunState(True)) == math.inf  # nothing is known yet
 
 
 # What is kept
@@ -158,28 +158,28 @@ def test_epochs_are_paid_as_they_are_counted() -> None:
 
 def test_the_most_promising_trial_is_what_the_rest_is_kept_for() -> None:
     state = raced((3, 0.5), (4, 0.2), (8, 0.4))
-    assert kept(state, left=19) == Kept(1, 6)
-    assert kept(state, left=6) == Kept(1, 6)
-    assert kept(state, left=5) == Kept(2, 2)  # the best one cannot be finished any more
+    assert kept(state, left=19) == Reserve(1, 6)
+    assert kept(state, left=6) == Reserve(1, 6)
+    assert kept(state, left=5) == Reserve(2, 2)  # the best one cannot be finished any more
     assert kept(state, left=1) is None
 
 
 def test_larger_may_be_better() -> None:
-    assert kept(raced((3, 0.5), (4, 0.2), minimize=False), left=15) == Kept(0, 7)
+    assert kept(raced((3, 0.5), (4, 0.2), minimize=False), left=15) == Reserve(0, 7)
 
 
 def test_what_an_optimizer_predicts_is_believed_more_than_what_was_seen() -> None:
     optimizer = Predicting({0: 0.1, 1: -3.0})
     assert most_promising(optimizer, raced((3, 0.5), (4, 0.2))) == [0, 1]
-    assert kept(raced((3, 0.5), (4, 0.2)), left=15, optimizer=optimizer) == Kept(0, 7)
+    assert kept(raced((3, 0.5), (4, 0.2)), left=15, optimizer=optimizer) == Reserve(0, 7)
 
 
 def test_nothing_is_kept_where_there_is_plenty_or_was_too_little() -> None:
     state = raced((3, 0.5))
     assert kept(state, left=21) is None
     assert kept(state, left=15, limit=19) is None
-    assert kept(state, left=15, limit=20) == Kept(0, 7)
-    assert Budget(None, 'epochs', END).kept(state, OPTIMIZER, math.inf) is None
+    assert kept(state, left=15, limit=20) == Reserve(0, 7)
+    assert Budget(None, 'epochs', END).reserve(state, OPTIMIZER, math.inf) is None
     assert kept(RunState(True), left=15) is None
 
 
@@ -187,43 +187,43 @@ def test_nothing_is_kept_where_a_trial_is_complete_or_about_to_be() -> None:
     assert kept(raced((3, 0.5), (10, 0.9)), left=15) is None
     state = raced((3, 0.5), (5, 0.9))
     run(state, 1, 9)
-    assert kept(state, left=15) == Kept(0, 7)
+    assert kept(state, left=15) == Reserve(0, 7)
     run(state, 1, 10)
     assert kept(state, left=15) is None
-    assert kept(state, left=15, starting=1) == Kept(0, 7)  # it has not begun
+    assert kept(state, left=15, starting=1) == Reserve(0, 7)  # it has not begun
 
 
 def test_what_runs_is_finished_from_where_it_will_be() -> None:
     state = raced((3, 0.2), (5, 0.9))
     run(state, 0, 8)
-    assert kept(state, left=15) == Kept(0, 2)
+    assert kept(state, left=15) == Reserve(0, 2)
 
 
 def test_a_trial_that_runs_for_the_first_time_comes_last() -> None:
     state = RunState(True)
     run(state, 0, 3)
-    assert kept(state, left=15) == Kept(0, 7)
+    assert kept(state, left=15) == Reserve(0, 7)
     state = raced((3, 0.5))
     run(state, 1, 4)
-    assert kept(state, left=15) == Kept(0, 7)
-    assert kept(state, left=6) == Kept(1, 6)
+    assert kept(state, left=15) == Reserve(0, 7)
+    assert kept(state, left=6) == Reserve(1, 6)
 
 
 def test_failed_trials_are_not_finished_and_evicted_ones_from_their_start() -> None:
     state = raced((3, 0.2), (5, 0.9), (5, 0.95))
     state.trials[0].failed = 'crash'
     del state.checkpoints[1]
-    assert kept(state, left=15) == Kept(1, 10)
-    assert kept(state, left=9) == Kept(2, 5)
+    assert kept(state, left=15) == Reserve(1, 10)
+    assert kept(state, left=9) == Reserve(2, 5)
 
 
 def test_in_other_units_each_trial_has_its_pace() -> None:
     state = raced((2, 0.2), (2, 0.9), cost=1.0)
     state.trials[0].cost = 200.0
-    assert kept(state, left=900, limit=2000, unit='seconds') == Kept(0, 800)
-    assert kept(state, left=700, limit=2000, unit='seconds') == Kept(1, 8)
+    assert kept(state, left=900, limit=2000, unit='seconds') == Reserve(0, 800)
+    assert kept(state, left=700, limit=2000, unit='seconds') == Reserve(1, 8)
     typical = (100 + 1) / 2
-    assert kept(state, left=700, limit=2 * END * typical, unit='seconds') == Kept(1, 8)
+    assert kept(state, left=700, limit=2 * END * typical, unit='seconds') == Reserve(1, 8)
     assert kept(state, left=700, limit=2 * END * typical - 1, unit='seconds') is None
 
 

@@ -116,7 +116,7 @@ class Race:
             yield Loop(
                 planner=Planner(self.optimizer, budget, retries, storage, self.workers, self.least_gain),
                 storage=storage,
-                rules=StoppingRules(Deadline(self.limit, math.inf, self.clock), budget, None, 'type this'),
+                rules=StoppingRules(Deadline(self.limit, math.inf, self.clock), budget, None),
                 workers=self.workers,
                 signals=self.signals,
                 observe=self._observe,
@@ -289,7 +289,7 @@ def test_what_fails_after_a_signal_stays_undecided_and_is_made_again(
         return play(attempt)
 
     race.workers.play = signaled
-    assert race.run() == 'SIGTERM: type this'
+    assert race.run() == 'SIGTERM: the calls that ran then were the last ones'
     assert race.events == [('start', 0)]
     assert race.log == [('ask', 0)]
     resumed = Race(race.folder, [new(1)])
@@ -309,14 +309,14 @@ def test_what_succeeds_after_a_signal_counts(tmp_path: Path) -> None:
         return trained(attempt)
 
     race.workers.play = signaled
-    assert race.run() == 'SIGINT: type this'
+    assert race.run() == 'SIGINT: the calls that ran then were the last ones'
     assert race.events == [('start', 0), ('result', 0)]
 
 
 def test_a_call_that_the_executor_does_not_take_is_made_again_first(tmp_path: Path) -> None:
     race = Race(tmp_path / 'run', [new(0), new(1)])
     race.workers.accepts = False
-    assert race.run() == 'the executor is broken (no worker): type this'
+    assert race.run() == 'the executor is broken (no worker)'
     assert race.events == [('start', 0)]
     resumed = Race(race.folder, [new(1)])
     resumed.run()
@@ -453,12 +453,12 @@ def test_a_step_that_did_not_begin_is_remembered_and_not_asked_for_again(tmp_pat
     with race.loop() as loop:
         stop = loop.run()
         assert (stop.reason, stop.is_final) == (
-            'time_limit: 3.0 seconds are left, the next call takes 5.0, it is predicted: type this',
+            'time_limit: 3.0 seconds are left, the next call takes 5.0, it is predicted',
             False,
         )
         assert loop.planner.asked == new(1, 5)
         assert [entry for entry in race.log if entry[0] == 'ask'] == [('ask', 0), ('ask', 1)]
-        loop.rules = StoppingRules(Deadline(None, math.inf, race.clock), Budget(None, 'epochs', 9), None, '')
+        loop.rules = StoppingRules(Deadline(None, math.inf, race.clock), Budget(None, 'epochs', 9), None)
         assert loop.run().reason == NOTHING_LEFT
         assert loop.planner.asked is None
     assert [entry for entry in race.log if entry[0] == 'ask'] == [('ask', 0), ('ask', 1), ('ask', None)]
@@ -473,8 +473,7 @@ def test_calls_that_run_when_time_is_over_are_cut_short_and_made_again(tmp_path:
 
     race.workers.play = too_long
     assert race.run() == (
-        'time_limit: 0.0 seconds are left, no call is started any more: type this; 2 calls were cut short, and will '
-        'be made again'
+        'time_limit: 0.0 seconds are left, no call is started any more; 2 calls were cut short, and will be made again'
     )
     assert race.workers.given_up == [0, 1]
     assert race.events == [('start', 0), ('start', 1)]
@@ -501,6 +500,30 @@ def test_a_call_that_takes_too_long_is_given_up_and_failed(tmp_path: Path) -> No
     assert (trial.failed, trial.seconds) == ('trial_timeout: no result after 60 seconds', 60.0)
     assert race.state.trials[1].metrics == {1: 2.0}
     assert not (race.folder / 'checkpoints' / 'trial_0' / 'attempt_0').exists()
+
+
+@pytest.mark.parametrize(('known', 'begun', 'told'), [(True, True, [2]), (False, True, []), (False, False, [1])])
+def test_people_are_told_once_where_no_call_comes_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, known: bool, begun: bool, told: list[int]
+) -> None:
+    """A call takes 1 second, if that is known: ten times as long, and a minute, is too long; so is never to begin."""
+    race, looks, said = Race(tmp_path / 'run', [new(0), new(1)]), [], []
+    with race.loop() as loop:
+
+        def play(attempt: Attempt) -> Outcome | None:
+            if attempt.number == 0 and known:
+                return trained(attempt)
+            if not begun:
+                Path(attempt.started_file).unlink(missing_ok=True)
+            said.append(sum('no call came back' in message for message in caplog.messages))
+            looks.append(attempt.number)
+            loop.heard_at -= {1: 69.0, 2: 2.0}.get(len(looks), 0.0)
+            return trained(attempt) if len(looks) > 3 else None
+
+        race.workers.play = play
+        loop.run()
+    assert said[0] == 0
+    assert [n for n, (before, now) in enumerate(zip(said, said[1:]), 1) if now > before] == told
 
 
 def test_a_call_is_not_too_long_before_it_has_begun(tmp_path: Path) -> None:
@@ -582,7 +605,7 @@ def random_race(folder: Path, chance: random.Random, arguments: dict[str, Any]) 
     race = Race(folder, [], max_epochs=4, **arguments)
     race.optimizer = RandomOptimizer(chance, trials=5, max_epochs=4)
     race.state = RunState(minimize=True)
-    follow_journal(race.journal, race.state, race.optimizer, OurLock(), salvage=False)
+    follow_journal(race.journal, race.state, race.optimizer, OurLock())
 
     def play(attempt: Attempt) -> Outcome | LostCall | None:
         if race.workers.running and chance.random() < 0.3 and len(race.workers.running) > 1:

@@ -11,6 +11,7 @@ import pytest
 from fakes import OurLock, ScriptedOptimizer
 
 from hpo4dl import JournalError, StorageError, Trial
+from hpo4dl.analysis.salvage import salvage_journal
 from hpo4dl.race.resuming import claim_checkpoints, follow_journal
 from hpo4dl.race.storage import Storage
 from hpo4dl.records.checkpoints import Checkpoints
@@ -59,7 +60,7 @@ def test_the_optimizer_is_told_what_it_decided_and_what_came_of_it(tmp_path: Pat
         start(0, 3, 0, 3, acknowledged=2, wanted=9),
     )
     state, optimizer = RunState(minimize=True), ScriptedOptimizer([])
-    follow_journal(journal, state, optimizer, OurLock(), salvage=False)
+    follow_journal(journal, state, optimizer, OurLock())
     assert optimizer.log == [
         ('replay', Trial(0, {'x': 0}, 0, 2)),
         ('replay', Trial(1, {'x': 1}, 0, 1)),
@@ -76,7 +77,7 @@ def test_a_torn_end_is_cut_off_before_anything_is_followed(tmp_path: Path) -> No
     whole = journal.path.read_bytes()
     journal.path.write_bytes(whole[:-5])
     state, optimizer = RunState(minimize=True), ScriptedOptimizer([])
-    follow_journal(journal, state, optimizer, OurLock(), salvage=False)
+    follow_journal(journal, state, optimizer, OurLock())
     assert [entry[0] for entry in optimizer.log] == ['replay']
     assert list(state.running) == [0]
     assert journal.path.read_bytes() == b''.join(whole.splitlines(keepends=True)[:2])
@@ -90,10 +91,11 @@ def test_a_damaged_journal_is_followed_where_that_is_asked_for(tmp_path: Path) -
     lines[2] = lines[2].replace(b'0.5', b'0.4')
     journal.path.write_bytes(b''.join(lines))
     with pytest.raises(JournalError, match='line 3: damaged'):
-        follow_journal(journal, RunState(minimize=True), ScriptedOptimizer([]), OurLock(), salvage=False)
+        follow_journal(journal, RunState(minimize=True), ScriptedOptimizer([]), OurLock())
     assert journal.path.read_bytes() == b''.join(lines)
     state = RunState(minimize=True)
-    follow_journal(journal, state, ScriptedOptimizer([]), OurLock(), salvage=True)
+    salvage_journal(journal)
+    follow_journal(journal, state, ScriptedOptimizer([]), OurLock())
     assert state.salvaged
     assert state.trials[1].metrics == {1: 1.0}
     assert state.epochs_spent == 1
@@ -102,7 +104,7 @@ def test_a_damaged_journal_is_followed_where_that_is_asked_for(tmp_path: Path) -
 def test_what_does_not_fit_names_the_file_and_the_line(tmp_path: Path) -> None:
     journal = written(tmp_path, RUN, result(0, 0, {1: 0.5}))
     with pytest.raises(JournalError, match=r'journal\.jsonl, line 2: does not fit'):
-        follow_journal(journal, RunState(minimize=True), ScriptedOptimizer([]), OurLock(), salvage=False)
+        follow_journal(journal, RunState(minimize=True), ScriptedOptimizer([]), OurLock())
 
 
 # The folder of checkpoints

@@ -23,9 +23,7 @@ def reached(metric: float, minimize: bool = True, spent: int = 0) -> RunState:
 def rules(
     limit: float | None = None, budget: int | None = None, target: float | None = None, clock: Clock | None = None
 ) -> StoppingRules:
-    return StoppingRules(
-        Deadline(limit, math.inf, clock or Clock()), Budget(budget, 'epochs', 10**6), target, 'type this'
-    )
+    return StoppingRules(Deadline(limit, math.inf, clock or Clock()), Budget(budget, 'epochs', 10**6), target)
 
 
 def test_the_deadline_is_the_earlier_of_the_two() -> None:
@@ -88,9 +86,9 @@ def test_every_reason_in_its_order_and_whether_it_is_final() -> None:
         else:
             state.failures['crash'] -= 1
     assert found == [
-        ('SIGTERM: type this', False),
-        ('time_limit: 0.0 seconds are left, no call is started any more: type this', False),
-        ('the executor is broken (all dead): type this', False),
+        ('SIGTERM: the calls that ran then were the last ones', False),
+        ('time_limit: 0.0 seconds are left, no call is started any more', False),
+        ('the executor is broken (all dead)', False),
         ('max_budget: 7 epochs are trained', True),
         ('target: 0.5 is reached', True),
         (f'the first {MAX_FAILURES} calls of the objective function failed', True),
@@ -150,7 +148,7 @@ def test_a_step_is_not_started_where_it_is_predicted_to_end_too_late() -> None:
     clock.now += 0.5
     stop = asked.before(Trial(0, {}, 3, 8), state)
     assert stop is not None
-    assert stop.reason == 'time_limit: 9.5 seconds are left, the next call takes 10.0, it is predicted: type this'
+    assert stop.reason == 'time_limit: 9.5 seconds are left, the next call takes 10.0, it is predicted'
     assert not stop.is_final
     assert asked.before(Trial(0, {}, 3, 7), state) is None
     assert rules().before(Trial(0, {}, 3, 10**9), state) is None  # no deadline

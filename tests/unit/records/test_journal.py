@@ -72,6 +72,16 @@ def test_what_is_no_line_of_ours(line: bytes) -> None:
     assert decode_line(line) is None
 
 
+def test_a_line_without_an_end_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, 'LONGEST', 1000)
+    journal = written(tmp_path, FIRST)
+    with journal.path.open('ab') as file:
+        file.truncate(2**40)
+    for read in (lambda: list(journal), journal.truncate_torn_tail):
+        with pytest.raises(JournalError, match=r'line 2: damaged \(longer than'):
+            read()
+
+
 def test_nan_is_never_written(tmp_path: Path) -> None:
     journal = written(tmp_path, FIRST)
     before = journal.path.read_bytes()

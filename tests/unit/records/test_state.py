@@ -7,34 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.journals import Events, journals, lost, result, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo4dl import JournalError
 from hpo4dl.records.state import Change, Checkpoint, RunState
 
-Events = list[dict[str, Any]]
 
-
-def start(trial: int, attempt: int, before: int, epoch: int, time: float = 0.0, **more: Any) -> dict[str, Any]:
-    known = {'configuration': {'x': trial}} if before == 0 else {}
-    numbers = {'trial': trial, 'attempt': attempt, 'previous_epoch': before, 'epoch': epoch, 'time': time}
-    return {'event': 'start', **numbers, **known, **more}
-
-
-def result(trial: int, attempt: int, metrics: dict[int, float], time: float = 0.0, **more: Any) -> dict[str, Any]:
-    epochs = [{'epoch': epoch, 'metric': metric, 'info': {'at': epoch}} for epoch, metric in metrics.items()]
-    rest = {'failed': None, 'traceback': None, 'seconds': 1.0, 'overhead': 0.0, 'size': 7, 'time': time}
-    return {'event': 'result', 'trial': trial, 'attempt': attempt, 'epochs': epochs, **rest, **more}
-
-
-def lost(trial: int, attempt: int, blamed: bool = True, time: float = 0.0) -> dict[str, Any]:
-    numbers = {'trial': trial, 'attempt': attempt, 'time': time}
-    return {'event': 'lost', **numbers, 'reason': f'lost {attempt}', 'counts': blamed}
-
-
-def folded(*events: dict[str, Any], minimize: bool = True, lenient: bool = False) -> RunState:
-    state = RunState(minimize, lenient=lenient)
+def folded(*events: dict[str, Any], minimize: bool = True) -> RunState:
+    state = RunState(minimize)
     for event in events:
         state.apply(event)
     return state
@@ -284,89 +266,7 @@ def test_what_does_not_fit_names_its_line(event: dict[str, Any]) -> None:
         list(state.follow(Listed([{'event': 'run'}, start(0, 0, 0, 1), event])))
 
 
-def test_lenient_reading_makes_up_what_is_missing() -> None:
-    state = RunState(minimize=True, lenient=True)
-    assert state.apply(result(4, 2, {3: 0.5, 4: 0.25})).finished is not None  # its start is lost
-    assert state.trials[4].metrics == {3: 0.5, 4: 0.25}
-    assert state.trials[4].configuration == {}
-    assert state.epochs_spent == 4
-    state.apply(result(4, 3, {5: 0.125}))
-    assert state.epochs_spent == 5
-    assert state.incumbent is not None
-    assert (state.incumbent.epoch, state.incumbent_attempt) == (5, 3)
-    state.apply(result(4, 4, {}, failed='crash'))  # of one epoch at least
-    assert state.epochs_spent == 6
-    state.apply(lost(8, 5))
-    assert state.lost == ['lost 5']
-    state.apply({**start(4, 6, 0, 6), 'acknowledged': 5})  # a later line has the configuration
-    assert state.trials[4].configuration == {'x': 4}
-    assert state.running[4].trial.configuration == {'x': 4}
-
-
-def test_lenient_reading_needs_no_points() -> None:
-    assert folded(start(0, 0, 0, 1, point=[0.5]), lenient=True).trials[0].point is None
-
-
 # Random journals. The generator keeps its own books, and so does the brute-force reading.
-
-
-@st.composite
-def journals(draw: st.DrawFn) -> tuple[Events, float]:
-    """A valid journal of four trials, lost, killed, made again, cut, evicted, failed; and the seconds of its pauses."""
-    events: Events = [{'event': 'run', 'schema': 2, 'time': 0.0}]
-    reached: dict[int, int] = {}
-    stored: set[int] = set()
-    running: dict[int, dict[str, Any]] = {}
-    failed: set[int] = set()
-    attempt, time, best, paused_for, is_stopped = 0, 0.0, math.inf, 0.0, False
-    for _ in range(draw(st.integers(0, 20))):
-        passed = draw(st.sampled_from([0.0, 0.5, 4.0]))
-        time += passed
-        paused_for += passed if is_stopped else 0.0
-        free = [i for i in range(4) if i not in running and i not in failed]
-        paused = [i for i in stored if i not in running]
-        ways = ['start'] * bool(free) + ['result', 'result', 'lost'] * bool(running) + ['evict'] * bool(paused)
-        way = draw(st.sampled_from([*ways, 'stop']))
-        if way == 'start':
-            trial = draw(st.sampled_from(free))
-            at = reached.get(trial, 0)
-            begins = at if trial in stored else 0
-            event = start(trial, attempt, begins, at + draw(st.integers(1, 3)), time)
-            event |= {'acknowledged': at} if begins < at else {}
-            event |= {'wanted': event['epoch'] + 1} if draw(st.booleans()) else {}
-            running[trial], is_stopped = event, False
-            attempt += 1
-        elif way == 'result':
-            trial = draw(st.sampled_from(sorted(running)))
-            begun = running.pop(trial)
-            fails = draw(st.sampled_from([False, False, True]))
-            epochs = range(reached.get(trial, 0) + 1, begun['epoch'] + (0 if fails else 1))
-            values = [draw(st.sampled_from([0.0, 0.25, 0.5, 1.0])) for _ in epochs]
-            event = result(trial, begun['attempt'], dict(zip(epochs, values)), time, seconds=draw(st.floats(0, 9)))
-            event |= {'failed': 'crash', 'traceback': '...'} if fails else {}
-            improved = min(values, default=math.inf) < best
-            best = min([best, *values])
-            failed |= {trial} if fails else set()
-            stored |= set() if fails and not improved else {trial}
-            reached[trial] = epochs[-1] if epochs else reached.get(trial, 0)
-        elif way == 'lost':
-            trial = draw(st.sampled_from(sorted(running)))
-            if draw(st.booleans()):
-                events.append(lost(trial, running[trial]['attempt'], draw(st.booleans()), time))
-            else:  # the tuner was killed, at once after the last event
-                paused_for += 0.0 if is_stopped else passed
-            passed = draw(st.sampled_from([0.0, 60.0]))
-            time, paused_for, is_stopped = time + passed, paused_for + passed, False
-            event = running[trial] = {**running[trial], 'attempt': attempt, 'time': time}
-            attempt += 1
-        elif way == 'evict':
-            trial = draw(st.sampled_from(sorted(paused)))
-            stored.discard(trial)
-            event = {'event': 'evict', 'trial': trial, 'time': time}
-        else:
-            event, is_stopped = {'event': 'stop', 'reason': 'SIGINT', 'time': time}, True
-        events.append(event)
-    return events, paused_for
 
 
 @settings(deadline=None, max_examples=60)
@@ -403,10 +303,8 @@ def test_random_journals_read_by_brute_force(written: tuple[Events, float]) -> N
 @given(journals(), st.integers(0, 40))
 def test_random_journals_in_one_go_and_taken_up_in_the_middle(written: tuple[Events, float], cut: int) -> None:
     events, _ = written
-    whole, parts, lenient = RunState(True), RunState(True), RunState(True, lenient=True)
+    whole, parts = RunState(True), RunState(True)
     at_once = list(whole.follow(events))
     one_by_one = [*parts.follow(events[:cut]), *(parts.apply(event) for event in events[cut:])]
     assert repr(at_once) == repr(one_by_one)
-    list(lenient.follow(events))
-    for state in (parts, lenient):  # a whole journal has nothing to be made up
-        assert repr(state).replace('lenient=True', 'lenient=False') == repr(whole)
+    assert repr(parts) == repr(whole)

@@ -12,14 +12,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from ..analysis.failures import FailureLog
+from ..analysis.report import report_text
+from ..analysis.run import read_run
 from ..log import Log
 from ..progress import Event
 from ..records.state import RunState
 from .advice import Advisor
 from .display import Bar, Line, Pace, event_line, is_watched, progress_display
-from .failures import FailureLog
-from .report import report_text
-from .run import read_run
 
 GONE = (OSError, ValueError, AttributeError)
 """What is raised by a terminal that was closed, a stream that was, and one that is None."""
@@ -39,13 +39,15 @@ class Narrator:
         self._advisor = Advisor()
         self._failures = FailureLog()
 
-    def begin(self, run_folder: Path, state: RunState) -> None:
+    def begin(self, run_folder: Path, state: RunState, metric_name: str) -> None:
         """A run begins, or goes on: say where."""
         self._begun, self._pace = False, Pace()
         if state.attempts:
             self.say(f'hpo4dl: going on after {state.epochs_spent} epochs with the run in {run_folder}')
         else:
             self.say(f'hpo4dl: the run is in {run_folder}')
+            for advice in self._advisor.named([metric_name], state.minimize):
+                self.warn(advice)
 
     def result(self, event: Event, state: RunState) -> None:
         """A step is over: show how the race stands, and warn of what should be looked at."""
@@ -100,5 +102,5 @@ class Narrator:
 
 
 def is_heard() -> bool:
-    """Whether the user has set up `logging` so that it shows what hpo4dl says at level INFO."""
+    """Return whether the user has set up `logging` so that it shows what hpo4dl says at level INFO."""
     return logger.isEnabledFor(logging.INFO) and logger.hasHandlers()

@@ -7,8 +7,8 @@ import shutil
 import sys
 from typing import Any
 
+from ..analysis.text import format_seconds
 from ..progress import Event
-from .text import format_seconds
 
 UNITS = {'epochs': 'epoch', 'seconds': 's', 'reported': 'cost'}
 """One of what a budget counts."""
@@ -83,7 +83,7 @@ class Pace:
         self._due = 0.0
 
     def is_due(self, seconds: float) -> bool:
-        """Whether a line is due so many seconds after the start, which counts as written if it is."""
+        """Return whether a line is due so many seconds after the start, which counts as written if it is."""
         if seconds < self._due:
             return False
         self._due = seconds + min(max(self.LEAST, self.SHARE * seconds), self.MOST)
@@ -91,14 +91,14 @@ class Pace:
 
 
 def is_watched(stream: Any) -> bool:
-    """Whether people look on while the stream is written: it is a terminal, or a cell of a notebook."""
+    """Return whether people look on while the stream is written: it is a terminal, or a cell of a notebook."""
     if stream is None:  # of a program without a console
         return False
     return bool(stream.isatty()) or type(stream).__module__.startswith('ipykernel')
 
 
 def progress_display() -> Bar | Line:
-    """What shows the progress here."""
+    """Return what shows the progress here."""
     try:
         from tqdm.auto import tqdm
     except ImportError:
@@ -107,11 +107,11 @@ def progress_display() -> Bar | Line:
 
 
 def event_line(event: Event, width: int) -> str:
-    """The event in one line of so many characters; what does not fit is left out, the newest result never."""
+    """Return the event in one line of so many characters; what does not fit is left out, the newest result never."""
     line = f'{event.epochs_spent} epochs'
     if event.max_budget:
         unit = 'epochs' if event.counts_epochs else UNITS[event.unit]
-        line = f'{event.spent:.10g}/{event.max_budget:.10g} {unit}'
+        line = f'{brief_number(event.spent)}/{brief_number(event.max_budget)} {unit}'
     parts = [newest(event)]
     if len(line) + 3 + len(parts[0]) > width:
         return parts[0][:width]
@@ -129,8 +129,13 @@ def event_line(event: Event, width: int) -> str:
     return line
 
 
+def brief_number(value: float) -> str:
+    """A budget, or what is spent of one: whole numbers in full, of others four digits."""
+    return f'{value:.10g}' if float(value).is_integer() else f'{value:.4g}'
+
+
 def newest(event: Event) -> str:
-    """The newest result; of a failure, its type, where it has one: a warning says the rest."""
+    """Return the newest result; of a failure, its type, where it has one: a warning says the rest."""
     what = f'trial {event.trial.id} epoch {event.trial.epoch}: '
     if event.failed is not None:
         kind = event.failed.partition(':')[0]
@@ -139,5 +144,5 @@ def newest(event: Event) -> str:
 
 
 def running(event: Event) -> list[str]:
-    """How many calls are running, if any."""
+    """Return how many calls are running, if any."""
     return [f'{event.running} running'] if event.running else []

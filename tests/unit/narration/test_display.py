@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from hpo4dl import Event, Incumbent, Trial
-from hpo4dl.analysis.display import Bar, Line, Pace, event_line, is_watched, progress_display
+from hpo4dl.narration.display import Bar, Line, Pace, brief_number, event_line, is_watched, progress_display
 
 
 def event(spent: int, metric: float, budget: int | None = 100, running: int = 3, failed: str | None = None) -> Event:
@@ -98,3 +98,12 @@ def test_ten_lines_a_minute_at_first_and_ten_hours_in_a_small_file() -> None:
     assert len([second for second in due if second < 60]) == 10
     assert 300 < len(due) < 1000
     assert max(b - a for a, b in zip(due, due[1:])) <= 300
+
+
+def test_a_budget_is_whole_or_has_four_digits() -> None:
+    assert [brief_number(value) for value in (1_000_000, 20.0, 0.03055834999, 0.2)] == [
+        '1000000',
+        '20',
+        '0.03056',
+        '0.2',
+    ]

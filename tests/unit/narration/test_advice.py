@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from hpo4dl import Trial
-from hpo4dl.analysis.advice import Advisor
-from hpo4dl.records.state import Checkpoint, RunState, TrialRecord
+from hpo4dl.narration.advice import Advisor, is_larger_better
+from hpo4dl.records.state import Checkpoint, Observation, RunState, TrialRecord
 
 
 class Race:
@@ -98,3 +98,37 @@ def test_a_metric_that_moves_the_wrong_way(minimize: bool) -> None:
         race.step(trial, [sign * 0.1, sign * (0.2 if trial != 4 else 0.05)])
         assert len(race.told) == (trial >= 7), 'after eight trials, once'
     assert f'stop and give minimize={not minimize}' in race.told[0]
+
+
+@pytest.mark.parametrize(
+    ('name', 'larger'),
+    [
+        *((name, True) for name in ('accuracy', 'val_acc', 'valAccuracy', 'test/F1', 'ROC AUC', 'mean-IoU', 'R2')),
+        *(
+            (name, False)
+            for name in ('loss', 'validation loss', 'evalLoss', 'error rate', 'val/RMSE', 'ppl', 'top5 error')
+        ),
+        *(
+            (name, None)
+            for name in ('metric', 'score', '1 - accuracy', 'neg_mean_squared_error', '-loss', 'acc loss', '')
+        ),
+        *((name, None) for name in ('lossless', 'account', 'terror')),
+    ],
+)
+def test_a_name_that_tells_the_direction(name: str, larger: bool | None) -> None:
+    assert is_larger_better(name) is larger
+    for minimize in (True, False):
+        told = list(Advisor().named([name, name], minimize))
+        assert len(told) == (larger is minimize)
+        for text in told:
+            assert f'the metric is {name!r}' in text
+            assert f'stop and give minimize={not minimize} (' in text
+
+
+def test_an_entry_beside_the_metric_that_is_its_name() -> None:
+    race = Race(minimize=True)
+    race.state.incumbent = Observation(0, 1, 0.5, {'accuracy': 0.5, 'loss': 0.7, 'note': 'x'}, 1, 0.0, 0.0, 0.0)
+    race.step(0, [0.5])
+    race.step(0, [0.6])
+    (text,) = race.told
+    assert text.startswith("the metric is 'accuracy', of which larger is usually better, and minimize=True: smaller")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..records.state import RunState, TrialRecord
+from ..text import escape, truncate
 from ..trial import Trial
 
 CHECK = 'hpo4dl.check_objective(objective_function, configuration_space) tests it'
@@ -34,8 +35,16 @@ RESTARTS = (
 )
 WRONG_WAY = (
     'of {n} trials, the metric of {m} became worse while they were trained (minimize={minimize}: {direction} is '
-    'better). If it is meant the other way round, stop and give minimize={other}'
+    'better). If it is meant the other way round, stop and give {other}'
 )
+
+BY_NAME = (
+    'the metric is {name!r}, of which {usual} is usually better, and minimize={minimize}: {direction} is better. '
+    'If it is meant the other way round, stop and give {other}'
+)
+LARGER = {'accuracy', 'acc', 'auc', 'auroc', 'f1', 'precision', 'recall', 'iou', 'miou', 'dice', 'bleu', 'r2', 'reward'}
+SMALLER = {'loss', 'error', 'err', 'mse', 'rmse', 'mae', 'nll', 'perplexity', 'ppl', 'wer', 'cer', 'fid', 'regret'}
+"""Words of metrics of which larger, and smaller ones are better."""
 
 ENOUGH = 3
 """Trials, or calls, of which one can be an accident."""
@@ -57,9 +66,20 @@ class Advisor:
         self._directions: dict[int, bool] = {}
         """By trial: whether the metric became worse from its first epoch to its last one then."""
 
+    def named(self, names: Iterable[str], minimize: bool) -> Iterator[str]:
+        """What is to be told where the metric has these names."""
+        for name in names:
+            larger = is_larger_better(name)
+            if larger is minimize:
+                usual, direction = ('larger', 'smaller') if larger else ('smaller', 'larger')
+                facts = {'minimize': minimize, 'other': turned(minimize), 'usual': usual, 'direction': direction}
+                yield from self._once(BY_NAME, name=truncate(escape(name), 60), **facts)
+
     def look(self, step: Trial, failed: str | None, state: RunState) -> Iterator[str]:
-        """What is to be told after a step, and why its trial failed, if it did."""
-        trial, checkpoint = state.trials[step.id], state.checkpoints.get(step.id)
+        """Yield what is to be told after a step; `failed`: why its trial failed, if it did."""
+        trial, checkpoint, best = state.trials[step.id], state.checkpoints.get(step.id), state.incumbent
+        if best is not None and len(state.trials) == 1:  # the metric's other name: an entry beside it with its value
+            yield from self.named([name for name, value in best.info.items() if value == best.metric], state.minimize)
         facts = {'trial': step.id, 'epoch': step.previous_epoch}
         if failed is not None:
             if step.previous_epoch and step.id in self._empty:
@@ -89,7 +109,13 @@ class Advisor:
             worse = sum(self._directions.values())
             if len(self._directions) == TO_JUDGE and worse >= TO_JUDGE - 1:
                 direction = 'smaller' if minimize else 'larger'
-                told = {'n': TO_JUDGE, 'm': worse, 'minimize': minimize, 'direction': direction, 'other': not minimize}
+                told = {
+                    'n': TO_JUDGE,
+                    'm': worse,
+                    'minimize': minimize,
+                    'direction': direction,
+                    'other': turned(minimize),
+                }
                 yield from self._once(WRONG_WAY, **told)
         before, after = curve.get(step.previous_epoch), curve.get(step.previous_epoch + 1)
         if 1 in curve and step.previous_epoch > 1 and before is not None and after is not None:
@@ -102,3 +128,18 @@ class Advisor:
         if text not in self._told:
             self._told.add(text)
             yield text.format(**facts)
+
+
+def turned(minimize: bool) -> str:
+    """What to give for the other direction, in Python and to `hpo4dl run`."""
+    return 'minimize=False (no --minimize)' if minimize else 'minimize=True (--minimize)'
+
+
+def is_larger_better(name: str) -> bool | None:
+    """Whether larger values of a metric are better, by its name alone; None: the name does not tell."""
+    if re.match(r'\W*(-|1\s*-|neg|minus|one)', name.lower()):  # '1 - accuracy', 'neg_loss'
+        return None
+    split = re.sub('([a-z])([A-Z])', r'\1 \2', name)  # valLoss
+    words = set(re.findall('[a-z]+[0-9]?', f'{name} {split}'.lower()))
+    larger, smaller = bool(words & LARGER), bool(words & SMALLER)
+    return None if larger == smaller else larger
