@@ -30,7 +30,7 @@ HERE = Path(__file__).resolve().parent
 BEGIN, END = '<!-- tables of compare.py -->', '<!-- end of the tables -->'
 COMPARED = [tuner for tuner, module in peers.TUNERS.items() if module != 'ablations' and tuner != 'dyhpo-cost']
 """Tuners that are compared by default."""
-SEEDS = {'tables': 5, 'real': 5}
+SEEDS = {'tables': 16, 'real': 16}
 """Races of a tuner on a problem, where they are short; else 3."""
 
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('--suites', nargs='+', help='default: all')
     parser.add_argument('--problems', nargs='+', help='names, or beginnings of names')
     parser.add_argument('--tuners', nargs='+', default=COMPARED, choices=peers.TUNERS, metavar='TUNER')
-    parser.add_argument('--seeds', type=int, help='races of a tuner on a problem; default 3, or 5 on tables and real')
+    parser.add_argument('--seeds', type=int, help='races of a tuner on a problem; default 3, or 16 on tables and real')
     parser.add_argument('--epochs', type=int, default=500, help='epochs of a race; default 500')
     parser.add_argument('--cost', type=int, help='races end after the cost of so many full trainings instead')
     parser.add_argument('--workers', type=int, default=2, help='processes, one a core; default 2; 0: no more races')

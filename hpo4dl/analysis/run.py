@@ -116,7 +116,8 @@ class Run(RunState):
         from .plots import draw, image
 
         figure = draw(self)
-        figure._repr_png_ = partial(image, figure, 'png', dpi=72)  # type: ignore[attr-defined]  # what a notebook asks an object for
+        shown: Any = figure
+        shown._repr_png_ = partial(image, figure, 'png', dpi=72)  # what a notebook asks an object for
         return figure
 
     def __repr__(self) -> str:
