@@ -257,8 +257,8 @@ def run_export(options: argparse.Namespace) -> None:
     run = read_run(options.run)
     output = options.output or (run.name + ENDINGS[options.to] if options.to in ENDINGS else None)
     text = export(run, options.to, output)
-    if text is not None:
-        sys.stdout.write(text)
+    if text is not None:  # a terminal gets no control characters; a file gets what -o would write
+        sys.stdout.write('\n'.join(map(escape, text.split('\n'))) if sys.stdout.isatty() else text)
     else:
         print(escape(output))
 
