@@ -38,10 +38,12 @@ def check_flag(argument: str, value: object) -> bool:
     return bool(value)
 
 
-def check_count(argument: str, value: object, least: int = 1) -> int:
-    """`value` as an int; raises ArgumentError unless it is a whole number >= least."""
+def check_count(argument: str, value: object, least: int = 1, most: int | None = None) -> int:
+    """`value` as an int; raises ArgumentError unless it is a whole number >= least, and <= most if that is given."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ArgumentError(argument, value, f'a whole number >= {least}')
+    if most is not None and value > most:
+        raise ArgumentError(argument, value, f'a whole number from {least} to {most}')
     return int(value)
 
 

@@ -50,10 +50,20 @@ class Observers:
         deadline: Deadline,
     ) -> None:
         """Tell of a result, as `Observer`; to each an event of its own, which it may change."""
-        spent, seconds, budget = state.epochs_spent, deadline.elapsed(), None if state.finishing else self._max_budget
+        seconds, budget = deadline.elapsed(), None if state.finishing else self._max_budget
         for callback in (lambda event: self.people.result(event, state), *self._callbacks):
-            counted = (spent, budget, seconds, running, self._cost, state.budget_spent)
-            event = Event(trial, dict(metrics), failed, state.incumbent_row(), *counted)
+            event = Event(
+                trial=trial,
+                metrics=dict(metrics),
+                failed=failed,
+                incumbent=state.incumbent_row(),
+                epochs_spent=state.epochs_spent,
+                max_budget=budget,
+                seconds=seconds,
+                running=running,
+                unit=self._cost,
+                budget_spent=state.budget_spent,
+            )
             try:
                 callback(event)
             except Exception:

@@ -33,14 +33,6 @@ def check_positive(name: str, value: Any) -> float:
     return check_number(name, value, positive=True)
 
 
-def check_up_to(most: int, name: str, value: Any) -> int:
-    """`value` as an int; raises ArgumentError unless it is a whole number from 1 to `most`."""
-    count = check_count(name, value)
-    if count > most:
-        raise ArgumentError(name, value, f'a whole number from 1 to {most}')
-    return count
-
-
 def check_configurations(name: str, value: Any) -> list[dict[str, Any]]:
     """`value`; raises ArgumentError unless it is a list of dictionaries."""
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
@@ -52,13 +44,13 @@ def check_configurations(name: str, value: Any) -> list[dict[str, Any]]:
 class Settings:
     """The tuner's arguments as they are used, and as `settings.json` holds them. `Tuner` says what each means."""
 
-    max_epochs: int = argument(partial(check_up_to, LARGEST - 1))
+    max_epochs: int = argument(partial(check_count, most=LARGEST - 1))
     max_budget: float | None = argument(check_positive, optional=True)
     """In the unit that `cost` names; epochs are whole."""
     optimizer: str | None = argument(lambda name, value: check_choice(name, value, tuple(OPTIMIZERS)), optional=True)
     """None: an object that the user gave."""
     minimize: bool = argument(check_flag)
-    num_configurations: int = argument(partial(check_up_to, MOST_CONFIGURATIONS))
+    num_configurations: int = argument(partial(check_count, most=MOST_CONFIGURATIONS))
     seed: int = argument(lambda name, value: check_seed(value))
     device: str | None = argument(lambda name, value: check_device(value))
     storage_path: str | None = argument(lambda name, value: os.path.abspath(check_path(name, value)), optional=True)

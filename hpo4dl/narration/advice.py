@@ -71,9 +71,8 @@ class Advisor:
         for name in names:
             larger = is_larger_better(name)
             if larger is minimize:
-                usual, direction = ('larger', 'smaller') if larger else ('smaller', 'larger')
-                facts = {'minimize': minimize, 'other': turned(minimize), 'usual': usual, 'direction': direction}
-                yield from self._once(BY_NAME, name=truncate(escape(name), 60), **facts)
+                facts = {'name': truncate(escape(name), 60), 'usual': 'larger' if larger else 'smaller'}
+                yield from self._once(BY_NAME, **facts, **about_direction(minimize))
 
     def look(self, step: Trial, failed: str | None, state: RunState) -> Iterator[str]:
         """Yield what is to be told after a step; `failed`: why its trial failed, if it did."""
@@ -108,15 +107,7 @@ class Advisor:
             self._directions.setdefault(trial.id, last > first if minimize else last < first)
             worse = sum(self._directions.values())
             if len(self._directions) == TO_JUDGE and worse >= TO_JUDGE - 1:
-                direction = 'smaller' if minimize else 'larger'
-                told = {
-                    'n': TO_JUDGE,
-                    'm': worse,
-                    'minimize': minimize,
-                    'direction': direction,
-                    'other': turned(minimize),
-                }
-                yield from self._once(WRONG_WAY, **told)
+                yield from self._once(WRONG_WAY, n=TO_JUDGE, m=worse, **about_direction(minimize))
         before, after = curve.get(step.previous_epoch), curve.get(step.previous_epoch + 1)
         if 1 in curve and step.previous_epoch > 1 and before is not None and after is not None:
             again = abs(after - curve[1]) <= 0.1 * abs(before - curve[1])
@@ -130,9 +121,10 @@ class Advisor:
             yield text.format(**facts)
 
 
-def turned(minimize: bool) -> str:
-    """What to give for the other direction, in Python and to `hpo4dl run`."""
-    return 'minimize=False (no --minimize)' if minimize else 'minimize=True (--minimize)'
+def about_direction(minimize: bool) -> dict[str, Any]:
+    """Return what texts say of the run's direction, and how the other one is given, in Python and to `hpo4dl run`."""
+    other = 'minimize=False (no --minimize)' if minimize else 'minimize=True (--minimize)'
+    return {'minimize': minimize, 'direction': 'smaller' if minimize else 'larger', 'other': other}
 
 
 def is_larger_better(name: str) -> bool | None:

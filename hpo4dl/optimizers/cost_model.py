@@ -61,8 +61,7 @@ class CostModel:
         logs = np.array([paces[trial_id] for trial_id in learned])
         mean, scale = float(logs.mean()), float(logs.std()) or 1.0
         y = (logs - mean) / scale
-        theta = most_probable(F, y)
-        lengths, noise, variance = np.exp(theta[:-2]), *np.exp(theta[-2:])
+        lengths, (noise, variance) = np.split(np.exp(most_probable(F, y)), [-2])
         F = F / lengths
         K = variance * matern52(squared_distance(F, F)) + noise * np.eye(len(y))
         return cls(space, paces, F, lengths, scale * variance * cho_solve(cho_factor(K), y), mean)
@@ -110,10 +109,8 @@ def most_probable(F: Array, y: Array) -> Array:
         z = (theta - mean) / std
         return 0.5 * float(z @ z) - value, z / std - gradient
 
-    found = minimize(
-        loss, mean, jac=True, method='L-BFGS-B', bounds=list(zip(mean - 4 * std, mean + 4 * std)),
-        options={'maxiter': MAX_ITERATIONS},
-    )  # fmt: skip
+    bounds = list(zip(mean - 4 * std, mean + 4 * std))
+    found = minimize(loss, mean, jac=True, method='L-BFGS-B', bounds=bounds, options={'maxiter': MAX_ITERATIONS})
     return np.asarray(found.x if np.isfinite(found.fun) else mean)
 
 

@@ -52,11 +52,8 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     add = one.add_argument
     add('--max-epochs', type=int, required=True, metavar='N', help='epochs of one configuration at most')
     add('--max-budget', type=amount, metavar='N', help='epochs to train in all, or what --cost counts')
-    add(
-        '--cost',
-        default='epochs',
-        help='epochs (default), seconds, or reported: a number "cost" of each epoch',
-    )
+    text = 'epochs (default), seconds, or reported: a number "cost" of each epoch'
+    add('--cost', default='epochs', help=text)
     add('--time-limit', type=float, metavar='SECONDS', help='start no call that would end later than that')
     add('--target', type=float, metavar='METRIC', help='a metric that ends the race')
     add('--minimize', action='store_true', help='smaller metrics are better; default: larger ones')
@@ -77,12 +74,8 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     add('--grace', type=float, default=10, metavar='SECONDS', help='between SIGTERM and SIGKILL then; default: 10')
     add('--checkpoints', default='copy', metavar='HOW', help='copy (default): a call works on a copy; or in-place')
     add('--max-disk', metavar='SIZE', help="that all checkpoints may take, such as '20GB'")
-    add(
-        '--output-path',
-        default='hpo4dl_results',
-        metavar='FOLDER',
-        help="where the run's own is made; default: hpo4dl_results",
-    )
+    text = "where the run's own is made; default: hpo4dl_results"
+    add('--output-path', default='hpo4dl_results', metavar='FOLDER', help=text)
     add('--name', help="what the run's folder is called, before date and time")
     add('--storage-path', metavar='FOLDER', help="where checkpoints lie; default: in the run's")
     add('program', nargs='+', metavar='PROGRAM', help='what to run, after --')
